@@ -52,6 +52,9 @@ pyenv_roots() {
     fi
     printf '%s\n' "${PYENV_ROOT:-}" "${HOME:-}/.pyenv"
     printf '%s\n' "$PATH" | tr ':' '\n' | sed -n 's,/shims/*$,,p'
+    # the root of an older Python that pyenv installed
+    python3 -c 'import sys; print(sys.base_prefix)' 2>/dev/null |
+        sed -n 's,/versions/[^/]*$,,p'
 }
 
 search_pyenv() {
