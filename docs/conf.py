@@ -49,7 +49,8 @@ extensions = [
 if online:
     extensions.append("sphinx.ext.intersphinx")
 
-source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
+# autosummary writes its pages with the first suffix, in reStructuredText
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 
 autosummary_generate = True
 autosummary_imported_members = True
