@@ -1,0 +1,234 @@
+"""Read an AnnData once, write it once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+
+from ._array import as_operator, is_streamed
+from ._keys import FactorKeys
+from ._validators import check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from .kernels.operators import MatrixOperator
+
+
+def resolve_adata(
+    data: AnnData | SpatialData, *, table_key: str | None, copy: bool
+) -> AnnData:
+    """The AnnData to work on: the table of a SpatialData, or a copy if asked."""
+    if isinstance(data, AnnData):
+        if table_key is not None:
+            msg = f"table_key={table_key!r} only applies to a SpatialData."
+            raise ValueError(msg)
+        adata = data
+    elif hasattr(data, "tables"):
+        if table_key is None:
+            msg = f"Name the table with `table_key`, one of {list(data.tables)}."
+            raise ValueError(msg)
+        if table_key not in data.tables:
+            msg = f"table_key={table_key!r} is not in {list(data.tables)}."
+            raise KeyError(msg)
+        adata = data.tables[table_key]
+    else:
+        msg = f"Expected an AnnData or a SpatialData, not a {type(data).__name__}."
+        raise TypeError(msg)
+    if not copy:
+        return adata
+    if adata.isbacked:
+        msg = (
+            "copy=True needs the data in memory, but this AnnData is backed by "
+            f"{adata.filename}. Leave copy out: results are kept in memory and the "
+            "file is not changed."
+        )
+        raise ValueError(msg)
+    return adata.copy()
+
+
+@dataclass(frozen=True)
+class MatrixInput:
+    """The matrix to factorize and where it came from."""
+
+    op: MatrixOperator
+    where: str
+    mask: NDArray[np.bool_] | None
+    """Variables used; None: all."""
+    source: Mapping[str, str | None]
+    """The arguments `layer`, `obsm` and `mask_var` that led here."""
+
+    def spread(self, loadings: NDArray[Any]) -> NDArray[Any]:
+        """Loadings of all variables, NaN outside the mask."""
+        if self.mask is None:
+            return loadings
+        full = np.full((self.mask.size, loadings.shape[1]), np.nan, loadings.dtype)
+        full[self.mask] = loadings
+        return full
+
+
+def read_matrix(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    obsm: str | None = None,
+    mask_var: str | NDArray[np.bool_] | None = None,
+    chunk_size: int | None = None,
+) -> MatrixInput:
+    """The matrix a method was asked to work on, as an operator."""
+    x, where = select_matrix(adata, layer=layer, obsm=obsm)
+    if 0 in x.shape:
+        msg = f"{where} is empty: {x.shape[0]} observations x {x.shape[1]} variables."
+        raise ValueError(msg)
+    mask = None
+    if mask_var is not None:
+        if obsm is not None:
+            msg = "mask_var selects variables of X or a layer, not columns of obsm."
+            raise ValueError(msg)
+        mask = _read_mask(adata, mask_var)
+    return MatrixInput(
+        op=as_operator(x, where=where, mask=mask, chunk_size=chunk_size),
+        where=where,
+        mask=mask,
+        source={
+            "layer": layer,
+            "obsm": obsm,
+            "mask_var": mask_var if isinstance(mask_var, str | None) else "array",
+        },
+    )
+
+
+def select_matrix(
+    adata: AnnData, *, layer: str | None = None, obsm: str | None = None
+) -> tuple[Any, str]:
+    """X, a layer, or an element of obsm, and what to call it in messages."""
+    if layer is not None and obsm is not None:
+        msg = f"Give either layer={layer!r} or obsm={obsm!r}, not both."
+        raise ValueError(msg)
+    if layer is not None:
+        check_key(adata, "layers", layer)
+        return adata.layers[layer], f"adata.layers[{layer!r}]"
+    if obsm is not None:
+        check_key(adata, "obsm", obsm)
+        return adata.obsm[obsm], f"adata.obsm[{obsm!r}]"
+    if adata.X is None:
+        layers = [name for name in adata.layers if name is not None]
+        msg = f"adata.X is None. Name a layer, one of {layers}."
+        raise ValueError(msg)
+    return adata.X, "adata.X"
+
+
+def _read_mask(
+    adata: AnnData, mask_var: str | NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    if isinstance(mask_var, str):
+        check_key(adata, "var", mask_var)
+        values, where = adata.var[mask_var].to_numpy(), f"adata.var[{mask_var!r}]"
+    else:
+        values, where = np.asarray(mask_var), "mask_var"
+    if values.dtype != bool or values.shape != (adata.n_vars,):
+        msg = (
+            f"{where} must be {adata.n_vars} booleans, one per variable, but has "
+            f"dtype {values.dtype} and shape {values.shape}."
+        )
+        raise ValueError(msg)
+    if not values.any():
+        msg = f"{where} selects no variable."
+        raise ValueError(msg)
+    return values
+
+
+def write_factors(
+    adata: AnnData,
+    keys: FactorKeys,
+    *,
+    method: str,
+    scores: NDArray[Any],
+    loadings: NDArray[Any],
+    params: Mapping[str, Any],
+    info: Mapping[str, Any],
+) -> None:
+    """Store a factorization: all of it, or nothing.
+
+    ``loadings`` go to varm, or into uns where they belong to an element of obsm.
+    """
+    scores = np.asarray(scores, np.float32)
+    loadings = np.asarray(loadings, np.float32)
+    entry = {
+        "method": method,
+        "params": {**params, "version": version("nonneg")},
+        "obsm_key": keys.obsm,
+        "varm_key": keys.varm,
+        **info,
+    }
+    of_obsm = params.get("obsm") is not None
+    if of_obsm:
+        entry |= {"varm_key": None, "loadings": loadings}
+    adata.obsm[keys.obsm] = scores
+    if not of_obsm:
+        adata.varm[keys.varm] = loadings
+    adata.uns[keys.uns] = entry
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A stored factorization."""
+
+    scores: NDArray[np.float32]
+    """(n_obs, k)"""
+    loadings: NDArray[np.float32]
+    """(n_vars, k); NaN for variables that were not used."""
+    info: Mapping[str, Any]
+    keys: FactorKeys
+    names: list[str]
+    """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …"""
+
+
+def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
+    """The factorization stored under a key."""
+    fitted = [
+        name
+        for name, entry in adata.uns.items()
+        if hasattr(entry, "keys") and "obsm_key" in entry
+    ]
+    if key not in fitted:
+        msg = (
+            f"No factorization is stored under key={key!r}; there are {fitted}. Fit "
+            "one first, e.g. `nonneg.tl.nmf(adata)`."
+        )
+        raise KeyError(msg)
+    info = adata.uns[key]
+    varm_key = info.get("varm_key")
+    check_key(adata, "obsm", info["obsm_key"], hint="It was removed after the fit.")
+    if varm_key is None:
+        loadings = info["loadings"]
+    else:
+        check_key(adata, "varm", varm_key, hint="It was removed after the fit.")
+        loadings = adata.varm[varm_key]
+    scores = np.asarray(adata.obsm[info["obsm_key"]])
+    return Factors(
+        scores=scores,
+        loadings=np.asarray(loadings),
+        info=info,
+        keys=FactorKeys(obsm=info["obsm_key"], varm=varm_key or "", uns=key),
+        names=[f"{key}_{i}" for i in range(scores.shape[1])],
+    )
+
+
+__all__ = [
+    "Factors",
+    "MatrixInput",
+    "is_streamed",
+    "read_factors",
+    "read_matrix",
+    "resolve_adata",
+    "select_matrix",
+    "write_factors",
+]

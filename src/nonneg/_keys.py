@@ -1,0 +1,32 @@
+"""The key rule, as data: where a method's results live in an AnnData."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FactorKeys:
+    """Where one factorization is stored.
+
+    Scores in ``obsm[obsm]``, loadings in ``varm[varm]``, everything else in
+    ``uns[uns]``.
+    """
+
+    obsm: str
+    varm: str
+    uns: str
+
+    def side(self, suffix: str) -> str:
+        """Key of a result that belongs to this factorization."""
+        return f"{self.uns}_{suffix}"
+
+
+def factor_keys(method: str, key_added: str | None = None) -> FactorKeys:
+    """Keys of a factorization: scanpy's rule for PCA.
+
+    ``X_<method>`` and ``<method>`` unless ``key_added`` names all three.
+    """
+    if key_added is None:
+        return FactorKeys(obsm=f"X_{method}", varm=method, uns=method)
+    return FactorKeys(obsm=key_added, varm=key_added, uns=key_added)

@@ -1,0 +1,112 @@
+"""Checks of what the caller gave, with messages that say what to do."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .kernels.operators import MatrixStats
+
+
+def check_one_of(value: object, options: Collection[object], name: str) -> None:
+    """Raise unless the value is one of the options."""
+    if value not in options:
+        msg = f"{name}={value!r} must be one of {sorted(options, key=str)}."
+        raise ValueError(msg)
+
+
+def check_at_least(value: float, minimum: float, name: str) -> None:
+    """Raise unless the value is a number of at least ``minimum``."""
+    if not isinstance(value, int | float | np.number) or not value >= minimum:
+        msg = f"{name}={value!r} must be a number of at least {minimum}."
+        raise ValueError(msg)
+
+
+def check_positive_int(value: object, name: str) -> int:
+    """The value as an integer of at least 1."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        msg = f"{name}={value!r} must be an integer."
+        raise TypeError(msg) from None
+    if number < 1:
+        msg = f"{name}={number} must be at least 1."
+        raise ValueError(msg)
+    return number
+
+
+def check_n_components(n_components: object, shape: tuple[int, int]) -> int:
+    """The number of components, which the data must be able to carry."""
+    number = check_positive_int(n_components, "n_components")
+    if number > min(shape):
+        msg = (
+            f"n_components={number} exceeds the smaller side of the data, "
+            f"{shape[0]} observations x {shape[1]} variables."
+        )
+        raise ValueError(msg)
+    return number
+
+
+def check_key(
+    adata: AnnData,
+    attr: Literal["layers", "obsm", "varm", "obsp", "uns", "obs", "var"],
+    key: str,
+    *,
+    hint: str = "",
+) -> None:
+    """Raise unless ``adata.<attr>`` holds the key."""
+    present = list(getattr(adata, attr).keys())
+    if key not in present:
+        msg = f"{key!r} is not in adata.{attr}, which holds {present}. {hint}"
+        raise KeyError(msg.strip())
+
+
+def check_unique_names(names: Any, where: str) -> None:
+    """Raise if names repeat where they are matched."""
+    if not names.is_unique:
+        repeated = list(names[names.duplicated()].unique()[:3])
+        msg = (
+            f"{where} are matched by name but repeat, e.g. {repeated}. Call "
+            "`adata.var_names_make_unique()` first."
+        )
+        raise ValueError(msg)
+
+
+def check_finite(stats: MatrixStats, where: str) -> None:
+    """Raise on NaN and infinite entries."""
+    if np.isnan(stats.minimum) or np.isnan(stats.sq_norm):
+        msg = f"{where} contains NaN. Fill or remove these entries first."
+        raise ValueError(msg)
+    if not np.isfinite(stats.sq_norm):
+        msg = f"{where} contains infinite entries. Replace or remove them first."
+        raise ValueError(msg)
+
+
+def check_nonnegative(stats: MatrixStats, where: str) -> None:
+    """Raise on entries that no non-negative model can explain."""
+    check_finite(stats, where)
+    if stats.minimum < 0:
+        msg = (
+            f"{where} contains negative entries (smallest: {stats.minimum:g}). Use raw "
+            "or log-normalised data that were not centred or scaled, or "
+            "`nonneg.tl.seminmf`, which takes any sign."
+        )
+        raise ValueError(msg)
+    if stats.sq_norm == 0:
+        msg = f"{where} is all zero."
+        raise ValueError(msg)
+
+
+def empty_sides(
+    stats: MatrixStats,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which observations and which variables are all zero."""
+    return stats.row_sums == 0, stats.col_sums == 0

@@ -1,0 +1,458 @@
+"""What the solvers may ask of a data matrix, for each way of holding one.
+
+A solver never sees entries: it asks for products. Matrices that do not fit in
+memory come as row blocks, each of which is an operator itself, so that one pass
+over the data serves both products of an iteration.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import xlogy
+
+from . import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jax.typing import ArrayLike
+    from numpy.typing import NDArray
+
+type Matrix = jax.Array | NDArray[Any]
+
+
+class MatrixStats(NamedTuple):
+    """One pass over the data: enough to judge and to initialise a fit."""
+
+    minimum: float
+    """Smallest entry; NaN if there is one."""
+    sq_norm: float
+    row_sums: NDArray[np.float64]
+    col_sums: NDArray[np.float64]
+
+    @property
+    def total(self) -> float:
+        """Sum of all entries."""
+        return float(self.col_sums.sum())
+
+
+class MatrixOperator(Protocol):
+    """A non-negative n_obs x n_vars matrix, seen through its products."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def stats(self) -> MatrixStats:
+        """Range, norm and sums."""
+        ...
+
+    def matmul(self, b: Matrix) -> Matrix:
+        """``X @ b``, (n_obs, k)."""
+        ...
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        """``X.T @ w``, (n_vars, k)."""
+        ...
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        """``(X / (W H)) @ H.T``, (n_obs, k)."""
+        ...
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        """``(X / (W H)).T @ W``, (n_vars, k)."""
+        ...
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        """``sum(X log(X / (W H)))``."""
+        ...
+
+    def entropy(self) -> NDArray[np.float64]:
+        """``sum(X log X)`` of every column."""
+        ...
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        """The matrix in order, as one or more operators on its rows."""
+        ...
+
+
+# --- dense ------------------------------------------------------------------
+
+
+# Rows per step where a dense block-sized intermediate cannot be avoided.
+_DENSE_ROWS = 1024
+
+
+@jax.jit
+def _matmul(x: jax.Array, b: jax.Array) -> jax.Array:
+    return x @ b
+
+
+@jax.jit
+def _matmul_left(w: jax.Array, x: jax.Array) -> jax.Array:
+    return w.T @ x
+
+
+def _safe_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    return x / (w @ h + jnp.sqrt(jnp.finfo(x.dtype).tiny))
+
+
+@jax.jit
+def _dense_ratio_matmul(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    return _safe_ratio(x, w, h) @ h.T
+
+
+@jax.jit
+def _dense_ratio_rmatmul(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    return w.T @ _safe_ratio(x, w, h)
+
+
+@jax.jit
+def _dense_log_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    ratio = _safe_ratio(x, w, h)
+    return jnp.sum(jax.scipy.special.xlogy(x, jnp.where(x > 0, ratio, 1)))
+
+
+@jax.jit
+def _dense_entropy(x: jax.Array) -> jax.Array:
+    return jax.scipy.special.xlogy(x, x).sum(0)
+
+
+class DenseOperator:
+    """A matrix in device memory."""
+
+    def __init__(self, x: ArrayLike) -> None:
+        self.x = jnp.asarray(x)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n_obs, n_vars = self.x.shape
+        return n_obs, n_vars
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.x.dtype)
+
+    def stats(self) -> MatrixStats:
+        steps = [_dense_stats(x) for _, x in self._steps()]
+        minimum, squares, rows, columns = (
+            [np.asarray(part, np.float64) for part in parts]
+            for parts in zip(*steps, strict=True)
+        )
+        return MatrixStats(
+            minimum=float(np.min(minimum)),
+            sq_norm=float(sum(part.sum() for part in squares)),
+            row_sums=np.concatenate(rows),
+            col_sums=np.sum(columns, axis=0),
+        )
+
+    def matmul(self, b: Matrix) -> Matrix:
+        return _matmul(self.x, jnp.asarray(b))
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        # Transposed outside the jitted product: inside, XLA's CPU backend takes
+        # twice as long.
+        return _matmul_left(jnp.asarray(w), self.x).T
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        parts = [_dense_ratio_matmul(x, w[rows], h) for rows, x in self._steps()]
+        return jnp.concatenate(parts)
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        parts = (_dense_ratio_rmatmul(x, w[rows], h) for rows, x in self._steps())
+        return sum(parts, start=jnp.zeros_like(h)).T
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        return sum(
+            float(_dense_log_ratio(x, w[rows], h)) for rows, x in self._steps()
+        )
+
+    def entropy(self) -> NDArray[np.float64]:
+        parts = [np.asarray(_dense_entropy(x), np.float64) for _, x in self._steps()]
+        return np.sum(parts, axis=0)
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        yield slice(0, self.shape[0]), self
+
+    def _steps(self) -> Iterator[tuple[slice, jax.Array]]:
+        for start in range(0, self.shape[0], _DENSE_ROWS):
+            rows = slice(start, start + _DENSE_ROWS)
+            yield rows, self.x[rows]
+
+
+# --- sparse -----------------------------------------------------------------
+
+
+class CSROperator:
+    """A CSR matrix in host memory; products run on CPU threads."""
+
+    def __init__(self, x: sp.csr_matrix | sp.csr_array, *, n_threads: int = 0) -> None:
+        self.x = x
+        self._csr = sparse.CSR(
+            x.data,
+            x.indices,
+            x.indptr,
+            sparse.split_rows(x.indptr, n_threads),
+            x.shape[1],
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n_obs, n_vars = self.x.shape
+        return n_obs, n_vars
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.x.dtype)
+
+    def stats(self) -> MatrixStats:
+        return _csr_stats(self.x)
+
+    def matmul(self, b: Matrix) -> Matrix:
+        return sparse.matmul(self._csr, np.asarray(b))
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        return sparse.rmatmul(self._csr, np.asarray(w))
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        return sparse.ratio_matmul(self._csr, np.asarray(w), np.asarray(h).T)
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        return sparse.ratio_rmatmul(self._csr, np.asarray(w), np.asarray(h).T)
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        return sparse.log_ratio(self._csr, np.asarray(w), np.asarray(h).T)
+
+    def entropy(self) -> NDArray[np.float64]:
+        entries = self.x.data.astype(np.float64)
+        weights = xlogy(entries, entries)
+        return np.bincount(self.x.indices, weights, minlength=self.x.shape[1])
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        yield slice(0, self.shape[0]), self
+
+
+# --- row blocks -------------------------------------------------------------
+
+
+class BlockOperator:
+    """A matrix that is read block by block, the next one while one is worked on.
+
+    Parameters
+    ----------
+    read
+        Returns the operator of the rows in a slice.
+    bounds
+        First row of every block and the number of rows.
+    n_vars, dtype
+        Of the matrix.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[slice], MatrixOperator],
+        bounds: NDArray[np.int64],
+        n_vars: int,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._read = read
+        self._rows = [
+            slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+        ]
+        self.shape = (int(bounds[-1]), n_vars)
+        self.dtype = dtype
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        with ThreadPoolExecutor(1, thread_name_prefix="nonneg-read") as reader:
+            ahead = reader.submit(self._read, self._rows[0])
+            for rows, following in zip(self._rows, [*self._rows[1:], None], strict=True):
+                block = ahead.result()
+                if following is not None:
+                    ahead = reader.submit(self._read, following)
+                yield rows, block
+                del block
+
+    def stats(self) -> MatrixStats:
+        return _stats([block.stats() for _, block in self.row_blocks()])
+
+    def matmul(self, b: Matrix) -> Matrix:
+        out = np.empty((self.shape[0], b.shape[1]), self.dtype)
+        for rows, block in self.row_blocks():
+            out[rows] = block.matmul(b)
+        return out
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        return self._sum(lambda rows, block: block.rmatmul(w[rows]))
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        out = np.empty((self.shape[0], h.shape[0]), self.dtype)
+        for rows, block in self.row_blocks():
+            out[rows] = block.ratio_matmul(w[rows], h)
+        return out
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        return self._sum(lambda rows, block: block.ratio_rmatmul(w[rows], h))
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        return sum(block.log_ratio(w[rows], h) for rows, block in self.row_blocks())
+
+    def entropy(self) -> NDArray[np.float64]:
+        return np.sum([block.entropy() for _, block in self.row_blocks()], axis=0)
+
+    def _sum(self, product: Callable[[slice, MatrixOperator], Matrix]) -> Matrix:
+        # Sums over many blocks keep float64 so that they do not lose digits.
+        total: Any = 0.0
+        for rows, block in self.row_blocks():
+            total = total + np.asarray(product(rows, block), np.float64)
+        return np.asarray(total, self.dtype)
+
+
+class LazyOperator:
+    """A dask array: products run wherever dask runs them.
+
+    Parameters
+    ----------
+    blocks
+        One delayed :mod:`numpy` or CSR array per row block.
+    bounds
+        First row of every block and the number of rows.
+    n_vars, dtype
+        Of the matrix.
+    operator
+        Turns an array into its operator, on the worker.
+    """
+
+    def __init__(
+        self,
+        blocks: list[Any],
+        bounds: NDArray[np.int64],
+        n_vars: int,
+        dtype: np.dtype[Any],
+        operator: Callable[[Any], MatrixOperator],
+    ) -> None:
+        import dask
+
+        self._dask = dask
+        self._blocks = [dask.delayed(operator, pure=False)(block) for block in blocks]
+        self._rows = [
+            slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+        ]
+        self.shape = (int(bounds[-1]), n_vars)
+        self.dtype = dtype
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        yield slice(0, self.shape[0]), self
+
+    def stats(self) -> MatrixStats:
+        return _stats(self._compute([self._call("stats", b) for b in self._blocks]))
+
+    def matmul(self, b: Matrix) -> Matrix:
+        shared = self._dask.delayed(np.asarray(b))
+        return self._stack([self._call("matmul", x, shared) for x in self._blocks])
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        return self._sum(
+            [self._call("rmatmul", x, self._part(w, i)) for i, x in self._numbered()]
+        )
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        shared = self._dask.delayed(np.asarray(h))
+        return self._stack(
+            [
+                self._call("ratio_matmul", x, self._part(w, i), shared)
+                for i, x in self._numbered()
+            ]
+        )
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        shared = self._dask.delayed(np.asarray(h))
+        return self._sum(
+            [
+                self._call("ratio_rmatmul", x, self._part(w, i), shared)
+                for i, x in self._numbered()
+            ]
+        )
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        shared = self._dask.delayed(np.asarray(h))
+        return sum(
+            self._compute(
+                [
+                    self._call("log_ratio", x, self._part(w, i), shared)
+                    for i, x in self._numbered()
+                ]
+            )
+        )
+
+    def entropy(self) -> NDArray[np.float64]:
+        parts = self._compute([self._call("entropy", x) for x in self._blocks])
+        return np.sum(parts, axis=0)
+
+    def _numbered(self) -> Iterator[tuple[int, Any]]:
+        return iter(enumerate(self._blocks))
+
+    def _part(self, w: Matrix, i: int) -> Any:
+        return np.asarray(w[self._rows[i]])
+
+    def _call(self, name: str, block: Any, *args: Any) -> Any:
+        return self._dask.delayed(partial(_apply, name))(block, *args)
+
+    def _compute(self, tasks: list[Any]) -> list[Any]:
+        return list(self._dask.compute(*tasks))
+
+    def _stack(self, tasks: list[Any]) -> Matrix:
+        return np.concatenate(self._compute(tasks))
+
+    def _sum(self, tasks: list[Any]) -> Matrix:
+        # A tree of sums: no worker ever holds more than eight products.
+        add = self._dask.delayed(_add)
+        while len(tasks) > 1:
+            tasks = [add(tasks[i : i + 8]) for i in range(0, len(tasks), 8)]
+        return np.asarray(self._compute(tasks)[0], self.dtype)
+
+
+def _apply(name: str, operator: MatrixOperator, *args: Any) -> Any:
+    result = getattr(operator, name)(*args)
+    return np.asarray(result) if isinstance(result, jax.Array) else result
+
+
+def _add(parts: list[Matrix]) -> Matrix:
+    return sum((np.asarray(part, np.float64) for part in parts[1:]), start=parts[0])
+
+
+# --- statistics -------------------------------------------------------------
+
+
+@jax.jit
+def _dense_stats(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    return x.min(), (x * x).sum(1), x.sum(1), x.sum(0)
+
+
+def _csr_stats(x: sp.csr_matrix | sp.csr_array) -> MatrixStats:
+    implicit_zeros = x.nnz < np.prod(x.shape)
+    entries = x.data.astype(np.float64)
+    return MatrixStats(
+        minimum=float(np.min(entries, initial=0.0 if implicit_zeros else np.inf)),
+        sq_norm=float(entries @ entries),
+        row_sums=np.asarray(x.sum(1, dtype=np.float64)).ravel(),
+        col_sums=np.asarray(x.sum(0, dtype=np.float64)).ravel(),
+    )
+
+
+def _stats(parts: list[MatrixStats]) -> MatrixStats:
+    return MatrixStats(
+        minimum=float(np.min([p.minimum for p in parts])),
+        sq_norm=sum(p.sq_norm for p in parts),
+        row_sums=np.concatenate([p.row_sums for p in parts]),
+        col_sums=np.sum([p.col_sums for p in parts], axis=0),
+    )

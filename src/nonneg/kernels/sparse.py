@@ -1,0 +1,250 @@
+"""Products with the stored entries of a CSR matrix, on CPU threads.
+
+A product of 2 million stored entries with 20 columns takes 3 ms here on two
+cores, 7 ms in scipy; gathers in JAX take 14 to 50 times longer on a CPU. This is the
+only place where compiled code other than JAX is used.
+
+Every kernel works on the rows ``start:stop`` and releases the GIL;
+`numba.njit(parallel=True)` is avoided because it compiles five times longer
+and its threading layers forbid calls from several Python threads. Inner
+dimensions are padded to a multiple of 8 so that inner loops vectorise.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+type Floats = NDArray[np.floating[Any]]
+
+_LANES = 8
+
+
+class CSR(NamedTuple):
+    """Arrays of a CSR matrix and the rows at which threads share its work."""
+
+    data: Floats
+    indices: NDArray[np.integer[Any]]
+    indptr: NDArray[np.integer[Any]]
+    bounds: NDArray[np.int64]
+    n_vars: int
+
+
+def _available_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def split_rows(indptr: NDArray[np.integer[Any]], n_threads: int) -> NDArray[np.int64]:
+    """Row bounds of ``n_threads`` parts with about as many stored entries each."""
+    n_threads = n_threads or _available_cpus()
+    targets = np.linspace(indptr[0], indptr[-1], n_threads + 1)[1:-1]
+    inner = np.searchsorted(indptr, targets)
+    return np.r_[0, inner, indptr.size - 1].astype(np.int64)
+
+
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="nonneg")
+
+
+# A forked child inherits the pool but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _run[T](part: Callable[[int, int, int], T], bounds: NDArray[np.int64]) -> list[T]:
+    """``part(i, start, stop)`` for every part, in threads."""
+    n_parts = bounds.size - 1
+    jobs = [(i, int(bounds[i]), int(bounds[i + 1])) for i in range(n_parts)]
+    if n_parts == 1:
+        return [part(*jobs[0])]
+    return list(_pool(n_parts).map(lambda job: part(*job), jobs))
+
+
+def _pad(columns: int) -> int:
+    return -(-columns // _LANES) * _LANES
+
+
+def _padded(b: Floats, dtype: np.dtype[Any]) -> Floats:
+    out = np.zeros((b.shape[0], _pad(b.shape[1])), dtype)
+    out[:, : b.shape[1]] = b
+    return out
+
+
+_jit = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
+
+
+@_jit
+def _matmul_rows(data, indices, indptr, b, out, start, stop):  # type: ignore[no-untyped-def]
+    k = out.shape[1]
+    width = b.shape[1]
+    acc = np.empty(width, b.dtype)
+    for i in range(start, stop):
+        acc[:] = 0
+        for p in range(indptr[i], indptr[i + 1]):
+            x = data[p]
+            row = b[indices[p]]
+            for t in range(width):
+                acc[t] += x * row[t]
+        for t in range(k):
+            out[i, t] = acc[t]
+
+
+@_jit
+def _rmatmul_rows(data, indices, indptr, w, out, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = out.shape[1]
+    row = np.zeros(width, w.dtype)
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        for p in range(indptr[i], indptr[i + 1]):
+            x = data[p]
+            target = out[indices[p]]
+            for t in range(width):
+                target[t] += x * row[t]
+
+
+@_jit
+def _ratio_matmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    acc = np.empty(width, w.dtype)
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        acc[:] = 0
+        for p in range(indptr[i], indptr[i + 1]):
+            column = h[indices[p]]
+            mean = tiny
+            for t in range(width):
+                mean += row[t] * column[t]
+            ratio = data[p] / mean
+            for t in range(width):
+                acc[t] += ratio * column[t]
+        for t in range(k):
+            out[i, t] = acc[t]
+
+
+@_jit
+def _ratio_rmatmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        for p in range(indptr[i], indptr[i + 1]):
+            column = h[indices[p]]
+            mean = tiny
+            for t in range(width):
+                mean += row[t] * column[t]
+            ratio = data[p] / mean
+            target = out[indices[p]]
+            for t in range(width):
+                target[t] += ratio * row[t]
+
+
+@_jit
+def _log_ratio_rows(data, indices, indptr, w, h, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    total = 0.0
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        for p in range(indptr[i], indptr[i + 1]):
+            x = data[p]
+            if x > 0:
+                column = h[indices[p]]
+                mean = tiny
+                for t in range(width):
+                    mean += row[t] * column[t]
+                total += np.float64(x) * np.log(x / mean)
+    return total
+
+
+def matmul(x: CSR, b: Floats) -> Floats:
+    """``X @ b``, with ``b`` of shape (n_vars, k)."""
+    padded = _padded(b, x.data.dtype)
+    out = np.empty((x.indptr.size - 1, b.shape[1]), x.data.dtype)
+    _run(
+        lambda _, start, stop: _matmul_rows(
+            x.data, x.indices, x.indptr, padded, out, start, stop
+        ),
+        x.bounds,
+    )
+    return out
+
+
+def rmatmul(x: CSR, w: Floats) -> Floats:
+    """``X.T @ w``, with ``w`` of shape (n_obs, k)."""
+    w = np.ascontiguousarray(w, x.data.dtype)
+    out = np.zeros((x.bounds.size - 1, x.n_vars, _pad(w.shape[1])), x.data.dtype)
+    _run(
+        lambda i, start, stop: _rmatmul_rows(
+            x.data, x.indices, x.indptr, w, out[i], start, stop
+        ),
+        x.bounds,
+    )
+    return out.sum(0)[:, : w.shape[1]]
+
+
+def ratio_matmul(x: CSR, w: Floats, h: Floats) -> Floats:
+    """``(X / (W H)) @ H.T`` over stored entries, with ``h`` = H.T."""
+    w, h, tiny = _ratio_inputs(x, w, h)
+    out = np.empty((x.indptr.size - 1, w.shape[1]), x.data.dtype)
+    _run(
+        lambda _, start, stop: _ratio_matmul_rows(
+            x.data, x.indices, x.indptr, w, h, out, tiny, start, stop
+        ),
+        x.bounds,
+    )
+    return out
+
+
+def ratio_rmatmul(x: CSR, w: Floats, h: Floats) -> Floats:
+    """``(X / (W H)).T @ W`` over stored entries, with ``h`` = H.T."""
+    w, h, tiny = _ratio_inputs(x, w, h)
+    out = np.zeros((x.bounds.size - 1, *h.shape), x.data.dtype)
+    _run(
+        lambda i, start, stop: _ratio_rmatmul_rows(
+            x.data, x.indices, x.indptr, w, h, out[i], tiny, start, stop
+        ),
+        x.bounds,
+    )
+    return out.sum(0)[:, : w.shape[1]]
+
+
+def log_ratio(x: CSR, w: Floats, h: Floats) -> float:
+    """``sum(X * log(X / (W H)))`` over positive stored entries, with ``h`` = H.T."""
+    w, h, tiny = _ratio_inputs(x, w, h)
+    return sum(
+        _run(
+            lambda _, start, stop: _log_ratio_rows(
+                x.data, x.indices, x.indptr, w, h, tiny, start, stop
+            ),
+            x.bounds,
+        )
+    )
+
+
+def _ratio_inputs(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, Any]:
+    dtype = x.data.dtype
+    # Keeps x / mean finite where the mean of a positive entry is zero.
+    tiny = dtype.type(np.sqrt(np.finfo(dtype).tiny))
+    return np.ascontiguousarray(w, dtype), _padded(h, dtype), tiny

@@ -1,0 +1,1 @@
+"""Solvers composed of kernels: arrays and operators in, results out."""

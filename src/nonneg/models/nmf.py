@@ -1,0 +1,270 @@
+"""Non-negative matrix factorization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..kernels.init import initialise
+from ..kernels.loop import Report, iterate
+from ..kernels.mu import mu_update
+from .alternate import Penalty, alternate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from ..kernels.init import Init
+    from ..kernels.loop import Callback, Trace
+    from ..kernels.operators import Matrix, MatrixOperator, MatrixStats
+
+type Solver = Literal["hals", "mu", "anls"]
+type Loss = Literal["frobenius", "kullback-leibler"]
+type Floats = NDArray[np.floating[Any]]
+
+# Multiplicative updates are judged by their objective every so often.
+_CHECK_EVERY = 10
+_MAX_RESEEDS = 3
+# Rows at a time where only a copy of a part of W is wanted.
+_SLICE = 65_536
+
+
+class NMFResult(NamedTuple):
+    """Factors with unit-norm loadings, sorted by contribution, and the trace."""
+
+    W: Floats
+    """Scores (n_obs, rank); carry the scale."""
+    H: Floats
+    """Loadings (rank, n_vars); rows of unit 2-norm."""
+    mass: Floats
+    """Contribution of each component: the sum of its part of the product."""
+    trace: Trace
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What to minimise: a loss and penalties on both factors."""
+
+    op: MatrixOperator
+    stats: MatrixStats
+    loss: Loss = "frobenius"
+    penalties: tuple[Penalty, Penalty] = (Penalty(), Penalty())
+
+    def penalty(self, w: Matrix, h: Matrix) -> float:
+        """Both penalties."""
+        return sum(
+            penalty.value(np.asarray(factor))
+            for penalty, factor in zip(self.penalties, (w, h), strict=True)
+        )
+
+
+def nmf(
+    problem: Problem,
+    rank: int,
+    *,
+    solver: Solver = "hals",
+    init: Init | tuple[Floats, Floats] = "nndsvda",
+    n_init: int = 1,
+    tol: float = 1e-4,
+    max_iter: int = 200,
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> NMFResult:
+    """Factorize ``X ≈ W H`` with ``W, H >= 0``.
+
+    HALS and ANLS stop when the sum of absolute projected gradients falls below
+    ``tol`` times its first value, multiplicative updates when the objective
+    falls by less than ``tol`` times its first value in ten iterations.
+    """
+    best: tuple[Matrix, Matrix, Trace] | None = None
+    for stream in np.random.default_rng(seed).spawn(n_init):
+        if isinstance(init, tuple):
+            # W is updated in place where the data are streamed.
+            start = np.array(init[0]), init[1]
+        else:
+            start = initialise(
+                problem.op, rank, init=init, stats=problem.stats, rng=stream
+            )
+        (w, h), trace = _descend(
+            problem, start, solver, tol=tol, max_iter=max_iter, callback=callback
+        )
+        if best is None or trace.objective[-1] < best[2].objective[-1]:
+            best = w, h, trace
+        if trace.interrupted:
+            break
+    assert best is not None
+    w, h, trace = best
+    return NMFResult(*normalise(w, h), trace)
+
+
+def _descend(
+    problem: Problem,
+    start: tuple[Floats, Floats],
+    solver: Solver,
+    *,
+    tol: float,
+    max_iter: int,
+    callback: Callback | None,
+) -> tuple[tuple[Matrix, Matrix], Trace]:
+    step: Callable[[tuple[Matrix, Matrix], int], Any]
+    if problem.loss == "frobenius":
+        step = _frobenius_step(problem, solver)
+    else:
+        step = _kl_step(problem, last=max_iter)
+    finished = _decreased(tol) if solver == "mu" else _stationary(tol)
+    w, h = start
+    return iterate(
+        step,
+        (w, jnp.asarray(h)),
+        max_iter=max_iter,
+        finished=finished,
+        callback=callback,
+    )
+
+
+def _stationary(tol: float) -> Callable[[list[Report]], bool]:
+    def finished(reports: list[Report]) -> bool:
+        first, last = reports[0].residual, reports[-1].residual
+        assert first is not None
+        assert last is not None
+        return last <= tol * first
+
+    return finished
+
+
+def _decreased(tol: float) -> Callable[[list[Report]], bool]:
+    def finished(reports: list[Report]) -> bool:
+        if len(reports) % _CHECK_EVERY:
+            return False
+        before = reports[max(len(reports) - 1 - _CHECK_EVERY, 0)].objective
+        first, last = reports[0].objective, reports[-1].objective
+        assert first is not None
+        assert before is not None
+        assert last is not None
+        return before - last <= tol * first
+
+    return finished
+
+
+def _frobenius_step(
+    problem: Problem, solver: Solver
+) -> Callable[[tuple[Matrix, Matrix], int], tuple[tuple[Matrix, Matrix], Report]]:
+    reseeds: dict[int, int] = {}
+
+    def step(
+        factors: tuple[Matrix, Matrix], iteration: int
+    ) -> tuple[tuple[Matrix, Matrix], Report]:
+        w, h, fit, residual, alive = alternate(
+            problem.op,
+            *factors,
+            sq_norm=problem.stats.sq_norm,
+            rules=(solver, solver),
+            penalties=problem.penalties,
+        )
+        objective = fit / 2 + problem.penalty(w, h)
+        if not alive.all() and not any(p.l1 for p in problem.penalties):
+            h = _revive(problem, w, h, np.flatnonzero(~alive), reseeds)
+        return (w, h), Report(objective, residual)
+
+    return step
+
+
+def _revive(
+    problem: Problem,
+    w: Matrix,
+    h: Matrix,
+    dead: NDArray[np.intp],
+    reseeds: dict[int, int],
+) -> Matrix:
+    """Loadings with dead components pointed at the worst explained observations.
+
+    A component is dead when one of its sides is all zero: no update moves it
+    again. Given up after a few attempts: then the data need fewer.
+    """
+    missing = problem.stats.row_sums - np.asarray(w @ np.asarray(h.sum(1)), np.float64)
+    worst = np.argsort(-missing)
+    for j, i in zip(dead.tolist(), worst.tolist(), strict=False):
+        reseeds[j] = reseeds.get(j, 0) + 1
+        if reseeds[j] > _MAX_RESEEDS or missing[i] <= 0:
+            continue
+        pick = np.zeros((w.shape[0], 1), problem.op.dtype)
+        pick[i] = 1
+        row = np.asarray(problem.op.rmatmul(pick))[:, 0] - np.asarray(w[i] @ h)
+        h = jnp.asarray(h).at[j].set(np.maximum(row, 0))
+    return h
+
+
+@jax.jit
+def _mu_kl(
+    factor: jax.Array, ratio: jax.Array, sums: jax.Array, penalty: Penalty
+) -> jax.Array:
+    return mu_update(factor, ratio, sums, *penalty)
+
+
+def _kl_step(
+    problem: Problem, *, last: int
+) -> Callable[[tuple[Matrix, Matrix], int], tuple[tuple[Matrix, Matrix], Report]]:
+    op, penalties = problem.op, problem.penalties
+
+    def step(
+        factors: tuple[Matrix, Matrix], iteration: int
+    ) -> tuple[tuple[Matrix, Matrix], Report]:
+        w, h = factors
+        sums_h = jnp.sum(h, 1)
+        ratio_h: Any = 0.0
+        sums_w: Any = 0.0
+        for rows, block in op.row_blocks():
+            new = _mu_kl(
+                jnp.asarray(w[rows]),
+                jnp.asarray(block.ratio_matmul(w[rows], h)),
+                sums_h,
+                penalties[0],
+            )
+            ratio_h = ratio_h + np.asarray(block.ratio_rmatmul(new, h), np.float64)
+            sums_w = sums_w + np.asarray(new.sum(0), np.float64)
+            if new.shape[0] == w.shape[0]:
+                w = new
+            else:
+                w[rows] = np.asarray(new)
+        h = _mu_kl(
+            h.T, jnp.asarray(ratio_h, h.dtype), jnp.asarray(sums_w, h.dtype), penalties[1]
+        ).T
+        return (w, h), Report(objective(w, h) if checked(iteration) else None)
+
+    def checked(iteration: int) -> bool:
+        return iteration == 1 or iteration % _CHECK_EVERY == 0 or iteration == last
+
+    def objective(w: Matrix, h: Matrix) -> float:
+        sums_w, sums_h = (
+            np.asarray(factor, np.float64).sum(axis)
+            for factor, axis in ((w, 0), (h, 1))
+        )
+        fit = op.log_ratio(w, h) - problem.stats.total + float(sums_w @ sums_h)
+        return fit + problem.penalty(w, h)
+
+    return step
+
+
+def normalise(w: Matrix, h: Matrix) -> tuple[Floats, Floats, Floats]:
+    """Unit-norm loadings, scale in the scores, largest contribution first.
+
+    The contribution of a component is the sum of absolute values of its part
+    of the product, returned last. W is changed in place where it can be.
+    """
+    w = np.asarray(w) if np.asarray(w).flags.writeable else np.array(w)
+    h = np.array(h)
+    norm = np.linalg.norm(h, axis=1)
+    h /= np.where(norm > 0, norm, 1)[:, None]
+    # In slices: W may be all that there is memory for.
+    slices = [slice(i, i + _SLICE) for i in range(0, w.shape[0], _SLICE)]
+    mass = norm * sum(np.abs(w[rows]).sum(0, dtype=np.float64) for rows in slices)
+    mass = mass * np.abs(h).sum(1, dtype=np.float64)
+    order = np.argsort(-mass, kind="stable")
+    for rows in slices:
+        w[rows] = (w[rows] * norm)[:, order]
+    return w, h[order], mass[order]
