@@ -1,0 +1,8 @@
+"""Simulated data whose factors are known."""
+
+from __future__ import annotations
+
+from ._ggblocks import ggblocks
+from ._quilt import quilt
+
+__all__ = ["ggblocks", "quilt"]
