@@ -1,0 +1,11 @@
+"""Results as AnnData, tables and images."""
+
+from __future__ import annotations
+
+from ._factor_df import factor_df
+from ._factors import factors
+from ._image import image
+from ._loadings_df import loadings_df
+from ._top_genes import top_genes
+
+__all__ = ["factor_df", "factors", "image", "loadings_df", "top_genes"]

@@ -1,0 +1,87 @@
+"""Factors as an AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pandas as pd
+from anndata import AnnData
+
+from .._adata import read_factors
+from .._factors import normalised_scores
+
+if TYPE_CHECKING:
+    from .._factors import Normalize
+
+
+def factors(
+    adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None
+) -> AnnData:
+    """Put factors in an AnnData, observations x factors.
+
+    For everything scanpy and squidpy do with genes: maps, Moran's I, clustering.
+    `obs`, `obsm`, `obsp` and `uns` are carried over, so neighbourhood graphs and
+    colours are there. Arrays are shared with `adata`, not copied; adding
+    columns or keys to either object leaves the other alone.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a factorization.
+    key
+        Key of the factorization.
+    normalize
+        What the scores are to mean:
+
+        `None`
+            As stored. With the loadings as stored, the product is the fit.
+        `"spde"`
+            Every factor sums to 1 over observations: a distribution over space
+            :cite:p:`Townes2023`.
+        `"lda"`
+            Every observation sums to 1 over factors: its composition, where a factor
+            counts by what it contributes to the observation's total
+            :cite:p:`Townes2023`.
+        `"sum"`, `"l2"`, `"max"`
+            Every factor has sum, 2-norm or largest absolute value 1. The loadings
+            are not consulted: to keep the product, multiply them by what was divided
+            out.
+
+    Returns
+    -------
+    AnnData of shape `(n_obs, k)` with the scores in `X` and the factors' names
+    (`nmf_0`, `nmf_1`, … for `key="nmf"`) as `var_names`.
+
+    Raises
+    ------
+    KeyError
+        If there is no factorization under the key.
+    ValueError
+        If `"spde"`, `"lda"` or `"sum"` is asked of negative scores or loadings.
+
+    See Also
+    --------
+    nonneg.get.factor_df : the same as a data frame
+    nonneg.get.loadings_df : the genes' side
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> factors = nng.get.factors(adata, "truth")
+    >>> factors.shape
+    (144, 4)
+    >>> list(factors.var_names)
+    ['truth_0', 'truth_1', 'truth_2', 'truth_3']
+    """
+    stored = read_factors(adata, key)
+    result = AnnData(
+        X=normalised_scores(stored, normalize),
+        obs=cast("pd.DataFrame", adata.obs),
+        var=pd.DataFrame(index=stored.names),
+        uns=dict(adata.uns),
+    )
+    for target, source in ((result.obsm, adata.obsm), (result.obsp, adata.obsp)):
+        # Elements of a view would write through to it.
+        target.update(source.copy() if adata.is_view else source)
+    return result
