@@ -1,0 +1,371 @@
+"""Maps of factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.collections import PathCollection
+from matplotlib.ticker import MaxNLocator
+
+from .._coordinates import find_grid, point_spacing, read_coordinates
+from .._factors import select_factors
+from .._validators import check_key, check_positive_int
+from ..get import factors as get_factors
+from ._panels import figure_of, new_panels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from numpy.typing import NDArray
+
+    from .._factors import FactorSelection, Normalize
+
+# Inches.
+_MAP_SIZE = np.array([1.7, 2.4])
+_SMALLEST_MAP = 0.4
+_COLORBAR_WIDTH = 0.45
+_TITLE_HEIGHT = 0.35
+# Points off their place by less, in parts of the spacing, are drawn as squares that
+# touch.
+_PERFECT = 0.02
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Observations that share a map."""
+
+    name: str | None
+    """`None`: there is only one section."""
+    maps: AnnData
+    coords: NDArray[np.float64]
+    picture: str | None
+    """Name in uns of a picture of the tissue."""
+
+    @cached_property
+    def spacing(self) -> float:
+        return point_spacing(self.coords)
+
+    @cached_property
+    def is_full_grid(self) -> bool:
+        """Whether squares of the spacing fill the plane."""
+        grid = find_grid(self.coords)
+        if grid is None or grid.jitter > _PERFECT:
+            return False
+        spacing = grid.spacing[np.isfinite(grid.spacing)]
+        if np.ptp(spacing) > _PERFECT * spacing.max(initial=0):
+            return False
+        # Hexagonal arrays occupy every other place.
+        n_sites = len(np.unique(grid.index, axis=0))
+        return bool(n_sites > 0.6 * np.prod(grid.index.max(axis=0) + 1))
+
+
+def factor_maps(
+    adata: AnnData,
+    key: str = "nmf",
+    *,
+    factors: FactorSelection | None = None,
+    normalize: Normalize | None = None,
+    spatial_key: str = "spatial",
+    library_key: str | None = None,
+    basis: str | None = None,
+    ncols: int = 4,
+    cmap: str | Colormap | None = None,
+    vmin: float | None = None,
+    vmax: float | str = "p99.5",
+    size: float | None = None,
+    colorbar: bool = True,
+    ax: Axes | None = None,
+    **kwargs: Any,
+) -> list[Axes]:
+    """Map every factor over the tissue.
+
+    One panel per factor (and section), drawn by :func:`squidpy.pl.spatial_scatter`,
+    or by :func:`scanpy.pl.embedding` on an embedding. Colours start at zero and end
+    at a high percentile, so that a few extreme spots do not hide the rest; the colour
+    bar shows with a tip that there are such. Points are as large as the distance
+    between them: squares on a perfect grid, discs elsewhere. Where
+    `uns[spatial_key]` holds a picture of the tissue, spots are drawn on it in their
+    true size.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a factorization.
+    key
+        Key of the factorization.
+    factors
+        Factors to show, by name (`"nmf_3"`) or number; `None`: all.
+    normalize
+        As in :func:`nonneg.get.factors`, e.g. `"lda"` for compositions.
+    spatial_key
+        Coordinates in `adata.obsm`.
+    library_key
+        Column of `adata.obs` that names the section of every observation. Every section
+        gets its own panel, with the same colour range for a factor in all of them.
+    basis
+        Embedding to draw on instead of the tissue, such as `"umap"`.
+    ncols
+        Panels per row. With several sections, each factor has rows of its own.
+    cmap
+        Colour map. `None`: `magma_r`, or `RdBu_r` around zero where scores are
+        negative.
+    vmin, vmax
+        Colour range, the same for all panels, or a percentile of each factor such as
+        `"p99"` for `vmax`. `vmin=None`: 0, or `-vmax` where scores are negative.
+    size
+        Area of a point in square points. `None`: from the distance between points.
+        With a picture of the tissue: a factor for the true size.
+    colorbar
+        Whether panels have a colour bar.
+    ax
+        Axes to draw on, for a single panel.
+    kwargs
+        Passed to :func:`squidpy.pl.spatial_scatter` or :func:`scanpy.pl.embedding`,
+        e.g. `title`, `img=False`, `crop_coord`, `scalebar_dx`, `alpha`.
+
+    Returns
+    -------
+    One Axes per panel: factor by factor, and within a factor section by section.
+
+    Raises
+    ------
+    KeyError
+        If the factorization, a factor, the coordinates or the sections do not exist.
+    ValueError
+        If `ax` is given for several panels, or arguments are not valid.
+
+    See Also
+    --------
+    nonneg.get.image : the map as an array
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> axes = nng.pl.factor_maps(adata, "truth")
+    >>> [ax.get_title() for ax in axes]
+    ['truth_0', 'truth_1', 'truth_2', 'truth_3']
+    """
+    ncols = check_positive_int(ncols, "ncols")
+    maps = get_factors(adata, key, normalize=normalize)
+    chosen = select_factors(list(maps.var_names), factors)
+    if basis is None:
+        sections = _split(maps, spatial_key, library_key)
+    else:
+        coords = np.asarray(maps.obsm[_find_basis(maps, basis)])[:, :2]
+        sections = [_Section(None, maps, coords, None)]
+    places = [(maps.var_names[i], section) for i in chosen for section in sections]
+    titles = _titles(places, kwargs.pop("title", None))
+    panels = _make_panels(len(chosen), sections, ncols, ax)
+    ranges = {
+        maps.var_names[i]: _color_range(np.asarray(maps.X)[:, i], vmin, vmax)
+        for i in chosen
+    }
+    for panel, (name, section), title in zip(panels, places, titles, strict=True):
+        low, high = ranges[name]
+        style: dict[str, Any] = {
+            "color": name,
+            "cmap": _color_map(cmap, low),
+            "vmin": low,
+            "vmax": high,
+            "size": size,
+            "title": title,
+            "frameon": False,
+            "ax": panel,
+            **kwargs,
+        }
+        if basis is not None:
+            _draw_embedding(section, basis, style)
+        elif section.picture is not None and style.get("img", True) is not False:
+            _draw_picture(section, spatial_key, style)
+        else:
+            _draw_points(section, spatial_key, style)
+        panel.title.set_fontsize("medium")
+        if colorbar:
+            _add_colorbar(panel, np.asarray(maps[:, name].X))
+    if basis is None and size is None:
+        _fill(panels, [section for _, section in places])
+    return panels
+
+
+def _find_basis(maps: AnnData, basis: str) -> str:
+    """Key of an embedding, by scanpy's rule."""
+    if basis in maps.obsm:
+        return basis
+    check_key(maps, "obsm", f"X_{basis}")
+    return f"X_{basis}"
+
+
+def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Section]:
+    """Sections of the tissue and their pictures."""
+    hint = "Name another element as `spatial_key`, or an embedding as `basis`."
+    coords = read_coordinates(maps, spatial_key, hint=hint)[:, :2]
+    libraries = maps.uns.get(spatial_key, {})
+    pictures = [name for name, entry in libraries.items() if entry.get("images")]
+    if library_key is None:
+        if len(pictures) > 1:
+            msg = (
+                f"adata.uns[{spatial_key!r}] holds pictures of several sections, "
+                f"{pictures}. Name the column of adata.obs that tells them apart as "
+                "`library_key`."
+            )
+            raise ValueError(msg)
+        return [_Section(None, maps, coords, next(iter(pictures), None))]
+    check_key(maps, "obs", library_key)
+    names = maps.obs[library_key].astype("category")
+    sections = []
+    for category in names.cat.categories:
+        rows = (names == category).to_numpy()
+        name = str(category)
+        picture = name if name in pictures else None
+        sections.append(_Section(name, maps[rows], coords[rows], picture))
+    return sections
+
+
+def _titles(
+    places: Sequence[tuple[str, _Section]], given: str | Sequence[str] | None
+) -> list[str]:
+    if given is None:
+        return [
+            factor if section.name is None else f"{factor} | {section.name}"
+            for factor, section in places
+        ]
+    titles = [given] if isinstance(given, str) else list(given)
+    if len(titles) != len(places):
+        msg = f"title has {len(titles)} entries, but there are {len(places)} panels."
+        raise ValueError(msg)
+    return titles
+
+
+def _make_panels(
+    n_factors: int, sections: Sequence[_Section], ncols: int, ax: Axes | None
+) -> list[Axes]:
+    n_panels = n_factors * len(sections)
+    if ax is not None:
+        if n_panels == 1:
+            return [ax]
+        msg = (
+            f"ax is one Axes, but there are {n_panels} panels ({n_factors} factors in "
+            f"{len(sections)} sections). Choose a factor with `factors`, or leave ax "
+            "out."
+        )
+        raise ValueError(msg)
+    extent = np.max([np.ptp(section.coords, axis=0) for section in sections], axis=0)
+    scale = np.min(_MAP_SIZE / np.maximum(extent, np.finfo(float).tiny))
+    width, height = np.maximum(extent * scale, _SMALLEST_MAP)
+    size = float(width + _COLORBAR_WIDTH), float(height + _TITLE_HEIGHT)
+    if len(sections) == 1:
+        return new_panels(n_factors, ncols, size)
+    return new_panels(len(sections), ncols, size, n_groups=n_factors)
+
+
+def _color_range(
+    scores: NDArray[np.floating[Any]], vmin: float | None, vmax: float | str
+) -> tuple[float, float]:
+    signed = np.nanmin(scores) < 0
+    if isinstance(vmax, str):
+        sizes = np.abs(scores)
+        # Of a factor that is present in very few places the percentile is zero, and of
+        # one that is nowhere the largest score is.
+        vmax = _percentile(sizes, vmax) or float(np.nanmax(sizes)) or 1.0
+    if vmin is None:
+        vmin = -vmax if signed else 0.0
+    return vmin, vmax
+
+
+def _percentile(values: NDArray[np.floating[Any]], given: str) -> float:
+    try:
+        return float(np.nanpercentile(values, float(given.removeprefix("p"))))
+    except ValueError:
+        msg = f"vmax={given!r} must be a number, or a percentile such as 'p99'."
+        raise ValueError(msg) from None
+
+
+def _color_map(given: str | Colormap | None, low: float) -> Colormap:
+    # A copy: squidpy sets the colour of missing values on it.
+    return plt.get_cmap(given or ("RdBu_r" if low < 0 else "magma_r")).copy()
+
+
+def _draw_points(section: _Section, spatial_key: str, style: dict[str, Any]) -> None:
+    import squidpy as sq
+
+    defaults = {
+        "shape": None,
+        # Without a name squidpy logs that there is none.
+        "library_id": [""],
+        "marker": "s" if section.is_full_grid else "o",
+        "linewidths": 0,
+    }
+    sq.pl.spatial_scatter(
+        section.maps, spatial_key=spatial_key, colorbar=False, **defaults | style
+    )
+
+
+def _draw_picture(section: _Section, spatial_key: str, style: dict[str, Any]) -> None:
+    import squidpy as sq
+
+    sq.pl.spatial_scatter(
+        section.maps,
+        spatial_key=spatial_key,
+        colorbar=False,
+        **{"library_id": section.picture} | style,
+    )
+
+
+def _draw_embedding(section: _Section, basis: str, style: dict[str, Any]) -> None:
+    import scanpy as sc
+
+    if style["size"] is None:
+        # scanpy's rule is for panels of 4 inches.
+        panel = style["ax"]
+        width = panel.get_window_extent().width / figure_of(panel).dpi
+        style["size"] = 120_000 / section.maps.n_obs * (width / 4) ** 2
+    sc.pl.embedding(section.maps, basis, show=False, colorbar_loc=None, **style)
+
+
+def _add_colorbar(panel: Axes, scores: NDArray[np.floating[Any]]) -> None:
+    points = panel.collections[-1]
+    low, high = points.get_clim()
+    outside = 2 * (np.nanmin(scores) < low) + (np.nanmax(scores) > high)
+    bar = figure_of(panel).colorbar(
+        points,
+        ax=panel,
+        extend=("neither", "max", "min", "both")[outside],
+        fraction=0.08,
+        pad=0.02,
+        aspect=12,
+        shrink=0.6,
+        ticks=MaxNLocator(3, min_n_ticks=2),
+    )
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize="x-small", length=0, pad=2)
+
+
+def _fill(panels: Sequence[Axes], sections: Sequence[_Section]) -> None:
+    """Make points as large as the distance between them."""
+    drawn = []
+    for panel, section in zip(panels, sections, strict=True):
+        points = panel.collections[-1]
+        if isinstance(points, PathCollection):  # not spots on a picture
+            place = np.asarray(points.get_offsets())
+            margin = 0.7 * section.spacing
+            low, high = place.min(axis=0) - margin, place.max(axis=0) + margin
+            panel.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
+            drawn.append((panel, section, points))
+    # The layout settles the scale.
+    figure_of(panels[0]).draw_without_rendering()
+    for panel, section, points in drawn:
+        ends = panel.transData.transform(np.array([[0, 0], [section.spacing, 0]]))
+        side = np.ptp(ends[:, 0]) * 72 / figure_of(panel).dpi
+        if section.is_full_grid:
+            # Neither rounding to pixels nor antialiasing may open seams.
+            points.set_snap(False)
+            side += 0.3
+        points.set_sizes([side**2])

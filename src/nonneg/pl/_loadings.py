@@ -1,0 +1,123 @@
+"""Heat map of loadings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .._factors import select_factors
+from ..get import loadings_df, top_genes
+from ._panels import figure_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+    from .._factors import FactorSelection, Normalize
+
+
+def loadings(
+    adata: AnnData,
+    key: str = "nmf",
+    *,
+    n_top: int = 5,
+    factors: FactorSelection | None = None,
+    normalize: Normalize | None = "max",
+    cmap: str | Colormap | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Show the leading genes of all factors in one heat map.
+
+    Genes are rows, each listed once, under the factor where its loading is largest;
+    what lies off the blocks on the diagonal is shared between factors.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a factorization.
+    key
+        Key of the factorization.
+    n_top
+        Leading genes per factor, see :func:`nonneg.get.top_genes`.
+    factors
+        Factors to show, by name or number; `None`: all.
+    normalize
+        As in :func:`nonneg.get.loadings_df`. `"max"` makes factors comparable;
+        `"spde"` shows how every gene is divided among factors.
+    cmap
+        Colour map. `None`: `magma_r`, or `RdBu_r` around zero where loadings are
+        negative.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        If the factorization or a factor does not exist.
+    ValueError
+        If `n_top` or `normalize` is not valid.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> ax = nng.pl.loadings(adata, "truth", n_top=3)
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['truth_0', 'truth_1', 'truth_2', 'truth_3']
+    """
+    table = loadings_df(adata, key, normalize=normalize)
+    names = list(table.columns)
+    chosen = [names[i] for i in select_factors(names, factors)]
+    ranked = top_genes(adata, n_top, key=key, normalize=normalize)
+    leading = ranked.loc[ranked["factor"].isin(chosen), "gene"]
+    table = table.loc[~table.isna().any(axis=1), chosen]
+    table = table[table.index.isin(leading)]
+    values = table.to_numpy()
+    home = values.argmax(axis=1)
+    order = np.lexsort((-values.max(axis=1), home))
+    table, values = table.iloc[order], values[order]
+
+    if ax is None:
+        height, width = values.shape
+        _, ax = plt.subplots(
+            figsize=(1.6 + 0.3 * width, 0.9 + 0.17 * height), layout="constrained"
+        )
+    limit = float(np.abs(values).max())
+    signed = values.min() < 0
+    image = ax.pcolormesh(
+        values,
+        cmap=cmap or ("RdBu_r" if signed else "magma_r"),
+        vmin=-limit if signed else 0,
+        vmax=limit,
+        edgecolor="white",
+        lw=0.4,
+    )
+    ax.set_xticks(np.arange(len(chosen)) + 0.5, chosen, rotation=90, fontsize="small")
+    ax.set_yticks(np.arange(len(table)) + 0.5, table.index, fontsize="small")
+    ax.tick_params(length=0)
+    ax.invert_yaxis()
+    ax.spines[:].set_visible(False)
+    bar = figure_of(ax).colorbar(
+        image, ax=ax, fraction=0.05, pad=0.03, aspect=15, shrink=0.5
+    )
+    bar.outline.set_visible(False)
+    bar.set_label(_LABELS[normalize], fontsize="small")
+    bar.ax.tick_params(labelsize="x-small")
+    return ax
+
+
+_LABELS: dict[str | None, str] = {
+    None: "loading",
+    "spde": "share of the gene",
+    "lda": "share of the factor",
+    "sum": "share of the factor",
+    "l2": "loading (2-norm 1)",
+    "max": "loading (maximum 1)",
+}

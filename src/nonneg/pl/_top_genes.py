@@ -1,0 +1,123 @@
+"""Leading genes of every factor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize as ColorRange
+
+from .._adata import read_factors
+from .._factors import select_factors
+from .._validators import check_positive_int
+from ..get import top_genes as get_top_genes
+from ._panels import figure_of, new_panels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+    from .._factors import FactorSelection, Normalize
+
+
+def top_genes(
+    adata: AnnData,
+    key: str = "nmf",
+    *,
+    n: int = 10,
+    factors: FactorSelection | None = None,
+    normalize: Normalize | None = None,
+    method: Literal["loading", "specificity"] = "loading",
+    ncols: int = 4,
+    cmap: str | Colormap = "viridis",
+    ax: Axes | None = None,
+) -> list[Axes]:
+    """Show the leading genes of every factor as ranked dots.
+
+    One panel per factor: how long the line is tells the loading, the colour of the dot
+    how specific the gene is for the factor (see :func:`nonneg.get.top_genes`, which
+    gives the numbers).
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a factorization.
+    key
+        Key of the factorization.
+    n
+        Number of genes per factor.
+    factors
+        Factors to show, by name or number; `None`: all.
+    normalize, method
+        As in :func:`nonneg.get.top_genes`.
+    ncols
+        Panels per row.
+    cmap
+        Colour map of the specificity.
+    ax
+        Axes to draw on, for a single factor.
+
+    Returns
+    -------
+    One Axes per factor.
+
+    Raises
+    ------
+    KeyError
+        If the factorization or a factor does not exist.
+    ValueError
+        If `ax` is given for several factors, or arguments are not valid.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> axes = nng.pl.top_genes(adata, "truth", n=3, factors=0)
+    >>> [label.get_text() for label in axes[0].get_yticklabels()]
+    ['gene_5', 'gene_6', 'gene_7']
+    """
+    ncols = check_positive_int(ncols, "ncols")
+    ranked = get_top_genes(adata, n, key=key, normalize=normalize, method=method)
+    names = read_factors(adata, key).names
+    chosen = [names[i] for i in select_factors(names, factors)]
+    if ax is None:
+        panels = new_panels(len(chosen), ncols, (1.9, 0.5 + 0.17 * n))
+    elif len(chosen) == 1:
+        panels = [ax]
+    else:
+        msg = (
+            f"ax is one Axes, but there are {len(chosen)} factors. Choose one with "
+            "`factors`, or leave ax out."
+        )
+        raise ValueError(msg)
+    ranked = ranked[ranked["factor"].isin(chosen)]
+    whole = ColorRange(0, ranked["specificity"].max())
+    colors = ScalarMappable(whole, cmap)
+    for panel, factor in zip(panels, chosen, strict=True):
+        genes = ranked[ranked["factor"] == factor]
+        panel.hlines(genes["rank"], 0, genes["loading"], color="0.8", lw=1, zorder=1)
+        panel.scatter(
+            genes["loading"],
+            genes["rank"],
+            c=genes["specificity"],
+            s=22,
+            cmap=colors.cmap,
+            norm=whole,
+            zorder=2,
+        )
+        panel.set_yticks(genes["rank"], genes["gene"], fontsize="small")
+        panel.set_ylim(n + 0.6, 0.4)
+        panel.set_xlim(left=0)
+        panel.set_title(factor, fontsize="medium")
+        panel.tick_params(axis="y", length=0)
+        panel.tick_params(axis="x", labelsize="x-small")
+        panel.locator_params(axis="x", nbins=3)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    bar = figure_of(panels[0]).colorbar(
+        colors, ax=panels, fraction=0.02, pad=0.02, aspect=20, shrink=0.6
+    )
+    bar.outline.set_visible(False)
+    bar.set_label("specificity", fontsize="small")
+    bar.ax.tick_params(labelsize="x-small")
+    return panels
