@@ -161,17 +161,15 @@ def factor_maps(
     else:
         coords = np.asarray(maps.obsm[_find_basis(maps, basis)])[:, :2]
         sections = [_Section(None, maps, coords, None)]
-    places = [(maps.var_names[i], section) for i in chosen for section in sections]
-    titles = _titles(places, kwargs.pop("title", None))
+    scores = np.asarray(maps.X)
+    ranges = {i: _color_range(scores[:, i], vmin, vmax) for i in chosen}
+    places = [(i, section) for i in chosen for section in sections]
+    titles = _titles(maps, places, kwargs.pop("title", None))
     panels = _make_panels(len(chosen), sections, ncols, ax)
-    ranges = {
-        maps.var_names[i]: _color_range(np.asarray(maps.X)[:, i], vmin, vmax)
-        for i in chosen
-    }
-    for panel, (name, section), title in zip(panels, places, titles, strict=True):
-        low, high = ranges[name]
+    for panel, (i, section), title in zip(panels, places, titles, strict=True):
+        low, high = ranges[i]
         style: dict[str, Any] = {
-            "color": name,
+            "color": maps.var_names[i],
             "cmap": _color_map(cmap, low),
             "vmin": low,
             "vmax": high,
@@ -189,7 +187,7 @@ def factor_maps(
             _draw_points(section, spatial_key, style)
         panel.title.set_fontsize("medium")
         if colorbar:
-            _add_colorbar(panel, np.asarray(maps[:, name].X))
+            _add_colorbar(panel, scores[:, i])
     if basis is None and size is None:
         _fill(panels, [section for _, section in places])
     return panels
@@ -230,12 +228,14 @@ def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Se
 
 
 def _titles(
-    places: Sequence[tuple[str, _Section]], given: str | Sequence[str] | None
+    maps: AnnData,
+    places: Sequence[tuple[int, _Section]],
+    given: str | Sequence[str] | None,
 ) -> list[str]:
     if given is None:
         return [
-            factor if section.name is None else f"{factor} | {section.name}"
-            for factor, section in places
+            " | ".join(filter(None, (maps.var_names[i], section.name)))
+            for i, section in places
         ]
     titles = [given] if isinstance(given, str) else list(given)
     if len(titles) != len(places):
