@@ -62,6 +62,15 @@ def test_missing_rows_and_columns():
     np.testing.assert_array_equal(nng.get.image(adata[kept].copy(), "value"), image)
 
 
+def test_most_columns_missing():
+    adata, image = on_grid((6, 20))
+    columns = [0, 1, 4, 7, 10, 13, 16, 19]  # the median gap is not the spacing
+    missing = np.setdiff1d(np.arange(20), columns)
+    image[:, missing] = np.nan
+    kept = np.isin(adata.obsm["spatial"][:, 0], columns)
+    np.testing.assert_array_equal(nng.get.image(adata[kept].copy(), "value"), image)
+
+
 def test_sources():
     adata = nng.datasets.quilt(12, 30)
     adata.obs["half"] = (adata.obs["array_row"] < 6).map({True: "up", False: "down"})
