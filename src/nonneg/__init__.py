@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from . import tl
+from . import datasets, get, metrics, pl, pp, tl
 from ._settings import settings
 
 __version__ = version("nonneg")
 
-__all__ = ["settings", "tl"]
+__all__ = ["datasets", "get", "metrics", "pl", "pp", "settings", "tl"]

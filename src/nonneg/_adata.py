@@ -125,9 +125,7 @@ def select_matrix(
     return adata.X, "adata.X"
 
 
-def _read_mask(
-    adata: AnnData, mask_var: str | NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _read_mask(adata: AnnData, mask_var: str | NDArray[np.bool_]) -> NDArray[np.bool_]:
     if isinstance(mask_var, str):
         check_key(adata, "var", mask_var)
         values, where = adata.var[mask_var].to_numpy(), f"adata.var[{mask_var!r}]"

@@ -5,6 +5,7 @@ This is the only module above the wall that touches JAX.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,14 +26,16 @@ from .kernels.operators import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from .kernels.operators import MatrixOperator
 
 # Bytes of a row block as it is worked on; two more may be on their way.
-_BLOCK_BYTES = 16 * 2**20
+_BLOCK_BYTES = 8 * 2**20
+# The same for lazy data, as if they were dense: how sparse they are is not known.
+_LAZY_BYTES = 32 * 2**20
 
 
 @contextmanager
@@ -97,7 +100,9 @@ def local_operator(
     if mask is not None:
         x = x[:, mask]
     if not sp.issparse(x):
-        return DenseOperator(np.asarray(x, dtype) if not isinstance(x, jax.Array) else x)
+        return DenseOperator(
+            np.asarray(x, dtype) if not isinstance(x, jax.Array) else x
+        )
     csr = x.tocsr().astype(dtype, copy=False)
     if not csr.has_canonical_format:
         csr = csr.copy()
@@ -114,7 +119,9 @@ def _block_operator(
     x: Any, where: str, mask: NDArray[np.bool_] | None, chunk_size: int | None
 ) -> BlockOperator:
     n_obs, n_vars = x.shape
-    stored = n_vars
+    dtype = _dtype(x)
+    row_bytes = n_vars * dtype.itemsize
+    read: Callable[[slice], Any] = x.__getitem__
     if isinstance(x, fau.CSDataset):
         if x.format != "csr":
             msg = (
@@ -122,11 +129,12 @@ def _block_operator(
                 "memory with `adata.to_memory()`, or store it as CSR."
             )
             raise ValueError(msg)
-        # A stored entry and its index take twice the room of a dense one.
-        stored = 2 * _n_stored(x) // max(n_obs, 1) + 1
-    dtype = _dtype(x)
+        rows = _StoredRows(x, dtype)
+        # A value and its column.
+        row_bytes = (dtype.itemsize + 4) * rows.indptr[-1] // n_obs + 1
+        read = rows.read
     if chunk_size is None:
-        chunk_size = max(_BLOCK_BYTES // (stored * dtype.itemsize), 256)
+        chunk_size = max(_BLOCK_BYTES // int(row_bytes), 256)
     # Blocks of equal size: they compile once.
     n_blocks = -(-n_obs // chunk_size)
     size = -(-n_obs // n_blocks)
@@ -135,30 +143,96 @@ def _block_operator(
         local_operator, mask=mask, dtype=dtype, n_threads=settings.n_threads
     )
     return BlockOperator(
-        lambda rows: to_operator(x[rows]),
+        lambda rows: to_operator(read(rows)),
         bounds,
         n_vars if mask is None else int(mask.sum()),
         dtype,
     )
 
 
-def _n_stored(x: Any) -> int:
-    return int(x.group["indices"].shape[0])
+class _StoredRows:
+    """Row blocks of a stored CSR matrix, read into buffers that are used again.
+
+    Fresh arrays of this size for every block leave the heap several times larger
+    than what is in use.
+    """
+
+    def __init__(self, x: Any, dtype: np.dtype[Any]) -> None:
+        self._n_vars = x.shape[1]
+        self._data, self._indices = x.group["data"], x.group["indices"]
+        self._dtype = dtype
+        self.indptr = np.asarray(x.group["indptr"][:], np.int64)
+        # One block is worked on while the next one is read.
+        self._buffers: list[tuple[NDArray[Any], NDArray[np.int32]]] = [
+            (np.empty(0, dtype), np.empty(0, np.int32)) for _ in range(2)
+        ]
+
+    def read(self, rows: slice) -> sp.csr_matrix:
+        indptr = self.indptr[rows.start : rows.stop + 1]
+        start, stop = int(indptr[0]), int(indptr[-1])
+        size = stop - start
+        data, indices = self._buffers.pop(0)
+        if data.size < size:
+            data, indices = np.empty(size, self._dtype), np.empty(size, np.int32)
+        self._buffers.append((data, indices))
+        for stored, buffer in ((self._data, data), (self._indices, indices)):
+            if size and hasattr(stored, "read_direct"):  # HDF5
+                stored.read_direct(buffer, np.s_[start:stop], np.s_[:size])
+            else:
+                buffer[:size] = stored[start:stop]
+        local = (indptr - start).astype(np.int32)
+        return sp.csr_matrix(
+            (data[:size], indices[:size], local),
+            shape=(local.size - 1, self._n_vars),
+            copy=False,
+        )
 
 
-def _lazy_operator(x: Any, mask: NDArray[np.bool_] | None) -> LazyOperator:
+def _lazy_operator(
+    x: Any, mask: NDArray[np.bool_] | None
+) -> LazyOperator | BlockOperator:
     if np.isnan(x.shape[0]):
         x = x.compute_chunk_sizes()
     x = x.rechunk({1: -1})
-    # The workers are the parallelism: one thread for each product.
-    to_operator = partial(local_operator, mask=mask, dtype=_dtype(x), n_threads=1)
-    return LazyOperator(
-        x.to_delayed()[:, 0].tolist(),
-        np.concatenate([[0], np.cumsum(x.chunks[0])]),
-        x.shape[1] if mask is None else int(mask.sum()),
-        _dtype(x),
-        to_operator,
+    n_vars = x.shape[1] if mask is None else int(mask.sum())
+    dtype = _dtype(x)
+    bounds = np.concatenate([[0], np.cumsum(x.chunks[0])])
+    if _on_cluster():
+        # The workers are the parallelism: one thread for each product.
+        to_operator = partial(local_operator, mask=mask, dtype=dtype, n_threads=1)
+        blocks = x.to_delayed()[:, 0].tolist()
+        return LazyOperator(blocks, bounds, n_vars, dtype, to_operator)
+    to_operator = partial(
+        local_operator, mask=mask, dtype=dtype, n_threads=settings.n_threads
     )
+    # Whole chunks, several at a time where they are small: a part of a chunk
+    # costs as much to read as the chunk.
+    limit = _LAZY_BYTES // (x.shape[1] * dtype.itemsize)
+    last = np.searchsorted(bounds, bounds + max(limit, 1), side="right") - 1
+    starts = [0]
+    while starts[-1] < bounds.size - 1:
+        starts.append(max(int(last[starts[-1]]), starts[-1] + 1))
+    # In the reading thread, unless the user chose otherwise: more threads are slower
+    # and leave their heaps behind.
+    scheduler = sys.modules["dask"].config.get("scheduler", None) or "synchronous"
+    return BlockOperator(
+        lambda rows: to_operator(x[rows].compute(scheduler=scheduler)),
+        bounds[starts],
+        n_vars,
+        dtype,
+    )
+
+
+def _on_cluster() -> bool:
+    """Whether dask would run on a :class:`distributed.Client`."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        distributed.default_client()
+    except ValueError:
+        return False
+    return True
 
 
 def _dtype(x: Any) -> np.dtype[Any]:

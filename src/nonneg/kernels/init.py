@@ -105,26 +105,25 @@ def nndsvd(
     v[:, 0], w[:, 0] = np.abs(v[:, 0]), np.abs(w[:, 0])
 
     floor = np.finfo(op.dtype).eps * singular[0]
+    mean = stats.total / np.prod(op.shape) if fill else 0
+    # A column at a time: W may be all that there is memory for.
     for j in range(rank):
         column = w[:, j]
         sides = [
-            (sign, _norm(sign * column), _norm(sign * v[:, j]))
-            for sign in (1, -1)
+            (sign, _norm(sign * column), _norm(sign * v[:, j])) for sign in (1, -1)
         ]
         sign, norm_w, norm_v = max(sides, key=lambda side: side[1] * side[2])
         if singular[j] <= floor or norm_w * norm_v == 0:
-            w[:, j], v[:, j] = 0, 0
+            w[:, j], v[:, j] = mean, mean
             continue
         # norm_w carries the singular value.
         scale = np.sqrt(norm_w * norm_v)
         np.maximum(sign * column, 0, out=column)
         column *= scale / norm_w
         v[:, j] = np.maximum(sign * v[:, j], 0) * (scale / norm_v)
-    h = np.ascontiguousarray(v.T)
-    if fill:
-        mean = stats.total / np.prod(op.shape)
-        w[w == 0], h[h == 0] = mean, mean
-    return w, h
+        column[column == 0] = mean
+        v[v[:, j] == 0, j] = mean
+    return w, np.ascontiguousarray(v.T)
 
 
 def _norm(vector: Floats) -> np.floating[Any]:

@@ -173,9 +173,7 @@ class DenseOperator:
 
     def log_ratio(self, w: Matrix, h: Matrix) -> float:
         w, h = jnp.asarray(w), jnp.asarray(h)
-        return sum(
-            float(_dense_log_ratio(x, w[rows], h)) for rows, x in self._steps()
-        )
+        return sum(float(_dense_log_ratio(x, w[rows], h)) for rows, x in self._steps())
 
     def entropy(self) -> NDArray[np.float64]:
         parts = [np.asarray(_dense_entropy(x), np.float64) for _, x in self._steps()]
@@ -275,7 +273,9 @@ class BlockOperator:
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
         with ThreadPoolExecutor(1, thread_name_prefix="nonneg-read") as reader:
             ahead = reader.submit(self._read, self._rows[0])
-            for rows, following in zip(self._rows, [*self._rows[1:], None], strict=True):
+            for rows, following in zip(
+                self._rows, [*self._rows[1:], None], strict=True
+            ):
                 block = ahead.result()
                 if following is not None:
                     ahead = reader.submit(self._read, following)
@@ -440,10 +440,9 @@ def _dense_stats(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Arr
 
 def _csr_stats(x: sp.csr_matrix | sp.csr_array) -> MatrixStats:
     implicit_zeros = x.nnz < np.prod(x.shape)
-    entries = x.data.astype(np.float64)
     return MatrixStats(
-        minimum=float(np.min(entries, initial=0.0 if implicit_zeros else np.inf)),
-        sq_norm=float(entries @ entries),
+        minimum=float(np.min(x.data, initial=0.0 if implicit_zeros else np.inf)),
+        sq_norm=float(np.einsum("i,i->", x.data, x.data, dtype=np.float64)),
         row_sums=np.asarray(x.sum(1, dtype=np.float64)).ravel(),
         col_sums=np.asarray(x.sum(0, dtype=np.float64)).ravel(),
     )

@@ -93,11 +93,23 @@ def _matmul_rows(data, indices, indptr, b, out, start, stop):  # type: ignore[no
     acc = np.empty(width, b.dtype)
     for i in range(start, stop):
         acc[:] = 0
-        for p in range(indptr[i], indptr[i + 1]):
-            x = data[p]
-            row = b[indices[p]]
+        p = indptr[i]
+        stop_row = indptr[i + 1]
+        # Four entries at a time: each pass over acc waits for the one before.
+        while p + 4 <= stop_row:
+            x0, x1, x2, x3 = data[p], data[p + 1], data[p + 2], data[p + 3]
+            j0, j1, j2, j3 = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
             for t in range(width):
-                acc[t] += x * row[t]
+                acc[t] += (x0 * b[j0, t] + x1 * b[j1, t]) + (
+                    x2 * b[j2, t] + x3 * b[j3, t]
+                )
+            p += 4
+        while p < stop_row:
+            x = data[p]
+            j = indices[p]
+            for t in range(width):
+                acc[t] += x * b[j, t]
+            p += 1
         for t in range(k):
             out[i, t] = acc[t]
 
@@ -112,9 +124,9 @@ def _rmatmul_rows(data, indices, indptr, w, out, start, stop):  # type: ignore[n
             row[t] = w[i, t]
         for p in range(indptr[i], indptr[i + 1]):
             x = data[p]
-            target = out[indices[p]]
+            j = indices[p]
             for t in range(width):
-                target[t] += x * row[t]
+                out[j, t] += x * row[t]
 
 
 @_jit
@@ -128,13 +140,13 @@ def _ratio_matmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # 
             row[t] = w[i, t]
         acc[:] = 0
         for p in range(indptr[i], indptr[i + 1]):
-            column = h[indices[p]]
+            j = indices[p]
             mean = tiny
             for t in range(width):
-                mean += row[t] * column[t]
+                mean += row[t] * h[j, t]
             ratio = data[p] / mean
             for t in range(width):
-                acc[t] += ratio * column[t]
+                acc[t] += ratio * h[j, t]
         for t in range(k):
             out[i, t] = acc[t]
 
@@ -148,14 +160,13 @@ def _ratio_rmatmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  #
         for t in range(k):
             row[t] = w[i, t]
         for p in range(indptr[i], indptr[i + 1]):
-            column = h[indices[p]]
+            j = indices[p]
             mean = tiny
             for t in range(width):
-                mean += row[t] * column[t]
+                mean += row[t] * h[j, t]
             ratio = data[p] / mean
-            target = out[indices[p]]
             for t in range(width):
-                target[t] += ratio * row[t]
+                out[j, t] += ratio * row[t]
 
 
 @_jit
@@ -170,10 +181,10 @@ def _log_ratio_rows(data, indices, indptr, w, h, tiny, start, stop):  # type: ig
         for p in range(indptr[i], indptr[i + 1]):
             x = data[p]
             if x > 0:
-                column = h[indices[p]]
+                j = indices[p]
                 mean = tiny
                 for t in range(width):
-                    mean += row[t] * column[t]
+                    mean += row[t] * h[j, t]
                 total += np.float64(x) * np.log(x / mean)
     return total
 

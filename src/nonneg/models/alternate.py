@@ -137,4 +137,3 @@ def alternate(
         residual=residual + float(violation),
         alive=(np.diagonal(gram_w) > 0) & (np.diagonal(gram_new_h) > 0),
     )
-

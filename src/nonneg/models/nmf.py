@@ -116,7 +116,7 @@ def _descend(
         step = _frobenius_step(problem, solver)
     else:
         step = _kl_step(problem, last=max_iter)
-    finished = _decreased(tol) if solver == "mu" else _stationary(tol)
+    finished = _decreased(tol) if solver == "mu" else stationary(tol)
     w, h = start
     return iterate(
         step,
@@ -127,7 +127,9 @@ def _descend(
     )
 
 
-def _stationary(tol: float) -> Callable[[list[Report]], bool]:
+def stationary(tol: float) -> Callable[[list[Report]], bool]:
+    """Finished when the residual is ``tol`` times its first value."""
+
     def finished(reports: list[Report]) -> bool:
         first, last = reports[0].residual, reports[-1].residual
         assert first is not None
@@ -138,6 +140,8 @@ def _stationary(tol: float) -> Callable[[list[Report]], bool]:
 
 
 def _decreased(tol: float) -> Callable[[list[Report]], bool]:
+    """Finished when ten iterations gain ``tol`` times the first objective."""
+
     def finished(reports: list[Report]) -> bool:
         if len(reports) % _CHECK_EVERY:
             return False
@@ -232,7 +236,10 @@ def _kl_step(
             else:
                 w[rows] = np.asarray(new)
         h = _mu_kl(
-            h.T, jnp.asarray(ratio_h, h.dtype), jnp.asarray(sums_w, h.dtype), penalties[1]
+            h.T,
+            jnp.asarray(ratio_h, h.dtype),
+            jnp.asarray(sums_w, h.dtype),
+            penalties[1],
         ).T
         return (w, h), Report(objective(w, h) if checked(iteration) else None)
 

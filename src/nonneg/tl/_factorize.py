@@ -63,7 +63,7 @@ def factorize(
     *,
     method: str,
     params: Mapping[str, Any],
-    nonnegative: bool,
+    signed: bool = False,
 ) -> AnnData | None:
     """Read the matrix, fit it, store the result."""
     n_components = check_positive_int(request.n_components, "n_components")
@@ -72,9 +72,7 @@ def factorize(
     if request.chunk_size is not None:
         check_positive_int(request.chunk_size, "chunk_size")
     seed = as_seed(request.rng)
-    adata = resolve_adata(
-        request.data, table_key=request.table_key, copy=request.copy
-    )
+    adata = resolve_adata(request.data, table_key=request.table_key, copy=request.copy)
     with computing(), progress(method, max_iter) as callback:
         source = read_matrix(
             adata,
@@ -85,10 +83,11 @@ def factorize(
         )
         check_n_components(n_components, source.op.shape)
         stats = source.op.stats()
-        (check_nonnegative if nonnegative else check_finite)(stats, source.where)
+        (check_finite if signed else check_nonnegative)(stats, source.where)
         result = fit(source.op, stats, seed, callback)
     _report(source, stats, result, request)
-    keys = factor_keys(method, request.key_added)
+    # Semi-NMF shares the key: readers need not know which of the two was used.
+    keys = factor_keys("nmf", request.key_added)
     write_factors(
         adata,
         keys,
@@ -150,4 +149,3 @@ def _report(
             f"{n_dead} of {result.mass.size} components are empty: the data are "
             "explained by fewer. Use a smaller n_components or weaker penalties."
         )
-

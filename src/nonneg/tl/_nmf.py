@@ -211,7 +211,6 @@ def nmf(
             "l1_ratio": float(l1_ratio),
             "n_init": int(n_init),
         },
-        nonnegative=True,
     )
 
 
@@ -247,7 +246,5 @@ def _check_l1_ratio(l1_ratio: float, alpha_w: float, alpha_h: float) -> None:
         msg = f"l1_ratio={l1_ratio} must be between 0 and 1."
         raise ValueError(msg)
     if l1_ratio > 0 and alpha_w == alpha_h == 0:
-        msg = (
-            f"l1_ratio={l1_ratio} has no effect while alpha_W and alpha_H are both 0."
-        )
+        msg = f"l1_ratio={l1_ratio} has no effect while alpha_W and alpha_H are both 0."
         raise ValueError(msg)

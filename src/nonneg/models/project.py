@@ -1,0 +1,72 @@
+"""Scores of new observations on fixed loadings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..kernels.mu import mu_update
+from ..kernels.nnls import nnls
+from .alternate import Penalty, least_squares
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..kernels.operators import MatrixOperator
+    from .nmf import Loss
+
+type Floats = NDArray[np.floating[Any]]
+
+
+def project(
+    op: MatrixOperator,
+    h: Floats,
+    *,
+    loss: Loss = "frobenius",
+    nonnegative: bool = True,
+    penalty: Penalty = Penalty(),  # noqa: B008
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+) -> Floats:
+    """Minimise the loss over W (n_obs, rank), with H (rank, n_vars) fixed.
+
+    Exact for the Frobenius loss; multiplicative updates, until no score of a
+    block changes by more than ``tol`` of the largest, for Kullback-Leibler.
+    """
+    h = np.asarray(h, op.dtype)
+    w = np.empty((op.shape[0], h.shape[0]), op.dtype)
+    gram = jnp.asarray(h @ h.T)
+    for rows, block in op.row_blocks():
+        if loss == "frobenius":
+            product = jnp.asarray(block.matmul(h.T))
+            w[rows] = _solve(product, gram, penalty, nonnegative=nonnegative)
+        else:
+            w[rows] = _project_kl(block, h, penalty, tol=tol, max_iter=max_iter)
+    return w
+
+
+@partial(jax.jit, static_argnames="nonnegative")
+def _solve(
+    product: jax.Array, gram: jax.Array, penalty: Penalty, *, nonnegative: bool
+) -> jax.Array:
+    l1, l2 = penalty
+    gram = gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
+    return nnls(product - l1, gram) if nonnegative else least_squares(product, gram)
+
+
+def _project_kl(
+    op: MatrixOperator, h: Floats, penalty: Penalty, *, tol: float, max_iter: int
+) -> jax.Array:
+    sums = jnp.asarray(h.sum(1))
+    w = jnp.ones((op.shape[0], h.shape[0]), op.dtype)
+    for _ in range(max_iter):
+        new = mu_update(w, jnp.asarray(op.ratio_matmul(w, h)), sums, *penalty)
+        change = jnp.abs(new - w).max()
+        w = new
+        if change <= tol * w.max():
+            break
+    return w

@@ -1,0 +1,191 @@
+"""Scores of new observations on the loadings of a reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._adata import read_factors, read_matrix, resolve_adata, write_factors
+from .._array import computing
+from .._keys import factor_keys
+from .._validators import (
+    check_finite,
+    check_nonnegative,
+    check_positive_int,
+    check_unique_names,
+    empty_sides,
+)
+from .._warnings import warn
+from ..models.alternate import Penalty
+from ..models.project import project as fit_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from .._adata import Factors
+
+
+def project(
+    adata: AnnData | SpatialData,
+    reference: AnnData,
+    *,
+    key: str = "nmf",
+    layer: str | None = None,
+    chunk_size: int | None = None,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    """Scores of new observations on the loadings of an existing factorization.
+
+    The loadings stay as they are, so that the components mean the same in
+    `adata` as in `reference`. Variables are matched by name; the loss, the
+    constraint and the penalty on the scores are those of the reference. A
+    reference without observations, `reference[:0].copy()`, is enough: that is
+    what a model file holds.
+
+    Parameters
+    ----------
+    adata
+        Annotated data to score.
+    reference
+        Annotated data with a factorization.
+    key
+        Key of the factorization in `reference.uns`.
+    layer
+        Layer of `adata` to use; by default the one of the same name as the
+        reference was fitted on.
+    chunk_size
+        Rows per block where the matrix is backed by a file.
+    key_added
+        Key under which to store the result instead of that of the reference.
+    copy
+        Return an annotated copy instead of annotating `adata`.
+    table_key
+        Table to use if `adata` is a :class:`~spatialdata.SpatialData`.
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets the following fields, for
+    `key="nmf"`:
+
+    `.obsm['X_nmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
+        Scores.
+    `.varm['nmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+        The reference's loadings, NaN for variables that it does not have.
+    `.uns['nmf' | key_added]` : :class:`dict`
+        The parameters of the reference, and `projected`, the share of the
+        squared norm of its loadings that variables of `adata` hold.
+
+    Raises
+    ------
+    KeyError
+        If `reference` holds no such factorization.
+    ValueError
+        If names repeat, no variable is shared, or the data do not suit the model.
+
+    See Also
+    --------
+    nonneg.tl.nmf : fits a factorization
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks()
+    >>> train, test = adata[:1000].copy(), adata[1000:].copy()
+    >>> nng.tl.nmf(train, 4)
+    >>> nng.tl.project(test, train)
+    >>> test.obsm["X_nmf"].shape
+    (296, 4)
+    """
+    if chunk_size is not None:
+        check_positive_int(chunk_size, "chunk_size")
+    factors = read_factors(reference, key)
+    fitted: Mapping[str, Any] = factors.info["params"]
+    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    layer = fitted.get("layer") if layer is None else layer
+    obsm = fitted.get("obsm")
+    loadings = factors.loadings
+    if obsm is None:
+        loadings = _match(target, reference, loadings)
+    used = np.isfinite(loadings).all(1)
+    with computing():
+        source = read_matrix(
+            target,
+            layer=layer,
+            obsm=obsm,
+            mask_var=None if used.all() else used,
+            chunk_size=chunk_size,
+        )
+        _check_width(source.op.shape[1], int(used.sum()), source.where)
+        stats = source.op.stats()
+        signed = factors.info["method"] == "seminmf"
+        (check_finite if signed else check_nonnegative)(stats, source.where)
+        scores = fit_scores(
+            source.op,
+            loadings[used].T,
+            loss=fitted.get("beta_loss", "frobenius"),
+            nonnegative=fitted.get("nonnegative", "scores") == "scores",
+            penalty=_penalty(fitted, factors),
+        )
+    n_empty = int(empty_sides(stats)[0].sum())
+    if n_empty:
+        warn(
+            f"{source.where} has {n_empty} observations that are all zero; their "
+            "scores are zero."
+        )
+    share = np.nansum(np.square(loadings)) / np.nansum(np.square(factors.loadings))
+    write_factors(
+        target,
+        factors.keys if key_added is None else factor_keys("", key_added),
+        method=factors.info["method"],
+        scores=scores,
+        loadings=loadings,
+        params={**fitted, "layer": layer},
+        info={"projected": float(share)},
+    )
+    return target if copy else None
+
+
+def _match(
+    target: AnnData, reference: AnnData, loadings: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Loadings of the target's variables, NaN where the reference has none."""
+    check_unique_names(target.var_names, "Variables of adata")
+    check_unique_names(reference.var_names, "Variables of the reference")
+    fitted = np.isfinite(loadings).all(1)
+    positions = reference.var_names.get_indexer(target.var_names)
+    matched = np.full((target.n_vars, loadings.shape[1]), np.nan, np.float32)
+    matched[positions >= 0] = loadings[positions[positions >= 0]]
+    n_fitted, n_found = int(fitted.sum()), int(np.isfinite(matched).all(1).sum())
+    if n_found == 0:
+        msg = (
+            "adata and the reference share no variable with loadings: "
+            f"{list(target.var_names[:3])} … against "
+            f"{list(reference.var_names[fitted][:3])} …. Use the same names in both."
+        )
+        raise ValueError(msg)
+    if n_found < n_fitted:
+        warn(
+            f"{n_fitted - n_found} of the {n_fitted} variables with loadings are not "
+            "in adata; scores are those that explain the others best."
+        )
+    return matched
+
+
+def _check_width(n_columns: int, n_loadings: int, where: str) -> None:
+    if n_columns != n_loadings:
+        msg = f"{where} has {n_columns} columns, but there are {n_loadings} loadings."
+        raise ValueError(msg)
+
+
+def _penalty(fitted: Mapping[str, Any], factors: Factors) -> Penalty:
+    n_vars = int(np.isfinite(factors.loadings).all(1).sum())
+    weight = fitted.get("alpha_W", 0.0) * n_vars
+    l1_ratio = fitted.get("l1_ratio", 0.0)
+    return Penalty(weight * l1_ratio, weight * (1 - l1_ratio))
