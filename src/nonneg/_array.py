@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Bytes of a row block as it is worked on; two more may be on their way.
 _BLOCK_BYTES = 8 * 2**20
 # The same for lazy data, as if they were dense: how sparse they are is not known.
-_LAZY_BYTES = 32 * 2**20
+_LAZY_BYTES = 16 * 2**20
 
 
 @contextmanager
