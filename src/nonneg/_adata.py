@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata import AnnData
 
-from ._array import as_operator, is_streamed
+from ._array import as_operator
 from ._keys import FactorKeys
 from ._validators import check_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -119,7 +119,8 @@ def select_matrix(
         check_key(adata, "obsm", obsm)
         return adata.obsm[obsm], f"adata.obsm[{obsm!r}]"
     if adata.X is None:
-        layers = [name for name in adata.layers if name is not None]
+        names: Iterable[str | None] = adata.layers.keys()
+        layers = [name for name in names if name is not None]
         msg = f"adata.X is None. Name a layer, one of {layers}."
         raise ValueError(msg)
     return adata.X, "adata.X"
@@ -218,15 +219,3 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
         keys=FactorKeys(obsm=info["obsm_key"], varm=varm_key or "", uns=key),
         names=[f"{key}_{i}" for i in range(scores.shape[1])],
     )
-
-
-__all__ = [
-    "Factors",
-    "MatrixInput",
-    "is_streamed",
-    "read_factors",
-    "read_matrix",
-    "resolve_adata",
-    "select_matrix",
-    "write_factors",
-]

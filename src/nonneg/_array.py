@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import numpy as np
@@ -100,19 +100,13 @@ def local_operator(
     if mask is not None:
         x = x[:, mask]
     if not sp.issparse(x):
-        return DenseOperator(
-            np.asarray(x, dtype) if not isinstance(x, jax.Array) else x
-        )
-    csr = x.tocsr().astype(dtype, copy=False)
+        on_device = isinstance(x, jax.Array)
+        return DenseOperator(x.astype(dtype) if on_device else np.asarray(x, dtype))
+    csr = cast("Any", x).tocsr().astype(dtype, copy=False)
     if not csr.has_canonical_format:
         csr = csr.copy()
         csr.sum_duplicates()
     return CSROperator(csr, n_threads=n_threads)
-
-
-def is_streamed(x: Any) -> bool:
-    """Whether reading a matrix means reading a file or running a graph."""
-    return isinstance(x, fau.DaskArray | fau.CSDataset | fau.H5Dataset | fau.ZarrArray)
 
 
 def _block_operator(

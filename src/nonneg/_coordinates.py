@@ -21,7 +21,7 @@ _TOLERANCE = 0.3
 class Grid(NamedTuple):
     """Places of observations on a regular grid."""
 
-    index: NDArray[np.intp]
+    position: NDArray[np.intp]
     """(n_obs, n_dims): position along every axis, from 0."""
     spacing: NDArray[np.float64]
     """(n_dims,): distance of neighbouring positions; NaN for a single one."""
@@ -70,10 +70,10 @@ def find_grid(coords: NDArray[np.floating[Any]]) -> Grid | None:
         distances, _ = cKDTree(sites).query(sites, k=2)
         nearest = float(np.median(distances[:, 1]))
     axes = [_find_lattice(x, nearest) for x in coords.T]
-    index, spacing, jitter = zip(*axes, strict=True)
+    position, spacing, jitter = zip(*axes, strict=True)
     if max(jitter) > _TOLERANCE:
         return None
-    return Grid(np.stack(index, axis=1), np.array(spacing), max(jitter))
+    return Grid(np.stack(position, axis=1), np.array(spacing), max(jitter))
 
 
 def _find_lattice(

@@ -31,7 +31,7 @@ def normalised_scores(
     if normalize is None:
         return factors.scores
     _check(factors, normalize)
-    scores = factors.scores.astype(np.float64)
+    scores: NDArray[np.floating[Any]] = factors.scores.astype(np.float64)
     if normalize == "lda":
         scores = scores * np.nansum(factors.loadings, axis=0, dtype=np.float64)
         scores = _divide(scores, scores.sum(axis=1, keepdims=True))
@@ -47,7 +47,7 @@ def normalised_loadings(
     if normalize is None:
         return factors.loadings
     _check(factors, normalize)
-    loadings = factors.loadings.astype(np.float64)
+    loadings: NDArray[np.floating[Any]] = factors.loadings.astype(np.float64)
     if normalize == "spde":
         loadings = loadings * factors.scores.sum(axis=0, dtype=np.float64)
         loadings = shares(loadings)
@@ -67,7 +67,7 @@ def select_factors(
     """Positions of factors given by name or number; `None`: all."""
     if selection is None:
         return list(range(len(names)))
-    if isinstance(selection, str) or not hasattr(selection, "__iter__"):
+    if isinstance(selection, str | int | np.integer):
         selection = [selection]
     chosen = []
     for factor in selection:
@@ -111,7 +111,7 @@ def _check(factors: Factors, normalize: str) -> None:
         raise ValueError(msg)
 
 
-def _size(x: NDArray[np.float64], normalize: str) -> NDArray[np.float64]:
+def _size(x: NDArray[np.floating[Any]], normalize: str) -> NDArray[np.float64]:
     """Sum, 2-norm or largest absolute value of every column."""
     if normalize == "l2":
         return np.asarray(np.sqrt(np.nansum(x**2, axis=0)))

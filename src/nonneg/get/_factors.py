@@ -8,12 +8,14 @@ import pandas as pd
 from anndata import AnnData
 
 from .._adata import read_factors
+from .._docs import shared_docs
 from .._factors import normalised_scores
 
 if TYPE_CHECKING:
     from .._factors import Normalize
 
 
+@shared_docs
 def factors(
     adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None
 ) -> AnnData:
@@ -26,10 +28,7 @@ def factors(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    key
-        Key of the factorization.
+    %(key)s
     normalize
         What the scores are to mean:
 
@@ -54,8 +53,7 @@ def factors(
 
     Raises
     ------
-    KeyError
-        If there is no factorization under the key.
+    %(key_errors)s
     ValueError
         If `"spde"`, `"lda"` or `"sum"` is asked of negative scores or loadings.
 

@@ -85,7 +85,7 @@ def image(
                 "it as `spatial_key`."
             )
             raise ValueError(msg)
-        index = grid.index
+        index = grid.position
         extent = index.max(axis=0) + 1
     else:
         index, extent = _read_positions(coords, shape, where)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._adata import read_factors
+from .._docs import shared_docs
 from .._factors import normalised_loadings, variable_names
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .._factors import Normalize
 
 
+@shared_docs
 def loadings_df(
     adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None
 ) -> pd.DataFrame:
@@ -25,10 +27,7 @@ def loadings_df(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    key
-        Key of the factorization.
+    %(key)s
     normalize
         What the loadings are to mean:
 
@@ -51,8 +50,7 @@ def loadings_df(
 
     Raises
     ------
-    KeyError
-        If there is no factorization under the key.
+    %(key_errors)s
     ValueError
         If `"spde"`, `"lda"` or `"sum"` is asked of negative scores or loadings.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
@@ -264,9 +265,7 @@ class BlockOperator:
         dtype: np.dtype[Any],
     ) -> None:
         self._read = read
-        self._rows = [
-            slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        self._rows = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
         self.shape = (int(bounds[-1]), n_vars)
         self.dtype = dtype
 
@@ -344,9 +343,7 @@ class LazyOperator:
 
         self._dask = dask
         self._blocks = [dask.delayed(operator, pure=False)(block) for block in blocks]
-        self._rows = [
-            slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        self._rows = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
         self.shape = (int(bounds[-1]), n_vars)
         self.dtype = dtype
 

@@ -62,9 +62,10 @@ def seminmf(
         )
         return (result.W, result.H), Report(result.fit / 2, result.residual)
 
+    start: tuple[Matrix, Matrix] = (w, jnp.asarray(h))
     (w_fit, h_fit), trace = iterate(
         step,
-        (w, jnp.asarray(h)),
+        start,
         max_iter=max_iter,
         finished=stationary(tol),
         callback=callback,

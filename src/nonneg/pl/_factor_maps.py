@@ -12,6 +12,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.ticker import MaxNLocator
 
 from .._coordinates import find_grid, point_spacing, read_coordinates
+from .._docs import shared_docs
 from .._factors import select_factors
 from .._validators import check_key, check_positive_int
 from ..get import factors as get_factors
@@ -62,10 +63,11 @@ class _Section:
         if np.ptp(spacing) > _PERFECT * spacing.max(initial=0):
             return False
         # Hexagonal arrays occupy every other place.
-        n_sites = len(np.unique(grid.index, axis=0))
-        return bool(n_sites > 0.6 * np.prod(grid.index.max(axis=0) + 1))
+        n_sites = len(np.unique(grid.position, axis=0))
+        return bool(n_sites > 0.6 * np.prod(grid.position.max(axis=0) + 1))
 
 
+@shared_docs
 def factor_maps(
     adata: AnnData,
     key: str = "nmf",
@@ -96,10 +98,7 @@ def factor_maps(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    key
-        Key of the factorization.
+    %(key)s
     factors
         Factors to show, by name (`"nmf_3"`) or number; `None`: all.
     normalize

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._docs import shared_docs
 from .._factors import select_factors
 from ..get import loadings_df, top_genes
 from ._panels import figure_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .._factors import FactorSelection, Normalize
 
 
+@shared_docs
 def loadings(
     adata: AnnData,
     key: str = "nmf",
@@ -36,10 +38,7 @@ def loadings(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    key
-        Key of the factorization.
+    %(key)s
     n_top
         Leading genes per factor, see :func:`nonneg.get.top_genes`.
     factors

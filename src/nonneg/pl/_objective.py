@@ -8,12 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata import read_factors
+from .._docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
 
+@shared_docs
 def objective(adata: AnnData, key: str = "nmf", *, ax: Axes | None = None) -> Axes:
     """Show how the objective fell during the fit.
 
@@ -22,10 +24,7 @@ def objective(adata: AnnData, key: str = "nmf", *, ax: Axes | None = None) -> Ax
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    key
-        Key of the factorization.
+    %(key)s
     ax
         Axes to draw on.
 

@@ -8,6 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 
 from .._adata import read_factors
+from .._docs import shared_docs
 from .._factors import select_factors
 from .._validators import check_positive_int
 from ..get import top_genes as get_top_genes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .._factors import FactorSelection, Normalize
 
 
+@shared_docs
 def top_genes(
     adata: AnnData,
     key: str = "nmf",
@@ -41,10 +43,7 @@ def top_genes(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    key
-        Key of the factorization.
+    %(key)s
     n
         Number of genes per factor.
     factors

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._adata import read_matrix, resolve_adata
 from .._array import computing
+from .._docs import shared_docs
 from .._validators import check_key, check_nonnegative, check_positive_int
 from .._warnings import warn
 from ..models.deviance import column_deviance
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@shared_docs
 def deviant_genes(
     adata: AnnData | SpatialData,
     n_top_genes: int = 2000,
@@ -56,12 +58,8 @@ def deviant_genes(
         added up, so that differences between batches select no genes.
     subset
         Keep only the selected genes.
-    chunk_size
-        Rows per block where the matrix is backed by a file.
-    copy
-        Return an annotated copy instead of annotating `adata`.
-    table_key
-        Table to use if `adata` is a :class:`~spatialdata.SpatialData`.
+    %(chunk_size)s
+    %(copy)s
 
     Returns
     -------
@@ -104,7 +102,7 @@ def deviant_genes(
     groups = np.zeros(target.n_obs, int)
     if batch_key is not None:
         check_key(target, "obs", batch_key)
-        groups, _ = pd.factorize(target.obs[batch_key])
+        groups, _ = pd.factorize(np.asarray(target.obs[batch_key], object))
         if (groups < 0).any():
             msg = (
                 f"adata.obs[{batch_key!r}] is missing for {int((groups < 0).sum())} "

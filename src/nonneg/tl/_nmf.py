@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from .._docs import shared_docs
 from .._validators import check_at_least, check_one_of, check_positive_int
 from ..models.alternate import Penalty
 from ..models.nmf import Problem
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _SOLVERS = {"frobenius": ("hals", "mu", "anls"), "kullback-leibler": ("mu",)}
 
 
+@shared_docs
 def nmf(
     adata: AnnData | SpatialData,
     n_components: int = 20,
@@ -79,14 +81,7 @@ def nmf(
         Annotated data, observations x variables, with non-negative entries.
     n_components
         Number of components.
-    layer
-        Layer to factorize instead of `adata.X`.
-    obsm
-        Element of `adata.obsm` to factorize instead. Loadings then belong to its
-        columns and are stored in `adata.uns`.
-    mask_var
-        Variables to use: a boolean column of `adata.var`, or an array. The
-        loadings of the others are NaN.
+    %(matrix)s
     solver
         `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009`,
         the default for the Frobenius loss; `"anls"`, exact alternating
@@ -109,18 +104,11 @@ def nmf(
         HALS and ANLS stop when the sum of absolute projected gradients is at most
         `tol` times its first value; multiplicative updates when the objective
         falls by at most `tol` times its first value in ten iterations.
-    max_iter
-        Most iterations. An interruption keeps what was found so far.
-    chunk_size
-        Rows per block where the matrix is backed by a file.
-    rng
-        Seed, or a generator to draw one from. Recorded.
-    key_added
-        Key under which to store the result instead of `nmf`.
-    copy
-        Return an annotated copy instead of annotating `adata`.
-    table_key
-        Table to use if `adata` is a :class:`~spatialdata.SpatialData`.
+    %(max_iter)s
+    %(chunk_size)s
+    %(rng)s
+    %(key_added)s
+    %(copy)s
 
     Returns
     -------
@@ -140,10 +128,7 @@ def nmf(
     ValueError
         If the data are empty, contain NaN, infinite or negative entries, or if
         `n_components` exceeds the smaller side, or arguments clash.
-    TypeError
-        If the data are not numbers.
-    KeyError
-        If a layer, mask or table does not exist.
+    %(matrix_errors)s
 
     See Also
     --------

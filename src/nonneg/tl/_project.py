@@ -8,6 +8,7 @@ import numpy as np
 
 from .._adata import read_factors, read_matrix, resolve_adata, write_factors
 from .._array import computing
+from .._docs import shared_docs
 from .._keys import factor_keys
 from .._validators import (
     check_finite,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .._adata import Factors
 
 
+@shared_docs
 def project(
     adata: AnnData | SpatialData,
     reference: AnnData,
@@ -60,14 +62,10 @@ def project(
     layer
         Layer of `adata` to use; by default the one of the same name as the
         reference was fitted on.
-    chunk_size
-        Rows per block where the matrix is backed by a file.
+    %(chunk_size)s
     key_added
         Key under which to store the result instead of that of the reference.
-    copy
-        Return an annotated copy instead of annotating `adata`.
-    table_key
-        Table to use if `adata` is a :class:`~spatialdata.SpatialData`.
+    %(copy)s
 
     Returns
     -------

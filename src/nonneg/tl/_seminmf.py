@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from .._docs import shared_docs
 from .._validators import check_one_of
 from ..models.seminmf import seminmf as fit_seminmf
 from ._factorize import Request, factorize
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..models.nmf import NMFResult
 
 
+@shared_docs
 def seminmf(
     adata: AnnData | SpatialData,
     n_components: int = 20,
@@ -56,29 +58,15 @@ def seminmf(
         Number of components.
     nonnegative
         The side that is non-negative, `"scores"` or `"loadings"`.
-    layer
-        Layer to factorize instead of `adata.X`.
-    obsm
-        Element of `adata.obsm` to factorize instead. Loadings then belong to its
-        columns and are stored in `adata.uns`.
-    mask_var
-        Variables to use: a boolean column of `adata.var`, or an array. The
-        loadings of the others are NaN.
+    %(matrix)s
     tol
         Stop when the sum of absolute projected gradients is at most `tol` times
         its first value.
-    max_iter
-        Most iterations. An interruption keeps what was found so far.
-    chunk_size
-        Rows per block where the matrix is backed by a file.
-    rng
-        Seed, or a generator to draw one from. Recorded.
-    key_added
-        Key under which to store the result instead of `nmf`.
-    copy
-        Return an annotated copy instead of annotating `adata`.
-    table_key
-        Table to use if `adata` is a :class:`~spatialdata.SpatialData`.
+    %(max_iter)s
+    %(chunk_size)s
+    %(rng)s
+    %(key_added)s
+    %(copy)s
 
     Returns
     -------
@@ -97,10 +85,7 @@ def seminmf(
     ValueError
         If the data are empty or contain NaN or infinite entries, or if
         `n_components` exceeds the smaller side.
-    TypeError
-        If the data are not numbers.
-    KeyError
-        If a layer, mask or table does not exist.
+    %(matrix_errors)s
 
     See Also
     --------
