@@ -1,0 +1,36 @@
+"""What tests and benchmarks share: array types, marks, data, formulas, comparisons."""
+
+from __future__ import annotations
+
+from ._arrays import ARRAY_TYPES, ArrayType
+from ._data import counts, low_rank, real_data
+from ._dense import (
+    frobenius,
+    kkt_residual,
+    kullback_leibler,
+    loss_gradients,
+    penalised,
+    poisson_deviance,
+)
+from ._marks import needs
+from ._public import PublicFunction, public_functions
+from ._snapshot import assert_same, snapshot
+
+__all__ = [
+    "ARRAY_TYPES",
+    "ArrayType",
+    "PublicFunction",
+    "assert_same",
+    "counts",
+    "frobenius",
+    "kkt_residual",
+    "kullback_leibler",
+    "loss_gradients",
+    "low_rank",
+    "needs",
+    "penalised",
+    "poisson_deviance",
+    "public_functions",
+    "real_data",
+    "snapshot",
+]

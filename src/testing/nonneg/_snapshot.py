@@ -1,0 +1,84 @@
+"""Deep comparison of AnnData objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_MAPPINGS = ("layers", "obsm", "varm", "obsp", "varp", "uns")
+
+
+def snapshot(adata: AnnData) -> dict[str, Any]:
+    """A deep copy of everything that an AnnData in memory or backed holds."""
+    parts: dict[str, Any] = {
+        "is_view": adata.is_view,
+        "obs": adata.obs.copy(),
+        "var": adata.var.copy(),
+        "X": _frozen(adata.X),
+    }
+    for name in _MAPPINGS:
+        parts[name] = {key: _frozen(value) for key, value in _items(adata, name)}
+    return parts
+
+
+def _items(adata: AnnData, name: str) -> list[tuple[str, Any]]:
+    # `layers[None]` is X.
+    return [(k, v) for k, v in getattr(adata, name).items() if k is not None]
+
+
+def _frozen(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, pd.DataFrame | pd.Series):
+        return value.copy()
+    if hasattr(value, "items"):
+        return {key: _frozen(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_frozen(entry) for entry in value]
+    if _is_sparse(value):
+        return value.copy()
+    if hasattr(value, "to_memory"):
+        return value.to_memory()
+    if hasattr(value, "compute"):
+        return _frozen(value.compute())
+    return np.array(value[:])
+
+
+def _is_sparse(value: Any) -> bool:
+    return sp.issparse(value)
+
+
+def assert_same(first: Any, second: Any, where: str = "") -> None:
+    """Raise unless two snapshots, or parts of them, are the same."""
+    assert type(first) is type(second), where
+    if isinstance(first, dict):
+        assert list(first) == list(second), where
+        for key, value in first.items():
+            assert_same(value, second[key], f"{where}/{key}")
+    elif isinstance(first, list):
+        assert len(first) == len(second), where
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other, where)
+    elif isinstance(first, pd.DataFrame):
+        pd.testing.assert_frame_equal(first, second, obj=where)
+    elif isinstance(first, pd.Series):
+        pd.testing.assert_series_equal(first, second, obj=where)
+    elif _is_sparse(first):
+        assert first.dtype == second.dtype, where
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(
+                getattr(first, part), getattr(second, part), err_msg=where
+            )
+    elif isinstance(first, np.ndarray):
+        assert first.dtype == second.dtype, where
+        np.testing.assert_array_equal(first, second, err_msg=where)
+    elif isinstance(first, float) and np.isnan(first):
+        assert np.isnan(second), where
+    else:
+        assert first == second, where
