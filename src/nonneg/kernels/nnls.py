@@ -37,9 +37,10 @@ def nnls(
     """
     size = gram.shape[0]
     eps = jnp.finfo(gram.dtype).eps
-    # Keeps components without data, and collinear ones, solvable.
-    gram = gram + eps * size * jnp.diagonal(gram).max() * jnp.eye(size)
-    gram = jnp.where(jnp.diagonal(gram).max() > 0, gram, jnp.eye(size))
+    # Keeps components without data, and collinear ones, solvable, whatever the scale
+    # of each.
+    diagonal = jnp.diagonal(gram)
+    gram = gram + jnp.diag(jnp.where(diagonal > 0, eps * size * diagonal, 1))
     passive = jnp.zeros(product.shape, bool) if start is None else start > 0
     solve = partial(_nnls_row, gram=gram.astype(product.dtype))
     return jax.lax.map(solve, (product, passive), batch_size=_BATCH)
