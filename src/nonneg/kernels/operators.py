@@ -270,14 +270,15 @@ class BlockOperator:
         self.dtype = dtype
 
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        read = _as_here(self._read)
         with ThreadPoolExecutor(1, thread_name_prefix="nonneg-read") as reader:
-            ahead = reader.submit(self._read, self._rows[0])
+            ahead = reader.submit(read, self._rows[0])
             for rows, following in zip(
                 self._rows, [*self._rows[1:], None], strict=True
             ):
                 block = ahead.result()
                 if following is not None:
-                    ahead = reader.submit(self._read, following)
+                    ahead = reader.submit(read, following)
                 yield rows, block
                 del block
 
@@ -314,6 +315,19 @@ class BlockOperator:
         for rows, block in self.row_blocks():
             total = total + np.asarray(product(rows, block), np.float64)
         return np.asarray(total, self.dtype)
+
+
+def _as_here(
+    read: Callable[[slice], MatrixOperator],
+) -> Callable[[slice], MatrixOperator]:
+    """Read in any thread under this one's JAX settings, which are per thread."""
+    device, x64 = jax.config.jax_default_device, jax.config.jax_enable_x64
+
+    def read_as_here(rows: slice) -> MatrixOperator:
+        with jax.default_device(device), jax.enable_x64(x64):
+            return read(rows)
+
+    return read_as_here
 
 
 class LazyOperator:

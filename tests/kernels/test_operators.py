@@ -1,0 +1,200 @@
+"""What operators say about a matrix, against NumPy, for each way of holding one."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.special import xlogy
+
+from nonneg._array import as_operator, local_operator
+from nonneg.kernels.init import initialise, right_singular_vectors
+from nonneg.kernels.operators import BlockOperator, DenseOperator, LazyOperator
+from testing.nonneg import counts, low_rank
+
+# More than one step of a dense operator, which takes 1024 rows at a time.
+X = np.asarray(counts(1100, 40).X, np.float64)
+X[7] = 0
+X[:, 5] = 0
+
+
+def in_memory(x):
+    return local_operator(x, mask=None, dtype=np.dtype(np.float64), n_threads=2)
+
+
+def in_blocks(x, bounds=(0, 300, 301, 1100)):
+    def read(rows):
+        return in_memory(x[rows])
+
+    return BlockOperator(read, np.array(bounds), x.shape[1], np.dtype(np.float64))
+
+
+def delayed(x, bounds=(0, 500, 1100)):
+    import dask
+
+    blocks = [dask.delayed(x[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return LazyOperator(
+        blocks,
+        np.array(bounds),
+        x.shape[1],
+        np.dtype(np.float64),
+        in_memory,
+    )
+
+
+# No dense delayed blocks: float64 is JAX's per thread, and those of dask are its own.
+OPERATORS = {
+    "dense": lambda x: as_operator(x, where="X"),
+    "csr": lambda x: as_operator(sp.csr_matrix(x), where="X"),
+    "blocks-dense": in_blocks,
+    "blocks-csr": lambda x: in_blocks(sp.csr_array(x)),
+    "dask": lambda x: as_operator(da.from_array(x, chunks=(400, 20)), where="X"),
+    "delayed-csr": lambda x: delayed(sp.csr_matrix(x)),
+}
+
+
+@pytest.fixture(params=OPERATORS)
+def op(request, x64):
+    return OPERATORS[request.param](X)
+
+
+@pytest.fixture
+def factors():
+    rng = np.random.default_rng(0)
+    return rng.random((1100, 3)), rng.random((3, 40))
+
+
+def close(ours, expected):
+    np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_shape(op):
+    assert op.shape == (1100, 40)
+    assert op.dtype == np.float64
+
+
+def test_stats(op):
+    stats = op.stats()
+    assert stats.minimum == 0
+    close(stats.sq_norm, np.square(X).sum())
+    close(stats.row_sums, X.sum(1))
+    close(stats.col_sums, X.sum(0))
+    close(stats.total, X.sum())
+
+
+def test_products(op, factors):
+    w, h = factors
+    close(op.matmul(h.T), X @ h.T)
+    close(op.rmatmul(w), X.T @ w)
+
+
+def test_ratio_products(op, factors):
+    w, h = factors
+    close(op.ratio_matmul(w, h), (X / (w @ h)) @ h.T)
+    close(op.ratio_rmatmul(w, h), (X / (w @ h)).T @ w)
+    close(op.log_ratio(w, h), xlogy(X, X / (w @ h)).sum())
+
+
+def test_ratios_where_the_mean_is_zero(op, factors):
+    w, h = factors
+    w[:200] = 0
+    w[200:400, 0] = 0
+    h[1:, :20] = 0
+    assert np.isfinite(op.ratio_matmul(w, h)).all()
+    assert np.isfinite(op.ratio_rmatmul(w, h)).all()
+    assert np.isfinite(op.log_ratio(w, h))
+
+
+def test_entropy(op):
+    close(op.entropy(), xlogy(X, X).sum(0))
+
+
+def test_blocks_are_the_matrix(op):
+    seen = []
+    for rows, block in op.row_blocks():
+        seen.append(rows)
+        close(block.matmul(np.eye(40)), X[rows])
+    assert [rows.start for rows in seen] == [0, *(rows.stop for rows in seen[:-1])]
+    assert seen[-1].stop == 1100
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 64])
+def test_threads_change_nothing(n_threads, factors):
+    from nonneg.kernels.operators import CSROperator
+
+    w, h = factors
+    op = CSROperator(sp.csr_matrix(X), n_threads=n_threads)
+    close(op.matmul(h.T), X @ h.T)
+    close(op.rmatmul(w), X.T @ w)
+    close(op.ratio_rmatmul(w, h), (X / (w @ h)).T @ w)
+    close(op.log_ratio(w, h), xlogy(X, X / (w @ h)).sum())
+
+
+def test_minimum_of_a_full_sparse_matrix():
+    assert as_operator(sp.csr_matrix(X[:50, :4] + 1), where="X").stats().minimum == 1
+    assert as_operator(sp.csr_matrix(X[:50] - 1), where="X").stats().minimum == -1
+
+
+def test_singular_vectors(op):
+    v, values = right_singular_vectors(op, 4, np.random.default_rng(0))
+    _, expected, vt = np.linalg.svd(X, full_matrices=False)
+    np.testing.assert_allclose(values, expected[:4], rtol=1e-3)
+    # Up to sign; good to about 1 %, see the kernel.
+    assert np.abs((v * vt[:4].T).sum(0)).min() > 0.9999
+    close(v.T @ v, np.eye(4))
+
+
+def test_singular_vectors_of_low_rank_are_exact(x64):
+    x = low_rank(60, 40, 4, noise=0)
+    v, values = right_singular_vectors(DenseOperator(x), 4, np.random.default_rng(0))
+    _, expected, vt = np.linalg.svd(x)
+    np.testing.assert_allclose(values, expected[:4], rtol=1e-9)
+    np.testing.assert_allclose(np.abs(v.T @ vt[:4].T), np.eye(4), atol=1e-7)
+
+
+def test_singular_vectors_as_many_as_columns(x64):
+    x = low_rank(60, 6, 4, noise=1)
+    v, values = right_singular_vectors(DenseOperator(x), 6, np.random.default_rng(0))
+    np.testing.assert_allclose(values, np.linalg.svd(x)[1], rtol=1e-8)
+    np.testing.assert_allclose(v.T @ v, np.eye(6), atol=1e-10)
+
+
+@pytest.mark.parametrize("init", ["nndsvda", "nndsvd", "random"])
+def test_starts(op, init):
+    stats, rng = op.stats(), np.random.default_rng(0)
+    w, h = initialise(op, 4, init=init, stats=stats, rng=rng)
+    assert w.shape == (1100, 4)
+    assert h.shape == (4, 40)
+    assert w.dtype == h.dtype == np.float64
+    assert w.min() >= 0
+    assert h.min() >= 0
+    assert ((w == 0).any() and (h == 0).any()) == (init == "nndsvd")
+    again = initialise(
+        DenseOperator(X), 4, init=init, stats=stats, rng=np.random.default_rng(0)
+    )
+    # In an empty column a rounding error may stand for zero.
+    filled = X.any(0)
+    close(w, again[0])
+    close(h[:, filled], again[1][:, filled])
+
+
+def test_nndsvd_is_that_of_scikit_learn(x64):
+    from sklearn.decomposition._nmf import _initialize_nmf
+
+    x = low_rank(60, 40, 4, noise=0.02)
+    op = DenseOperator(x)
+    w, h = initialise(
+        op, 4, init="nndsvd", stats=op.stats(), rng=np.random.default_rng(0)
+    )
+    theirs = _initialize_nmf(x, 4, "nndsvd", random_state=0)
+    np.testing.assert_allclose(w @ h, theirs[0] @ theirs[1], rtol=1e-4, atol=1e-4)
+
+
+def test_random_start_has_the_mean_of_the_data():
+    op = as_operator(X, where="X")
+    w, h = initialise(
+        op, 40, init="random", stats=op.stats(), rng=np.random.default_rng(0)
+    )
+    # E|z|² of a half-normal is 2/π.
+    assert (w @ h).mean() == pytest.approx(X.mean() * 2 / np.pi, rel=0.1)
