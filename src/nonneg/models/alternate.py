@@ -130,10 +130,11 @@ def alternate(
     # loss of digits in the difference of large numbers.
     cross = np.vdot(product_h, np.asarray(new_h, np.float64))
     gram_new_h = np.asarray(gram_new_h, np.float64)
+    fit = float(sq_norm - 2 * cross + np.vdot(gram_w, gram_new_h))
     return Alternation(
         W=w,
         H=new_h.T,
-        fit=float(sq_norm - 2 * cross + np.vdot(gram_w, gram_new_h)),
+        fit=max(fit, 0.0),
         residual=residual + float(violation),
         alive=(np.diagonal(gram_w) > 0) & (np.diagonal(gram_new_h) > 0),
     )
