@@ -80,6 +80,21 @@ def test_float32():
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [2, 4, K])
+def test_components_that_are_all_the_same(size, dtype):
+    """Of every length: a Cholesky factor of their Gram matrix is on the brink."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(dtype is np.float64):
+        for _ in range(20):
+            column = rng.random((60, 1)).astype(dtype)
+            a = np.repeat(column, size, axis=1)
+            x = nnls(
+                jnp.asarray(3 * column.T @ a), jnp.asarray(a.T @ a), jnp.ones((1, size))
+            )
+            np.testing.assert_allclose(x.sum(), 3, rtol=1e-4)
+
+
 def test_nothing_to_explain():
     zero = jnp.zeros((4, K))
     assert not np.asarray(nnls(zero, jnp.zeros((K, K)))).any()

@@ -40,7 +40,7 @@ def nnls(
     # Keeps components without data, and collinear ones, solvable, whatever the scale
     # of each.
     diagonal = jnp.diagonal(gram)
-    gram = gram + jnp.diag(jnp.where(diagonal > 0, eps * size * diagonal, 1))
+    gram = gram + jnp.diag(jnp.where(diagonal > 0, 4 * eps * size * diagonal, 1))
     passive = jnp.zeros(product.shape, bool) if start is None else start > 0
     solve = partial(_nnls_row, gram=gram.astype(product.dtype))
     return jax.lax.map(solve, (product, passive), batch_size=_BATCH)
