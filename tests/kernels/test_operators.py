@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ def in_blocks(x, bounds=(0, 300, 301, 1100)):
 def delayed(x, bounds=(0, 500, 1100)):
     import dask
 
-    blocks = [dask.delayed(x[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    blocks = [dask.delayed(x[a:b]) for a, b in pairwise(bounds)]
     return LazyOperator(
         blocks,
         np.array(bounds),
