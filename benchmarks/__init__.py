@@ -1,0 +1,1 @@
+"""Benchmarks: classes for asv, and comparisons with peers (``python -m benchmarks``)."""

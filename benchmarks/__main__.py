@@ -1,0 +1,69 @@
+"""Compare with peers, in one run and as ratios: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from nonneg.kernels.sparse import _available_cpus
+
+from . import nmf, streaming
+
+_STREAMED = {f"stream-{how}": how for how in streaming.HOW}
+_GROUPS = {"memory": list(nmf.CASES), "stream": list(_STREAMED)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    names = [*nmf.CASES, *_STREAMED]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to run: {', '.join([*names, *_GROUPS])} (default: all)",
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, two seeds")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds per comparison")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        help="folder for files to stream, kept and used again (default: a temporary "
+        "one; the full sizes need 4 GB)",
+    )
+    args = parser.parse_args(argv)
+    chosen: list[str] = []
+    for name in args.names or names:
+        if name not in names and name not in _GROUPS:
+            parser.error(f"{name!r} is none of {', '.join([*names, *_GROUPS])}")
+        chosen += _GROUPS.get(name, [name])
+
+    print(header(quick=args.quick), flush=True)
+    in_memory = [name for name in nmf.CASES if name in chosen]
+    if in_memory:
+        n_seeds = min(args.seeds, 2) if args.quick else args.seeds
+        print("\n" + nmf.compare(in_memory, quick=args.quick, n_seeds=n_seeds))
+        sys.stdout.flush()
+    streamed = [how for name, how in _STREAMED.items() if name in chosen]
+    if streamed:
+        print(
+            "\n" + streaming.compare(streamed, quick=args.quick, workdir=args.workdir)
+        )
+    return 0
+
+
+def header(*, quick: bool) -> str:
+    packages = ("nonneg", "scikit-learn", "jax", "numba", "numpy", "anndata", "zarr")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    size = "quick run: sizes too small to conclude from" if quick else "full sizes"
+    return (
+        f"## nonneg benchmarks ({size})\n\n"
+        f"{platform.system()} {platform.machine()}, {_available_cpus()} CPUs, "
+        f"Python {platform.python_version()}, {versions}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What the benchmarks measure: objectives, memory, fresh processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import kl_div
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+_ROWS = 1000
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+def objective(x: Any, w: NDArray[Any], h: NDArray[Any], loss: str) -> float:
+    """Either loss, entry by entry in float64: no shortcut that both sides share.
+
+    scikit-learn's ``reconstruction_err_`` is inexact where the input is float32.
+    """
+    w, h = np.asarray(w, np.float64), np.asarray(h, np.float64)
+    total = 0.0
+    for start in range(0, x.shape[0], _ROWS):
+        rows = x[start : start + _ROWS]
+        dense = rows.toarray() if sp.issparse(rows) else rows
+        dense = np.asarray(dense, np.float64)
+        fitted = w[start : start + _ROWS] @ h
+        if loss == "frobenius":
+            total += np.square(dense - fitted).sum() / 2
+        else:
+            total += kl_div(dense, np.maximum(fitted, 1e-30)).sum()
+    return float(total)
+
+
+def relative_difference(
+    first: tuple[NDArray[Any], NDArray[Any]], second: tuple[NDArray[Any], NDArray[Any]]
+) -> float:
+    """``‖W₁H₁ - W₂H₂‖ / ‖W₂H₂‖`` from Gram matrices, (n, k) and (k, p) factors."""
+    (w1, h1), (w2, h2) = (
+        tuple(np.asarray(part, np.float64) for part in pair) for pair in (first, second)
+    )
+    norm1, norm2, inner = (
+        np.vdot(a.T @ b, g @ h.T)
+        for a, b, g, h in ((w1, w1, h1, h1), (w2, w2, h2, h2), (w1, w2, h1, h2))
+    )
+    return float(np.sqrt(max(norm1 - 2 * inner + norm2, 0) / norm2))
+
+
+def resident() -> int:
+    """Bytes in memory now."""
+    return _status("VmRSS") if _STATUS.exists() else peak()
+
+
+def peak() -> int:
+    """Most bytes that were in memory since :func:`reset_peak`."""
+    if _STATUS.exists():
+        return _status("VmHWM")
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return usage if sys.platform == "darwin" else usage * 1024
+
+
+def reset_peak() -> None:
+    """Forget the peak; where that cannot be done, it counts from the start."""
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")
+
+
+def _status(field: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+def in_fresh_process(
+    task: str, arguments: Mapping[str, Any], *, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run ``benchmarks.tasks.<task>(**arguments)`` in a process of its own."""
+    environment = {**os.environ, **(env or {})}
+    # Compiled programs of other runs would hide what compilation takes.
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.tasks", task, json.dumps(arguments)],
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        msg = f"{task} {arguments} failed:\n{done.stderr}"
+        raise RuntimeError(msg)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table that can be pasted into a note."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,359 @@
+"""NMF in memory, alone and beside scikit-learn."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from anndata import AnnData
+from sklearn.decomposition import NMF, non_negative_factorization
+from sklearn.decomposition._nmf import _initialize_nmf
+from sklearn.exceptions import ConvergenceWarning
+
+import nonneg as nng
+from nonneg._array import as_operator, computing
+from nonneg.models.nmf import Problem
+from nonneg.models.nmf import nmf as fit_nmf
+
+from .data import low_rank_counts, low_rank_dense
+from .measure import in_fresh_process, markdown, objective
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from nonneg.kernels.loop import Report
+
+    type Call = Callable[..., Any]
+
+# Here and not in __main__: the processes that fit import this module.
+nng.settings.progress = False
+
+_TOL = 1e-4
+_MAX_ITER = 200
+# The race from one start goes on until the peer is passed, or this long.
+_RACE_ITER = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A matrix, a rank and a loss, with the peer's solver for it."""
+
+    title: str
+    make: Callable[[int, int, int], Any]
+    shape: tuple[int, int]
+    rank: int
+    loss: str
+    solver: str
+
+    def scaled(self, *, quick: bool) -> Case:
+        """The same with a small matrix."""
+        if not quick:
+            return self
+        return Case(self.title, self.make, (1500, 300), 5, self.loss, self.solver)
+
+    def data(self) -> Any:
+        return self.make(*self.shape, self.rank)
+
+
+CASES = {
+    "dense": Case(
+        "dense, Frobenius", low_rank_dense, (20_000, 2000), 11, "frobenius", "cd"
+    ),
+    "sparse": Case(
+        "CSR 5 %, Frobenius", low_rank_counts, (20_000, 2000), 20, "frobenius", "cd"
+    ),
+    "kl": Case(
+        "CSR 5 %, Kullback-Leibler",
+        low_rank_counts,
+        (20_000, 2000),
+        20,
+        "kullback-leibler",
+        "mu",
+    ),
+}
+
+
+class Fit(NamedTuple):
+    seconds: float
+    w: NDArray[Any]
+    h: NDArray[Any]
+    n_iter: int
+
+
+def ours(case: Case, x: Any, seed: int) -> Fit:
+    """What a user runs."""
+    adata = AnnData(x)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", ".*all zero", UserWarning)
+        nng.tl.nmf(
+            adata,
+            case.rank,
+            beta_loss=case.loss,
+            tol=_TOL,
+            max_iter=_MAX_ITER,
+            rng=seed,
+        )
+    seconds = time.perf_counter() - start
+    n_iter = int(adata.uns["nmf"]["n_iter"])
+    return Fit(seconds, adata.obsm["X_nmf"], adata.varm["nmf"].T, n_iter)
+
+
+def theirs(case: Case, x: Any, seed: int) -> Fit:
+    """The same request to scikit-learn."""
+    model = NMF(
+        case.rank,
+        init="nndsvda",
+        solver=case.solver,
+        beta_loss=case.loss,
+        tol=_TOL,
+        max_iter=_MAX_ITER,
+        random_state=seed,
+    )
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        w = model.fit_transform(x)
+    return Fit(time.perf_counter() - start, w, model.components_, model.n_iter_)
+
+
+class Descent(NamedTuple):
+    """One side of a race from the same start."""
+
+    seconds: float | None
+    """None: the target was not passed."""
+    objective: float
+
+
+class _PassedError(Exception):
+    pass
+
+
+def their_descent(case: Case, x: Any, seed: int) -> Descent:
+    """The peer, from its starting values, which take no part in the time."""
+    w0, h0 = _initialize_nmf(x, case.rank, init="nndsvda", random_state=seed)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        w, h, _ = non_negative_factorization(
+            x,
+            w0,
+            h0,
+            n_components=case.rank,
+            init="custom",
+            solver=case.solver,
+            beta_loss=case.loss,
+            tol=_TOL,
+            max_iter=_MAX_ITER,
+        )
+    return Descent(time.perf_counter() - start, objective(x, w, h, case.loss))
+
+
+def our_descent(case: Case, x: Any, seed: int, target: float) -> Descent:
+    """Ours from the peer's starting values until its final objective is passed."""
+    w0, h0 = _initialize_nmf(x, case.rank, init="nndsvda", random_state=seed)
+    reached: list[float] = []
+    best = np.inf
+
+    def watch(_: int, report: Report, /) -> None:
+        nonlocal best
+        if report.objective is not None:
+            best = min(best, report.objective)
+            if report.objective <= target:
+                reached.append(time.perf_counter())
+                raise _PassedError
+
+    start = time.perf_counter()
+    with computing(), contextlib.suppress(_PassedError):
+        op = as_operator(x, where="x")
+        fit_nmf(
+            Problem(op, op.stats(), case.loss),
+            case.rank,
+            solver="hals" if case.loss == "frobenius" else "mu",
+            init=(w0, h0),
+            tol=0,
+            max_iter=_RACE_ITER,
+            callback=watch,
+        )
+    return Descent(reached[0] - start if reached else None, best)
+
+
+@cache
+def _input(name: str, *, quick: bool) -> tuple[Case, Any]:
+    case = CASES[name].scaled(quick=quick)
+    return case, case.data()
+
+
+def _call(function: Call, name: str, quick: bool, *args: Any) -> Any:
+    return function(*_input(name, quick=quick), *args)
+
+
+@contextmanager
+def _two_processes() -> Iterator[tuple[Call, Call]]:
+    """Run ours and theirs in a process each: thread pools of one slow the other."""
+    context = get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, context) as first,
+        ProcessPoolExecutor(1, context) as second,
+    ):
+        yield tuple(
+            lambda *args, pool=pool: pool.submit(_call, *args).result()
+            for pool in (first, second)
+        )
+
+
+def compare(names: list[str], *, quick: bool, n_seeds: int) -> str:
+    """Tables of ours against scikit-learn."""
+    speed, passing, calls = [], [], []
+    for name in names:
+        case, x = _input(name, quick=quick)
+        label = f"{case.title}, {case.shape[0]} x {case.shape[1]}, k = {case.rank}"
+        fits, races = [], []
+        with _two_processes() as (we, they):
+            # The first calls of a process are counted elsewhere.
+            we(ours, name, quick, 0)
+            they(theirs, name, quick, 0)
+            we(our_descent, name, quick, 0, np.inf)
+            # Interleaved: whatever else the machine does meets both alike.
+            for seed in range(n_seeds):
+                fits.append(
+                    (we(ours, name, quick, seed), they(theirs, name, quick, seed))
+                )
+                their_end = they(their_descent, name, quick, seed)
+                our_end = we(our_descent, name, quick, seed, their_end.objective)
+                races.append((our_end, their_end))
+        values = [
+            tuple(objective(x, fit.w, fit.h, case.loss) for fit in pair)
+            for pair in fits
+        ]
+        seconds = [median(pair[i].seconds for pair in fits) for i in range(2)]
+        speed.append(
+            [
+                label,
+                *(f"{s:.2f}" for s in seconds),
+                f"{median(b.seconds / a.seconds for a, b in fits):.2f}",
+                *(f"{median(pair[i].n_iter for pair in fits):.0f}" for i in range(2)),
+                f"{median(a / b for a, b in values):.6f}",
+                f"{max(a / b for a, b in values):.6f}",
+            ]
+        )
+        passed = [(a, b) for a, b in races if a.seconds is not None]
+        passing.append(
+            [
+                label,
+                f"{median(b.seconds for _, b in races):.2f}",
+                f"{median(a.seconds for a, _ in passed):.2f}" if passed else "-",
+                f"{median(b.seconds / a.seconds for a, b in passed):.2f}"
+                if passed
+                else "-",
+                f"{len(passed)} of {len(races)}",
+                f"{max(a.objective / b.objective for a, b in races):.6f}",
+            ]
+        )
+        calls.append([label, *_first_calls(name, quick=quick)])
+    return "\n\n".join(
+        [
+            f"### Fits in memory, median of {n_seeds} seeds (not the first calls)",
+            markdown(
+                [
+                    "input",
+                    "nonneg, s",
+                    "scikit-learn, s",
+                    "scikit-learn / nonneg",
+                    "iterations, nonneg",
+                    "scikit-learn",
+                    "objective, nonneg / scikit-learn",
+                    "worst seed",
+                ],
+                speed,
+            ),
+            "### From scikit-learn's start: time until its final objective is passed",
+            markdown(
+                [
+                    "input",
+                    "scikit-learn, s",
+                    "nonneg, s",
+                    "scikit-learn / nonneg",
+                    "passed",
+                    "worst objective / scikit-learn's",
+                ],
+                passing,
+            ),
+            "### First call in a new process (import not counted), seconds",
+            markdown(
+                [
+                    "input",
+                    "nonneg, nothing cached",
+                    "nonneg, compiled kernels cached",
+                    "nonneg, second call",
+                    "scikit-learn, first call",
+                    "scikit-learn / nonneg, first calls",
+                ],
+                calls,
+            ),
+        ]
+    )
+
+
+def _first_calls(name: str, *, quick: bool) -> list[str]:
+    arguments = {"name": name, "quick": quick}
+    with tempfile.TemporaryDirectory() as empty:
+        env = {"NUMBA_CACHE_DIR": empty}
+        cold = in_fresh_process("first_call", {**arguments, "peer": False}, env=env)
+        warm = in_fresh_process("first_call", {**arguments, "peer": False}, env=env)
+    peer = in_fresh_process("first_call", {**arguments, "peer": True})
+    return [
+        f"{cold['first']:.2f}",
+        f"{warm['first']:.2f}",
+        f"{warm['second']:.2f}",
+        f"{peer['first']:.2f}",
+        f"{peer['first'] / warm['first']:.2f}",
+    ]
+
+
+# --- asv ------------------------------------------------------------------------------
+
+
+class _Suite:
+    name: str
+    rounds = 1
+    repeat = 3
+    number = 1
+    timeout = 600
+
+    def setup(self) -> None:
+        self.case = CASES[self.name]
+        self.x = self.case.data()
+        # Compile before anything is measured.
+        ours(self.case, self.x[:2000], 0)
+
+    def time_fit(self) -> None:
+        ours(self.case, self.x, 0)
+
+    def peakmem_fit(self) -> None:
+        ours(self.case, self.x, 0)
+
+
+class DenseFrobenius(_Suite):
+    name = "dense"
+
+
+class SparseFrobenius(_Suite):
+    name = "sparse"
+
+
+class SparseKullbackLeibler(_Suite):
+    name = "kl"

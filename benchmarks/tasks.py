@@ -1,0 +1,113 @@
+"""What is run in a process of its own: ``python -m benchmarks.tasks <name> <json>``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from sklearn.exceptions import ConvergenceWarning
+
+import nonneg as nng
+from nonneg.kernels.operators import BlockOperator
+
+from .data import open_stored
+from .measure import peak, relative_difference, reset_peak, resident
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from anndata import AnnData
+
+nng.settings.progress = False
+
+
+def first_call(*, name: str, quick: bool, peer: bool) -> dict[str, float]:
+    """Seconds of the first and of the second fit of a process."""
+    from .nmf import CASES, ours, theirs
+
+    case = CASES[name].scaled(quick=quick)
+    x = case.data()
+    fit = theirs if peer else ours
+    return {"first": fit(case, x, 0).seconds, "second": fit(case, x, 0).seconds}
+
+
+def streamed_fit(adata: AnnData, rank: int, max_iter: int) -> None:
+    """A fit of so many iterations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", ".*all zero", UserWarning)
+        nng.tl.nmf(adata, rank, tol=0, max_iter=max_iter)
+
+
+def measure_stream(
+    *,
+    path: str,
+    warmup: str,
+    how: str,
+    rank: int,
+    max_iter: int,
+    difference: bool,
+) -> dict[str, Any]:
+    """Time and memory of a streamed fit."""
+    # Imports, compilation and thread pools happen once in a process.
+    streamed_fit(open_stored(Path(warmup), how), rank, 2)
+
+    passes = 0
+    row_blocks = BlockOperator.row_blocks
+
+    def counted(self: BlockOperator) -> Iterator[Any]:
+        nonlocal passes
+        passes += 1
+        return row_blocks(self)
+
+    before = resident()
+    reset_peak()
+    adata = open_stored(Path(path), how)
+    opened = max(resident() - before, 0)
+    start = time.perf_counter()
+    with mock.patch.object(BlockOperator, "row_blocks", counted):
+        streamed_fit(adata, rank, max_iter)
+    seconds = time.perf_counter() - start
+    growth = peak() - before
+    result = {
+        "seconds": seconds,
+        "passes": passes,
+        "rows_per_second": adata.n_obs * passes / seconds,
+        "growth": growth,
+        "opened": opened,
+        "scores": adata.obsm["X_nmf"].nbytes,
+        "matrix": _csr_bytes(path),
+        "difference": None,
+        "seconds_ratio": None,
+    }
+    if difference:
+        memory = open_stored(Path(path), how).to_memory()
+        start = time.perf_counter()
+        streamed_fit(memory, rank, max_iter)
+        result["seconds_ratio"] = seconds / (time.perf_counter() - start)
+        result["difference"] = relative_difference(
+            *((a.obsm["X_nmf"], a.varm["nmf"].T) for a in (adata, memory))
+        )
+    return result
+
+
+def _csr_bytes(path: str) -> int:
+    """Size of the matrix if it were read."""
+    import h5py
+    import zarr
+
+    if path.endswith(".zarr"):
+        stored = zarr.open_group(path, mode="r")["X"]
+        return sum(stored[name].nbytes for name in ("data", "indices", "indptr"))
+    with h5py.File(path) as file:
+        return sum(file["X"][name].nbytes for name in ("data", "indices", "indptr"))
+
+
+if __name__ == "__main__":
+    task = {"first_call": first_call, "measure_stream": measure_stream}[sys.argv[1]]
+    print(json.dumps(task(**json.loads(sys.argv[2]))))
