@@ -80,16 +80,18 @@ def as_operator(
         msg = f"{where} must be a matrix, but is {_describe(x)}."
         raise TypeError(msg)
     _check_numeric(x, where)
-    if isinstance(x, fau.DaskArray):
-        return _lazy_operator(x, mask)
     if isinstance(x, fau.CSDataset | fau.H5Dataset | fau.ZarrArray):
         return _block_operator(x, where, mask, chunk_size)
+    lazy = isinstance(x, fau.DaskArray)
     if chunk_size is not None:
+        hint = "has chunks of its own: rechunk it" if lazy else "is in memory"
         msg = (
             f"chunk_size={chunk_size} only applies to backed data, but {where} is "
-            f"{_describe(x)} in memory. Leave it out."
+            f"{_describe(x)}, which {hint}. Leave it out."
         )
         raise ValueError(msg)
+    if lazy:
+        return _lazy_operator(x, mask)
     return local_operator(x, mask=mask, dtype=_dtype(x), n_threads=settings.n_threads)
 
 

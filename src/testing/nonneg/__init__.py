@@ -14,14 +14,16 @@ from ._dense import (
 )
 from ._marks import needs
 from ._public import PublicFunction, public_functions
-from ._snapshot import assert_same, snapshot
+from ._snapshot import assert_same, assert_same_fit, fitted_mean, snapshot
 
 __all__ = [
     "ARRAY_TYPES",
     "ArrayType",
     "PublicFunction",
     "assert_same",
+    "assert_same_fit",
     "counts",
+    "fitted_mean",
     "frobenius",
     "kkt_residual",
     "kullback_leibler",

@@ -45,11 +45,12 @@ class PublicFunction:
 
 
 def public_functions() -> list[PublicFunction]:
-    """Everything that the submodules of the package offer."""
+    """All functions that the submodules of the package offer."""
     import nonneg
 
     return [
         PublicFunction(module, name, getattr(getattr(nonneg, module), name))
         for module in MODULES
         for name in getattr(nonneg, module).__all__
+        if inspect.isfunction(getattr(getattr(nonneg, module), name))
     ]

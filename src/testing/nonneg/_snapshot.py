@@ -1,4 +1,4 @@
-"""Deep comparison of AnnData objects."""
+"""Comparison of AnnData objects and of the factorizations in them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 _MAPPINGS = ("layers", "obsm", "varm", "obsp", "varp", "uns")
 
@@ -58,7 +59,7 @@ def assert_same(first: Any, second: Any, where: str = "") -> None:
     """Raise unless two snapshots, or parts of them, are the same."""
     assert type(first) is type(second), where
     if isinstance(first, dict):
-        assert list(first) == list(second), where
+        assert set(first) == set(second), where
         for key, value in first.items():
             assert_same(value, second[key], f"{where}/{key}")
     elif isinstance(first, list):
@@ -82,3 +83,23 @@ def assert_same(first: Any, second: Any, where: str = "") -> None:
         assert np.isnan(second), where
     else:
         assert first == second, where
+
+
+def fitted_mean(adata: AnnData, key: str = "nmf") -> NDArray[np.floating[Any]]:
+    """Scores times loadings of a stored factorization, zero outside its mask."""
+    info = adata.uns[key]
+    scores = np.asarray(adata.obsm[info["obsm_key"]])
+    loadings = np.nan_to_num(np.asarray(adata.varm[info["varm_key"]]))
+    return np.asarray(scores @ loadings.T)
+
+
+def assert_same_fit(
+    first: AnnData, second: AnnData, key: str = "nmf", *, rtol: float = 1e-5
+) -> None:
+    """Raise unless fitted means agree, relative to the largest, and objectives."""
+    fits = fitted_mean(first, key), fitted_mean(second, key)
+    assert np.abs(fits[0] - fits[1]).max() <= rtol * fits[1].max()
+    if "objective" in second.uns[key]:
+        np.testing.assert_allclose(
+            first.uns[key]["objective"], second.uns[key]["objective"], rtol=rtol
+        )

@@ -1,0 +1,197 @@
+"""However the matrix is held, the result is the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+import nonneg as nng
+from nonneg._array import as_operator, computing
+from testing.nonneg import (
+    ARRAY_TYPES,
+    assert_same_fit,
+    counts,
+    fitted_mean,
+    low_rank,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+# Integers, so that every type holds them exactly.
+ADATA = counts()
+GRID = pytest.mark.parametrize("array_type", ARRAY_TYPES, ids=str)
+LOSSES = pytest.mark.parametrize("beta_loss", ["frobenius", "kullback-leibler"])
+
+
+@GRID
+@LOSSES
+@pytest.mark.parametrize("init", ["random", "nndsvda"])
+def test_nmf(array_type, beta_loss, init, tmp_path):
+    kwargs = dict(beta_loss=beta_loss, init=init, tol=0, max_iter=20)
+    expected = nng.tl.nmf(ADATA, 4, copy=True, **kwargs)
+    adata = array_type(ADATA, tmp_path)
+    assert nng.tl.nmf(adata, 4, **kwargs) is None
+    assert_same_fit(adata, expected)
+    assert adata.obsm["X_nmf"].dtype == np.float32
+
+
+@GRID
+@pytest.mark.parametrize("nonnegative", ["scores", "loadings"])
+def test_seminmf(array_type, nonnegative, tmp_path):
+    kwargs = dict(nonnegative=nonnegative, tol=0, max_iter=20)
+    expected = nng.tl.seminmf(ADATA, 4, copy=True, **kwargs)
+    adata = array_type(ADATA, tmp_path)
+    nng.tl.seminmf(adata, 4, **kwargs)
+    assert_same_fit(adata, expected)
+
+
+@GRID
+@LOSSES
+def test_project(array_type, beta_loss, tmp_path):
+    reference = nng.tl.nmf(counts(seed=1), 4, beta_loss=beta_loss, copy=True)
+    expected = nng.tl.project(ADATA, reference, copy=True)
+    adata = array_type(ADATA, tmp_path)
+    nng.tl.project(adata, reference)
+    assert_same_fit(adata, expected)
+
+
+@GRID
+@pytest.mark.parametrize("batch_key", [None, "batch"])
+def test_deviant_genes(array_type, batch_key, tmp_path):
+    expected = nng.pp.deviant_genes(ADATA, 12, batch_key=batch_key, copy=True).var
+    adata = array_type(ADATA, tmp_path)
+    nng.pp.deviant_genes(adata, 12, batch_key=batch_key)
+    for column in ("deviance", "highly_variable", "highly_variable_rank"):
+        ours = np.asarray(adata.var[column])
+        np.testing.assert_allclose(ours, expected[column], rtol=1e-5)
+
+
+@GRID
+def test_mask(array_type, tmp_path):
+    kwargs = dict(mask_var="used", init="random", tol=0, max_iter=20)
+    expected = nng.tl.nmf(ADATA, 4, copy=True, **kwargs)
+    adata = array_type(ADATA, tmp_path)
+    nng.tl.nmf(adata, 4, **kwargs)
+    assert_same_fit(adata, expected)
+    missing = np.isnan(np.asarray(adata.varm["nmf"])).all(1)
+    np.testing.assert_array_equal(missing, ~ADATA.var["used"])
+
+
+@GRID
+def test_chunk_size(array_type, tmp_path):
+    """For stored data only; it changes nothing but the number of blocks."""
+    adata = array_type(ADATA, tmp_path)
+    kwargs = dict(init="random", tol=0, max_iter=20, chunk_size=7)
+    if array_type.where == "stored":
+        nng.tl.nmf(adata, 4, **kwargs)
+        del kwargs["chunk_size"]
+        assert_same_fit(adata, nng.tl.nmf(ADATA, 4, copy=True, **kwargs))
+        return
+    for call in (
+        lambda: nng.tl.nmf(adata, 4, **kwargs),
+        lambda: nng.tl.seminmf(adata, 4, chunk_size=7),
+        lambda: nng.pp.deviant_genes(adata, 4, chunk_size=7),
+    ):
+        with pytest.raises(ValueError, match="chunk_size=7 only applies to backed"):
+            call()
+
+
+def test_layers_and_obsm_of_any_type():
+    adata = counts()
+    expected = nng.tl.nmf(adata, 4, copy=True, init="random")
+    adata.layers["counts"] = sp.csr_matrix(adata.X)
+    adata.obsm["array"] = np.asarray(adata.X)
+    adata.obsm["sparse"] = sp.csr_matrix(adata.X)
+    adata.obsm["frame"] = pd.DataFrame(
+        np.asarray(adata.X), index=adata.obs_names, columns=adata.var_names
+    )
+    adata.X = None
+    nng.tl.nmf(adata, 4, layer="counts", key_added="layer", init="random")
+    fit = fitted_mean(adata, "layer")
+    assert np.abs(fit - fitted_mean(expected)).max() < 1e-4 * fit.max()
+    for key in ("array", "sparse", "frame"):
+        nng.tl.nmf(adata, 4, obsm=key, key_added="fit", init="random")
+        fit = adata.obsm["fit"] @ adata.uns["fit"]["loadings"].T
+        assert np.abs(fit - fitted_mean(expected)).max() < 1e-4 * fit.max()
+        assert adata.uns["fit"]["varm_key"] is None
+        assert "fit" not in adata.varm
+
+
+def test_stored_csc_says_what_to_do(tmp_path):
+    import anndata as ad
+
+    adata = counts()
+    adata.X = sp.csc_matrix(adata.X)
+    adata.write_h5ad(tmp_path / "csc.h5ad")
+    backed = ad.read_h5ad(tmp_path / "csc.h5ad", backed="r")
+    for call in (
+        lambda: nng.tl.nmf(backed, 4),
+        lambda: nng.tl.seminmf(backed, 4),
+        lambda: nng.pp.deviant_genes(backed, 4),
+    ):
+        with pytest.raises(ValueError, match=r"stored as CSC.*to_memory.*CSR"):
+            call()
+    assert "nmf" not in backed.uns
+
+
+def test_unknown_chunk_sizes():
+    """Rows selected by a lazy mask: their number is not known before it is computed."""
+    import dask.array as da
+
+    adata = counts()
+    x = da.from_array(np.asarray(adata.X), chunks=(50, -1))
+    x = x[da.from_array(np.ones(120, bool), chunks=50)]
+    assert np.isnan(x.shape[0])
+    op = as_operator(x, where="X")
+    assert op.shape == (120, 40)
+    np.testing.assert_array_equal(op.matmul(np.eye(40, dtype=np.float32)), adata.X)
+
+
+def test_float64_is_used_where_jax_has_it(tmp_path, x64):
+    """Also in the thread that reads: blocks of a file are not rounded to float32."""
+    import h5py
+
+    x = low_rank(60, 40, 4)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        op = as_operator(file.create_dataset("x", data=x), where="X", chunk_size=25)
+        assert op.dtype == np.float64
+        for rows, block in op.row_blocks():
+            assert block.dtype == np.float64
+            np.testing.assert_array_equal(block.matmul(np.eye(40)), x[rows])
+        assert op.stats().sq_norm == pytest.approx(np.square(x).sum(), rel=1e-13)
+
+
+def test_settings_reach_the_reading_thread(tmp_path):
+    """A device chosen for a fit is the one on which its blocks arrive."""
+    import h5py
+    import jax
+
+    with (
+        h5py.File(tmp_path / "x.h5", "w") as file,
+        nng.settings.override(device="cpu"),
+        computing(),
+    ):
+        data = file.create_dataset("x", data=low_rank(60, 40, 4))
+        seen = []
+
+        op = as_operator(data, where="X", chunk_size=25)
+        read = op._read
+        op._read = lambda rows: (
+            seen.append(jax.config.jax_default_device),
+            read(rows),
+        )[1]
+        for _ in op.row_blocks():
+            pass
+    assert len(seen) == 3
+    assert all(device == jax.devices("cpu")[0] for device in seen)
+
+
+def test_convergence_is_reported_alike(tmp_path):
+    for array_type in ARRAY_TYPES[::6]:
+        adata = array_type(ADATA, tmp_path)
+        with pytest.warns(ConvergenceWarning, match="after 2 iterations"):
+            nng.tl.nmf(adata, 4, tol=0, max_iter=2)
+        assert adata.uns["nmf"]["converged"] is False
