@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +76,12 @@ _SHARED_DOC = r"""Parameters
 
 def with_shared_doc[F: Callable[..., AnnData]](function: F) -> F:
     """Fill in what the docstrings of the simulations have in common."""
-    assert function.__doc__ is not None
-    function.__doc__ = function.__doc__.replace("%(shared)s", _SHARED_DOC)
+    # Python 3.13 strips the indentation of docstrings, earlier versions do not.
+    doc, shared = (
+        inspect.cleandoc(function.__doc__ or ""),
+        inspect.cleandoc(_SHARED_DOC),
+    )
+    function.__doc__ = doc.replace("%(shared)s", shared)
     return function
 
 

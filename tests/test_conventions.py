@@ -1,0 +1,157 @@
+"""What all public functions have in common."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nonneg as nng
+from testing.nonneg import assert_same, counts, public_functions, snapshot
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = public_functions()
+EACH = pytest.mark.parametrize("public", PUBLIC, ids=str)
+POSITIONAL = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+# Smallest calls of the functions that have `copy`.
+CALLS = {
+    "tl.nmf": lambda adata, **kwargs: nng.tl.nmf(adata, 3, **kwargs),
+    "tl.seminmf": lambda adata, **kwargs: nng.tl.seminmf(adata, 3, tol=0.1, **kwargs),
+    "tl.project": lambda adata, **kwargs: nng.tl.project(
+        adata, nng.tl.nmf(counts(seed=1), 3, copy=True), **kwargs
+    ),
+    "pp.deviant_genes": lambda adata, **kwargs: nng.pp.deviant_genes(
+        adata, 10, subset=True, **kwargs
+    ),
+}
+WITH_COPY = [public for public in PUBLIC if "copy" in public.parameters]
+EACH_WITH_COPY = pytest.mark.parametrize("public", WITH_COPY, ids=str)
+
+
+def test_something_is_found():
+    assert len(PUBLIC) >= 16
+    assert {public.module for public in PUBLIC} == {
+        "pp",
+        "tl",
+        "pl",
+        "get",
+        "metrics",
+        "datasets",
+    }
+    assert set(CALLS) == {str(public) for public in WITH_COPY}
+
+
+@EACH
+def test_first_argument(public):
+    first = next(iter(public.parameters), None)
+    if public.module in {"pp", "tl", "pl", "get"}:
+        assert first == "adata"
+    else:
+        assert "adata" not in public.parameters
+
+
+@EACH
+def test_at_most_three_positional(public):
+    positional = [p for p in public.parameters.values() if p.kind in POSITIONAL]
+    assert len(positional) <= 3
+
+
+@EACH
+def test_no_positional_flags(public):
+    for parameter in public.parameters.values():
+        if isinstance(parameter.default, bool):
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@EACH
+def test_everything_is_annotated(public):
+    assert inspect.signature(public.function).return_annotation is not inspect._empty
+    for parameter in public.parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+
+
+@EACH
+def test_documented(public):
+    sections = public.sections
+    summary = sections[""].splitlines()[0]
+    assert summary.endswith(".")
+    assert len(summary) < 90
+    assert "%(" not in inspect.getdoc(public.function)
+    assert public.documented_parameters == list(public.parameters)
+    assert f"nng.{public}(" in sections["Examples"]
+    assert ">>> import nonneg as nng" in sections["Examples"]
+    if public.module != "pl":
+        assert sections["Returns"].strip()
+
+
+@EACH
+def test_documented_errors_are_known(public):
+    text = public.sections.get("Raises", "")
+    names = re.findall(r"^(\w+)$", text, flags=re.MULTILINE)
+    assert set(names) <= {"KeyError", "TypeError", "ValueError", "ImportError"}
+    assert len(names) == len(set(names))
+
+
+@EACH
+def test_listed_in_the_documentation(public):
+    page = ROOT / "docs" / "api" / f"{public.module}.md"
+    listed = re.findall(rf"^   ({public.module}\.\w+)$", page.read_text(), re.MULTILINE)
+    assert listed.count(str(public)) == 1
+
+
+def test_nothing_else_is_listed():
+    pages = (ROOT / "docs" / "api").glob("*.md")
+    listed = re.findall(
+        r"^   (\w+\.\w+)$", "\n".join(page.read_text() for page in pages), re.MULTILINE
+    )
+    assert set(listed) == {str(public) for public in PUBLIC}
+
+
+@EACH
+def test_tested(public):
+    text = "\n".join(
+        path.read_text()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if path.name != Path(__file__).name
+    )
+    # Simulations are a parameter of their tests.
+    end = "" if public.module == "datasets" else r"\("
+    assert re.search(rf"\b{public.name}{end}", text)
+
+
+@EACH_WITH_COPY
+def test_copy(public):
+    assert public.parameters["copy"].default is False
+    adata = counts()
+    before = snapshot(adata)
+    copy = CALLS[str(public)](adata, copy=True)
+    assert_same(snapshot(adata), before)
+    assert copy is not adata
+    assert CALLS[str(public)](adata) is None
+    # The same on both ways, and something new.
+    assert_same(snapshot(adata), snapshot(copy))
+    with pytest.raises(AssertionError):
+        assert_same(snapshot(adata), before)
+
+
+@EACH_WITH_COPY
+def test_copy_shares_nothing(public):
+    adata = counts()
+    copy = CALLS[str(public)](adata, copy=True)
+    assert not np.shares_memory(copy.X, adata.X)
+
+
+@EACH_WITH_COPY
+def test_tail_of_the_arguments(public):
+    names = list(public.parameters)
+    assert names[-2:] == ["copy", "table_key"]
+    if "key_added" in names:
+        assert names[-3] == "key_added"
+    if "rng" in names:
+        assert public.parameters["rng"].default == 0
