@@ -1,0 +1,224 @@
+"""What is stored is what is documented, and it survives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+import nonneg as nng
+from testing.nonneg import assert_same, counts, snapshot
+
+DOCS = Path(__file__).parents[1] / "docs" / "keys.md"
+SAFE = str | bool | int | float | None | np.ndarray | pd.DataFrame
+METHODS = {
+    "nmf": lambda adata, **kwargs: nng.tl.nmf(adata, 4, **kwargs),
+    "nmf-kl": lambda adata, **kwargs: nng.tl.nmf(
+        adata, 4, beta_loss="kullback-leibler", mask_var="used", **kwargs
+    ),
+    "nmf-array-mask": lambda adata, **kwargs: nng.tl.nmf(
+        adata, 4, mask_var=adata.var["used"].to_numpy(), rng=None, **kwargs
+    ),
+    "seminmf": lambda adata, **kwargs: nng.tl.seminmf(adata, 4, tol=0.1, **kwargs),
+    "project": lambda adata, **kwargs: nng.tl.project(
+        adata, nng.tl.nmf(counts(seed=1), 4, copy=True), **kwargs
+    ),
+}
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return METHODS[request.param]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Everything that is written, in one object."""
+    adata = counts()
+    nng.pp.deviant_genes(adata, 12, batch_key="batch")
+    for name, method in METHODS.items():
+        method(adata, key_added=name)
+    adata.obsm["X_pca"] = np.abs(adata.X[:, :6])
+    nng.tl.nmf(adata, 2, obsm="X_pca", key_added="of_obsm")
+    nng.tl.nmf(adata, 4)
+    return adata
+
+
+def added(before, after):
+    """Keys that are new, by attribute."""
+    return {
+        name: set(after[name]) - set(before[name])
+        for name in ("obs", "var", "layers", "obsm", "varm", "obsp", "varp", "uns")
+        if set(after[name]) - set(before[name])
+    }
+
+
+def test_default_keys(method):
+    adata = counts()
+    before = snapshot(adata)
+    method(adata)
+    assert added(before, snapshot(adata)) == {
+        "obsm": {"X_nmf"},
+        "varm": {"nmf"},
+        "uns": {"nmf"},
+    }
+    assert adata.obsm["X_nmf"].shape == (120, 4)
+    assert adata.varm["nmf"].shape == (40, 4)
+    for stored in (adata.obsm["X_nmf"], adata.varm["nmf"]):
+        assert type(stored) is np.ndarray
+        assert stored.dtype == np.float32
+    assert adata.uns["nmf"]["obsm_key"] == "X_nmf"
+    assert adata.uns["nmf"]["varm_key"] == "nmf"
+
+
+def test_added_key(method):
+    adata = counts()
+    before = snapshot(adata)
+    method(adata, key_added="foo")
+    assert added(before, snapshot(adata)) == {
+        "obsm": {"foo"},
+        "varm": {"foo"},
+        "uns": {"foo"},
+    }
+    assert adata.uns["foo"]["obsm_key"] == adata.uns["foo"]["varm_key"] == "foo"
+
+
+def test_deviant_genes():
+    adata = counts()
+    before = snapshot(adata)
+    nng.pp.deviant_genes(adata, 12)
+    columns = {"deviance", "highly_variable", "highly_variable_rank"}
+    assert added(before, snapshot(adata)) == {"var": columns}
+    doc = nng.pp.deviant_genes.__doc__
+    assert set(re.findall(r"^`\.var\['(\w+)'\]`", doc, re.MULTILINE)) == columns
+
+
+def test_a_second_key_leaves_the_first_alone(method):
+    adata = counts()
+    nng.tl.nmf(adata, 3)
+    before = snapshot(adata)
+    method(adata, key_added="second")
+    after = snapshot(adata)
+    for name in ("obsm", "varm", "uns"):
+        del after[name]["second"]
+    assert_same(after, before)
+
+
+def test_entries_are_those_of_the_documentation(fitted):
+    documented = set(re.findall(r"`(\w+)`", DOCS.read_text().split("\n\n`method`")[1]))
+    for key in ("nmf", "nmf-kl", "seminmf"):
+        entry = fitted.uns[key]
+        assert set(entry) == {
+            "method",
+            "params",
+            "obsm_key",
+            "varm_key",
+            "objective",
+            "iteration",
+            "n_iter",
+            "converged",
+            "mass",
+        }
+        assert entry["method"] == key.partition("-")[0]
+        assert len(entry["objective"]) == len(entry["iteration"])
+        assert entry["iteration"][-1] == entry["n_iter"]
+    common = {"params", "obsm_key", "varm_key", "objective", "n_iter", "converged"}
+    assert common <= documented
+
+
+def test_parameters_are_recorded(fitted):
+    params = fitted.uns["nmf-kl"]["params"]
+    assert params["beta_loss"] == "kullback-leibler"
+    assert params["solver"] == "mu"
+    assert params["n_components"] == 4
+    assert params["mask_var"] == "used"
+    assert params["seed"] == 0
+    assert params["version"] == nng.__version__
+    assert fitted.uns["nmf-array-mask"]["params"]["mask_var"] == "array"
+    assert fitted.uns["nmf-array-mask"]["params"]["seed"] > 0
+    assert fitted.uns["of_obsm"]["params"]["obsm"] == "X_pca"
+    assert fitted.uns["of_obsm"]["loadings"].shape == (6, 2)
+    assert "of_obsm" not in fitted.varm
+    projected = fitted.uns["project"]
+    assert projected["projected"] == 1
+    assert projected["params"]["n_components"] == 4
+
+
+def test_types_are_safe(fitted):
+    def check(value, where):
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                assert type(key) is str
+                check(entry, f"{where}/{key}")
+            return
+        assert isinstance(value, SAFE), (where, type(value))
+        # NumPy scalars become other types on the way.
+        assert not isinstance(value, np.generic), where
+        assert not isinstance(value, np.ndarray) or value.dtype.kind in "fib", where
+
+    check(dict(fitted.uns), "uns")
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_round_trip(fitted, form, tmp_path):
+    path = tmp_path / f"fitted.{form}"
+    getattr(fitted, f"write_{form}")(path)
+    read = getattr(ad, f"read_{form}")(path)
+    before, after = snapshot(fitted), snapshot(read)
+    assert_same(loose(after["uns"]), loose(before["uns"]))
+    for name in ("obsm", "varm", "var"):
+        assert_same(after[name], before[name])
+    # What is read is what functions understand.
+    assert nng.get.top_genes(read, n_genes=3).equals(
+        nng.get.top_genes(fitted, n_genes=3)
+    )
+    nng.tl.project(read, fitted, key="nmf-kl", key_added="again")
+
+
+def loose(value):
+    """Numbers and flags as Python's own."""
+    if isinstance(value, dict):
+        return {key: loose(value[key]) for key in sorted(value)}
+    if isinstance(value, np.generic) or (
+        isinstance(value, np.ndarray) and value.ndim == 0
+    ):
+        return value.item()
+    return value
+
+
+def test_a_model_file(fitted, tmp_path):
+    fitted[:0].copy().write_h5ad(tmp_path / "model.h5ad")
+    model = ad.read_h5ad(tmp_path / "model.h5ad")
+    assert model.shape == (0, 40)
+    new = counts(seed=2)
+    nng.tl.project(new, model)
+    expected = nng.tl.project(new, fitted, key_added="expected", copy=True)
+    np.testing.assert_array_equal(new.obsm["X_nmf"], expected.obsm["expected"])
+
+
+def test_subsets_of_observations_and_variables(fitted):
+    rows, columns = np.arange(0, 120, 7), np.arange(0, 40, 3)
+    part = fitted[rows, columns].copy()
+    np.testing.assert_array_equal(part.obsm["X_nmf"], fitted.obsm["X_nmf"][rows])
+    np.testing.assert_array_equal(part.varm["nmf"], fitted.varm["nmf"][columns])
+    table = nng.get.loadings_df(part)
+    assert list(table.index) == list(fitted.var_names[columns])
+    # Half of the genes: still a reference, with a warning about the others.
+    other = nng.tl.project(counts(seed=2), part, copy=True)
+    assert np.isnan(other.varm["nmf"]).any(1).sum() == 40 - len(columns)
+
+
+def test_concatenation(fitted):
+    first, second = fitted[:50].copy(), fitted[50:].copy()
+    both = ad.concat([first, second], merge="same", uns_merge="same")
+    np.testing.assert_array_equal(both.obsm["X_nmf"], fitted.obsm["X_nmf"])
+    np.testing.assert_array_equal(both.varm["nmf"], fitted.varm["nmf"])
+    assert both.uns["nmf"]["params"] == fitted.uns["nmf"]["params"]
+    pd.testing.assert_frame_equal(
+        nng.get.loadings_df(both), nng.get.loadings_df(fitted)
+    )
+    nng.tl.project(counts(seed=2), both)
