@@ -13,11 +13,6 @@ import nonneg as nng
 
 pytest.importorskip("squidpy")
 
-# anndata 0.13 sets a pandas option that pandas 3.1 deprecates.
-views_of_categories = pytest.mark.filterwarnings(
-    "ignore:.*mode.chained_assignment:DeprecationWarning"
-)
-
 
 def with_factors(coords, scores):
     adata = AnnData(np.ones((len(coords), 3), np.float32))
@@ -182,7 +177,6 @@ def test_three_dimensional_coordinates(cells):
     )
 
 
-@views_of_categories
 def test_sections(cells):
     cells.obs["slice"] = pd.Categorical(np.repeat(["L1", "L2", "L3"], 100))
     axes = nng.pl.factor_maps(cells, library_key="slice", ncols=2)
@@ -243,7 +237,6 @@ def test_arguments_for_squidpy(cells):
     assert points_of(axes[0]).get_alpha() == 0.4
 
 
-@views_of_categories
 def test_nothing_else_changes(adata):
     adata.obs["layer"] = "a"
     adata.obsm["X_umap"] = adata.obsm["spatial"].copy()
