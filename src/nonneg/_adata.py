@@ -7,10 +7,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from ._array import as_operator
 from ._keys import FactorKeys
+from ._logging import logger
 from ._validators import check_key
 
 if TYPE_CHECKING:
@@ -42,6 +44,13 @@ def resolve_adata(
     else:
         msg = f"Expected an AnnData or a SpatialData, not a {type(data).__name__}."
         raise TypeError(msg)
+    if adata.isbacked and adata.is_view:
+        msg = (
+            "This AnnData is a view of one that is backed by a file, which cannot take "
+            "results. Read it with `adata.to_memory()`, or select variables with "
+            "`mask_var`."
+        )
+        raise ValueError(msg)
     if not copy:
         return adata
     if adata.isbacked:
@@ -62,6 +71,8 @@ class MatrixInput:
     where: str
     mask: NDArray[np.bool_] | None
     """Variables used; None: all."""
+    columns: NDArray[Any] | None
+    """Names of the columns, where a data frame of obsm has some."""
     source: Mapping[str, str | None]
     """The arguments `layer`, `obsm` and `mask_var` that led here."""
 
@@ -97,6 +108,9 @@ def read_matrix(
         op=as_operator(x, where=where, mask=mask, chunk_size=chunk_size),
         where=where,
         mask=mask,
+        columns=x.columns.astype(str).to_numpy(object)
+        if isinstance(x, pd.DataFrame)
+        else None,
         source={
             "layer": layer,
             "obsm": obsm,
@@ -153,6 +167,7 @@ def write_factors(
     loadings: NDArray[Any],
     params: Mapping[str, Any],
     info: Mapping[str, Any],
+    columns: NDArray[Any] | None = None,
 ) -> None:
     """Store a factorization: all of it, or nothing.
 
@@ -170,10 +185,23 @@ def write_factors(
     of_obsm = params.get("obsm") is not None
     if of_obsm:
         entry |= {"varm_key": None, "loadings": loadings}
+        if columns is not None:
+            entry["columns"] = columns
+    own(adata)
     adata.obsm[keys.obsm] = scores
     if not of_obsm:
         adata.varm[keys.varm] = loadings
+    elif keys.uns in adata.uns:
+        # Loadings of variables that an earlier fit left under this key.
+        adata.varm.pop(keys.varm, None)
     adata.uns[keys.uns] = entry
+    logger.info("Stored %s in adata.uns[%r] and what it names.", method, keys.uns)
+
+
+def own(adata: AnnData) -> None:
+    """Make a view an AnnData of its own before it is written to."""
+    if adata.is_view:
+        adata._init_as_actual(adata.copy())  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ This is the only module above the wall that touches JAX.
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 import jax
@@ -38,19 +39,45 @@ _BLOCK_BYTES = 8 * 2**20
 _LAZY_BYTES = 16 * 2**20
 
 
+_single_thread = ExitStack()
+_n_computing = 0
+_lock = Lock()
+
+
 @contextmanager
 def computing() -> Iterator[None]:
     """Run JAX on the device of the settings, and BLAS on one thread.
 
     OpenBLAS's threads spin for milliseconds after every call and take the cores
-    away from the products, which are ours or XLA's.
+    away from the products, which are ours or XLA's. Products keep full single
+    precision also where a GPU would round their inputs.
     """
-    device = None
-    if settings.device is not None:
-        platform, _, index = settings.device.partition(":")
-        device = jax.devices(platform)[int(index or 0)]
-    with threadpool_limits(1, user_api="blas"), jax.default_device(device):
-        yield
+    global _n_computing  # noqa: PLW0603
+    with ExitStack() as stack:
+        if settings.device is not None:
+            stack.enter_context(jax.default_device(_find_device(settings.device)))
+        stack.enter_context(jax.default_matmul_precision("highest"))
+        # The limit is the process's: the first fit sets it, the last one lifts it.
+        with _lock:
+            if _n_computing == 0:
+                _single_thread.enter_context(threadpool_limits(1, user_api="blas"))
+            _n_computing += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                _n_computing -= 1
+                if _n_computing == 0:
+                    _single_thread.close()
+
+
+def _find_device(name: str) -> jax.Device:
+    platform, _, index = name.partition(":")
+    devices = jax.devices(platform)
+    if not (index or "0").isdigit() or int(index or 0) >= len(devices):
+        msg = f"settings.device={name!r} is not among {[str(d) for d in devices]}."
+        raise ValueError(msg)
+    return devices[int(index or 0)]
 
 
 def as_operator(
@@ -117,7 +144,7 @@ def _block_operator(
     n_obs, n_vars = x.shape
     dtype = _dtype(x)
     row_bytes = n_vars * dtype.itemsize
-    read: Callable[[slice], Any] = x.__getitem__
+    open_rows: Callable[[], Callable[[slice], Any]] = partial(getattr, x, "__getitem__")
     if isinstance(x, fau.CSDataset):
         if x.format != "csr":
             msg = (
@@ -125,12 +152,12 @@ def _block_operator(
                 "memory with `adata.to_memory()`, or store it as CSR."
             )
             raise ValueError(msg)
-        rows = _StoredRows(x, dtype)
+        indptr = np.asarray(cast("Any", x).group["indptr"][:], np.int64)
         # A value and its column.
-        row_bytes = (dtype.itemsize + 4) * rows.indptr[-1] // n_obs + 1
-        read = rows.read
+        row_bytes = (dtype.itemsize + 4) * int(indptr[-1]) // n_obs + 1
+        open_rows = partial(_StoredRows, x, indptr, dtype)
     if chunk_size is None:
-        chunk_size = max(_BLOCK_BYTES // int(row_bytes), 256)
+        chunk_size = max(_BLOCK_BYTES // row_bytes, 256)
     # Blocks of equal size: they compile once.
     n_blocks = -(-n_obs // chunk_size)
     size = -(-n_obs // n_blocks)
@@ -139,7 +166,8 @@ def _block_operator(
         local_operator, mask=mask, dtype=dtype, n_threads=settings.n_threads
     )
     return BlockOperator(
-        lambda rows: to_operator(read(rows)),
+        open_rows,
+        to_operator,
         bounds,
         n_vars if mask is None else int(mask.sum()),
         dtype,
@@ -147,24 +175,23 @@ def _block_operator(
 
 
 class _StoredRows:
-    """Row blocks of a stored CSR matrix, read into buffers that are used again.
+    """Row blocks of a stored CSR matrix, read into two buffers in turn.
 
-    Fresh arrays of this size for every block leave the heap several times larger
-    than what is in use.
+    One block is worked on while the next one is read. Fresh arrays of this size for
+    every block leave the heap several times larger than what is in use.
     """
 
-    def __init__(self, x: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, x: Any, indptr: NDArray[np.int64], dtype: np.dtype[Any]) -> None:
         self._n_vars = x.shape[1]
         self._data, self._indices = x.group["data"], x.group["indices"]
+        self._indptr = indptr
         self._dtype = dtype
-        self.indptr = np.asarray(x.group["indptr"][:], np.int64)
-        # One block is worked on while the next one is read.
         self._buffers: list[tuple[NDArray[Any], NDArray[np.int32]]] = [
             (np.empty(0, dtype), np.empty(0, np.int32)) for _ in range(2)
         ]
 
-    def read(self, rows: slice) -> sp.csr_matrix:
-        indptr = self.indptr[rows.start : rows.stop + 1]
+    def __call__(self, rows: slice) -> sp.csr_matrix:
+        indptr = self._indptr[rows.start : rows.stop + 1]
         start, stop = int(indptr[0]), int(indptr[-1])
         size = stop - start
         data, indices = self._buffers.pop(0)
@@ -212,7 +239,8 @@ def _lazy_operator(
     # and leave their heaps behind.
     scheduler = sys.modules["dask"].config.get("scheduler", None) or "synchronous"
     return BlockOperator(
-        lambda rows: to_operator(x[rows].compute(scheduler=scheduler)),
+        lambda: lambda rows: x[rows].compute(scheduler=scheduler),
+        to_operator,
         bounds[starts],
         n_vars,
         dtype,

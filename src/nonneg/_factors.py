@@ -102,7 +102,7 @@ def _check(factors: Factors, normalize: str) -> None:
     check_one_of(normalize, _OPTIONS, "normalize")
     if normalize in {"l2", "max"}:
         return
-    if np.nanmin(factors.loadings) < 0 or factors.scores.min() < 0:
+    if (factors.loadings < 0).any() or (factors.scores < 0).any():
         msg = (
             f"normalize={normalize!r} takes shares of sums, which needs non-negative "
             f"scores and loadings, but key={factors.keys.uns!r} holds negative ones. "

@@ -17,10 +17,6 @@ class FactorKeys:
     varm: str
     uns: str
 
-    def side(self, suffix: str) -> str:
-        """Key of a result that belongs to this factorization."""
-        return f"{self.uns}_{suffix}"
-
 
 def factor_keys(method: str, key_added: str | None = None) -> FactorKeys:
     """Keys of a factorization: scanpy's rule for PCA.
@@ -29,4 +25,10 @@ def factor_keys(method: str, key_added: str | None = None) -> FactorKeys:
     """
     if key_added is None:
         return FactorKeys(obsm=f"X_{method}", varm=method, uns=method)
+    if not isinstance(key_added, str) or not key_added or "/" in key_added:
+        msg = (
+            f"key_added={key_added!r} must be a non-empty string without '/', which "
+            "files cannot store."
+        )
+        raise ValueError(msg)
     return FactorKeys(obsm=key_added, varm=key_added, uns=key_added)

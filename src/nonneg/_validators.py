@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from .kernels.operators import MatrixStats
 
@@ -25,8 +24,10 @@ def check_one_of(value: object, options: Collection[object], name: str) -> None:
 
 def check_at_least(value: float, minimum: float, name: str) -> None:
     """Raise unless the value is a number of at least ``minimum``."""
-    if not isinstance(value, int | float | np.number) or not value >= minimum:
-        msg = f"{name}={value!r} must be a number of at least {minimum}."
+    if not isinstance(value, int | float | np.number) or not (
+        minimum <= value < np.inf
+    ):
+        msg = f"{name}={value!r} must be a finite number of at least {minimum}."
         raise ValueError(msg)
 
 
@@ -63,7 +64,7 @@ def check_key(
     hint: str = "",
 ) -> None:
     """Raise unless ``adata.<attr>`` holds the key."""
-    present = list(getattr(adata, attr).keys())
+    present = [name for name in getattr(adata, attr) if name is not None]
     if key not in present:
         msg = f"{key!r} is not in adata.{attr}, which holds {present}. {hint}"
         raise KeyError(msg.strip())
@@ -86,7 +87,13 @@ def check_finite(stats: MatrixStats, where: str) -> None:
         msg = f"{where} contains NaN. Fill or remove these entries first."
         raise ValueError(msg)
     if not np.isfinite(stats.sq_norm):
-        msg = f"{where} contains infinite entries. Replace or remove them first."
+        msg = (
+            f"{where} contains entries that are infinite, or whose squares are in single "
+            "precision. Replace, remove or rescale them first."
+        )
+        raise ValueError(msg)
+    if stats.sq_norm == 0:
+        msg = f"{where} is all zero, or too small for single precision."
         raise ValueError(msg)
 
 
@@ -100,13 +107,13 @@ def check_nonnegative(stats: MatrixStats, where: str) -> None:
             "`nonneg.tl.seminmf`, which takes any sign."
         )
         raise ValueError(msg)
-    if stats.sq_norm == 0:
-        msg = f"{where} is all zero."
-        raise ValueError(msg)
 
 
-def empty_sides(
-    stats: MatrixStats,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which observations and which variables are all zero."""
-    return stats.row_sums == 0, stats.col_sums == 0
+def count_empty(stats: MatrixStats) -> tuple[int, int]:
+    """Number of observations and of variables that are all zero.
+
+    Sums tell only where entries are non-negative; for other data, none.
+    """
+    if stats.minimum < 0:
+        return 0, 0
+    return int((stats.row_sums == 0).sum()), int((stats.col_sums == 0).sum())

@@ -23,7 +23,7 @@ def factors(
 
     For everything scanpy and squidpy do with genes: maps, Moran's I, clustering.
     `obs`, `obsm`, `obsp` and `uns` are carried over, so neighbourhood graphs and
-    colours are there. Arrays are shared with `adata`, not copied; adding
+    colours are there. `X` is a copy; other arrays are shared with `adata`. Adding
     columns or keys to either object leaves the other alone.
 
     Parameters
@@ -74,7 +74,7 @@ def factors(
     """
     stored = read_factors(adata, key)
     result = AnnData(
-        X=normalised_scores(stored, normalize),
+        X=normalised_scores(stored, normalize).copy(),
         obs=cast("pd.DataFrame", adata.obs),
         var=pd.DataFrame(index=stored.names),
         uns=dict(adata.uns),

@@ -16,27 +16,27 @@ def hals_update(
     factor: Float[Array, "p k"],
     product: Float[Array, "p k"],
     gram: Float[Array, "k k"],
-    l1: Float[Array, ""] | float = 0.0,
-    l2: Float[Array, ""] | float = 0.0,
+    *,
+    n_sweeps: int = N_SWEEPS,
 ) -> Float[Array, "p k"]:
     """Sweep over the columns of a factor, each set to its exact minimiser.
 
-    Minimises ``1/2 ‖X - F Bᵀ‖² + l1 ‖F‖₁ + l2/2 ‖F‖²`` over ``F >= 0``, seeing
-    the data only through ``product = X B`` and ``gram = BᵀB``
-    :cite:p:`Cichocki2009`. Columns whose partner is zero become zero.
+    Minimises ``1/2 tr(F G Fᵀ) - tr(F Pᵀ)`` over ``F >= 0``: least squares
+    ``1/2 ‖X - F Bᵀ‖²`` with ``P = X B`` and ``G = BᵀB`` :cite:p:`Cichocki2009`.
+    Linear and quadratic penalties are part of P and G. Columns whose partner is zero
+    become zero.
     """
-    gram = gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
     diagonal = jnp.diagonal(gram)
     # A floor in place of zero would let a dead component blow up.
     alive = diagonal > jnp.finfo(gram.dtype).eps ** 2 * diagonal.max()
     step = jnp.where(alive, 1 / jnp.where(alive, diagonal, 1), 0)
     # One component per row: every update then runs over contiguous memory.
-    target = product.T - l1
+    target = product.T
 
     def update(index: Array, rows: Float[Array, "k p"]) -> Float[Array, "k p"]:
         j = index % rows.shape[0]
         moved = rows[j] + step[j] * (target[j] - gram[j] @ rows)
         return rows.at[j].set(jnp.where(alive[j], jnp.maximum(moved, 0), 0))
 
-    n_updates = N_SWEEPS * factor.shape[1]
+    n_updates = n_sweeps * factor.shape[1]
     return jax.lax.fori_loop(0, n_updates, update, factor.T).T

@@ -19,6 +19,9 @@ _N_OVERSAMPLES = 20
 # minimum whatever the seed.
 _MAX_POWER = 15
 _RITZ_TOL = 1e-4
+# Small beside sqrt(mean / rank), the entry of a factor that explains the mean; large
+# enough for multiplicative updates to start from.
+_FILL = 0.3
 
 
 def right_singular_vectors(
@@ -92,8 +95,8 @@ def nndsvd(
     """Non-negative parts of the singular vectors :cite:p:`Boutsidis2008`.
 
     Each pair of vectors is split by sign, and the heavier side kept. ``fill``
-    replaces zeros by the mean of the data, so that multiplicative updates can
-    move them.
+    replaces zeros by a small value, so that multiplicative updates can move them;
+    it scales as the factors do, so that the units of the data do not matter.
     """
     v, singular = right_singular_vectors(op, rank, rng)
     v = np.asarray(v, op.dtype)
@@ -105,7 +108,7 @@ def nndsvd(
     v[:, 0], w[:, 0] = np.abs(v[:, 0]), np.abs(w[:, 0])
 
     floor = np.finfo(op.dtype).eps * singular[0]
-    mean = stats.total / np.prod(op.shape) if fill else 0
+    small = _FILL * np.sqrt(stats.total / (np.prod(op.shape)) / rank) if fill else 0
     # A column at a time: W may be all that there is memory for.
     for j in range(rank):
         column = w[:, j]
@@ -114,15 +117,15 @@ def nndsvd(
         ]
         sign, norm_w, norm_v = max(sides, key=lambda side: side[1] * side[2])
         if singular[j] <= floor or norm_w * norm_v == 0:
-            w[:, j], v[:, j] = mean, mean
+            w[:, j], v[:, j] = small, small
             continue
         # norm_w carries the singular value.
         scale = np.sqrt(norm_w * norm_v)
         np.maximum(sign * column, 0, out=column)
         column *= scale / norm_w
         v[:, j] = np.maximum(sign * v[:, j], 0) * (scale / norm_v)
-        column[column == 0] = mean
-        v[v[:, j] == 0, j] = mean
+        column[column == 0] = small
+        v[v[:, j] == 0, j] = small
     return w, np.ascontiguousarray(v.T)
 
 

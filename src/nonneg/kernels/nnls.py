@@ -35,15 +35,40 @@ def nnls(
     that cycles. ``start`` guesses which variables are positive; it changes the
     time, not the result.
     """
-    size = gram.shape[0]
-    eps = jnp.finfo(gram.dtype).eps
-    # Keeps components without data, and collinear ones, solvable, whatever the scale
-    # of each.
-    diagonal = jnp.diagonal(gram)
-    gram = gram + jnp.diag(jnp.where(diagonal > 0, 4 * eps * size * diagonal, 1))
+    scale, gram = unit_diagonal(gram)
     passive = jnp.zeros(product.shape, bool) if start is None else start > 0
-    solve = partial(_nnls_row, gram=gram.astype(product.dtype))
-    return jax.lax.map(solve, (product, passive), batch_size=_BATCH)
+    solve = partial(_nnls_row, gram=gram)
+    return scale * jax.lax.map(solve, (product * scale, passive), batch_size=_BATCH)
+
+
+def least_squares(
+    product: Float[Array, "p k"], gram: Float[Array, "k k"]
+) -> Float[Array, "p k"]:
+    """Minimise ``1/2 x G xᵀ - b xᵀ`` for every row b, of any sign.
+
+    Components without data stay zero.
+    """
+    scale, gram = unit_diagonal(gram)
+    factor = jax.scipy.linalg.cho_factor(gram, lower=True)
+    return scale * jax.scipy.linalg.cho_solve(factor, (product * scale).T).T
+
+
+def unit_diagonal(
+    gram: Float[Array, "k k"],
+) -> tuple[Float[Array, " k"], Float[Array, "k k"]]:
+    """Rescale components so that tolerances mean the same for each.
+
+    Returns the scale (zero for components without data) and a Gram matrix that is
+    safely positive definite also where components are collinear.
+    """
+    size = gram.shape[0]
+    diagonal = jnp.diagonal(gram)
+    scale = jnp.where(
+        diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 0
+    )
+    unit = scale[:, None] * gram * scale[None, :]
+    jitter = 4 * size * jnp.finfo(gram.dtype).eps
+    return scale, unit.at[jnp.diag_indices(size)].set(1 + jitter)
 
 
 def _nnls_row(

@@ -45,7 +45,7 @@ class MatrixStats(NamedTuple):
 
 
 class MatrixOperator(Protocol):
-    """A non-negative n_obs x n_vars matrix, seen through its products."""
+    """An n_obs x n_vars matrix, seen through its products."""
 
     @property
     def shape(self) -> tuple[int, int]: ...
@@ -249,8 +249,11 @@ class BlockOperator:
 
     Parameters
     ----------
-    read
-        Returns the operator of the rows in a slice.
+    open_rows
+        Begins a pass over the data: returns what reads the rows in a slice. Called
+        once per pass, because reading may go through buffers.
+    operator
+        Turns what was read into its operator.
     bounds
         First row of every block and the number of rows.
     n_vars, dtype
@@ -259,18 +262,20 @@ class BlockOperator:
 
     def __init__(
         self,
-        read: Callable[[slice], MatrixOperator],
+        open_rows: Callable[[], Callable[[slice], Any]],
+        operator: Callable[[Any], MatrixOperator],
         bounds: NDArray[np.int64],
         n_vars: int,
         dtype: np.dtype[Any],
     ) -> None:
-        self._read = read
+        self._open_rows = open_rows
+        self._operator = operator
         self._rows = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
         self.shape = (int(bounds[-1]), n_vars)
         self.dtype = dtype
 
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
-        read = _as_here(self._read)
+        read = self._open_rows()
         with ThreadPoolExecutor(1, thread_name_prefix="nonneg-read") as reader:
             ahead = reader.submit(read, self._rows[0])
             for rows, following in zip(
@@ -279,8 +284,7 @@ class BlockOperator:
                 block = ahead.result()
                 if following is not None:
                     ahead = reader.submit(read, following)
-                yield rows, block
-                del block
+                yield rows, self._operator(block)
 
     def stats(self) -> MatrixStats:
         return _stats([block.stats() for _, block in self.row_blocks()])
@@ -315,19 +319,6 @@ class BlockOperator:
         for rows, block in self.row_blocks():
             total = total + np.asarray(product(rows, block), np.float64)
         return np.asarray(total, self.dtype)
-
-
-def _as_here(
-    read: Callable[[slice], MatrixOperator],
-) -> Callable[[slice], MatrixOperator]:
-    """Read in any thread under this one's JAX settings, which are per thread."""
-    device, x64 = jax.config.jax_default_device, jax.config.jax_enable_x64
-
-    def read_as_here(rows: slice) -> MatrixOperator:
-        with jax.default_device(device), jax.enable_x64(x64):
-            return read(rows)
-
-    return read_as_here
 
 
 class LazyOperator:

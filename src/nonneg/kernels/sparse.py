@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 type Floats = NDArray[np.floating[Any]]
 
 _LANES = 8
+# Rows that are added up in the precision of the data; more are added in float64.
+_ROWS_PER_SUM = 2**15
 
 
 class CSR(NamedTuple):
@@ -205,14 +207,13 @@ def matmul(x: CSR, b: Floats) -> Floats:
 def rmatmul(x: CSR, w: Floats) -> Floats:
     """``X.T @ w``, with ``w`` of shape (n_obs, k)."""
     w = np.ascontiguousarray(w, x.data.dtype)
-    out = np.zeros((x.bounds.size - 1, x.n_vars, _pad(w.shape[1])), x.data.dtype)
-    _run(
-        lambda i, start, stop: _rmatmul_rows(
-            x.data, x.indices, x.indptr, w, out[i], start, stop
+    return _sum_rows(
+        x,
+        w.shape[1],
+        lambda out, start, stop: _rmatmul_rows(
+            x.data, x.indices, x.indptr, w, out, start, stop
         ),
-        x.bounds,
     )
-    return out.sum(0)[:, : w.shape[1]]
 
 
 def ratio_matmul(x: CSR, w: Floats, h: Floats) -> Floats:
@@ -231,14 +232,33 @@ def ratio_matmul(x: CSR, w: Floats, h: Floats) -> Floats:
 def ratio_rmatmul(x: CSR, w: Floats, h: Floats) -> Floats:
     """``(X / (W H)).T @ W`` over stored entries, with ``h`` = H.T."""
     w, h, tiny = _ratio_inputs(x, w, h)
-    out = np.zeros((x.bounds.size - 1, *h.shape), x.data.dtype)
-    _run(
-        lambda i, start, stop: _ratio_rmatmul_rows(
-            x.data, x.indices, x.indptr, w, h, out[i], tiny, start, stop
+    return _sum_rows(
+        x,
+        w.shape[1],
+        lambda out, start, stop: _ratio_rmatmul_rows(
+            x.data, x.indices, x.indptr, w, h, out, tiny, start, stop
         ),
-        x.bounds,
     )
-    return out.sum(0)[:, : w.shape[1]]
+
+
+def _sum_rows(x: CSR, k: int, part: Callable[[Floats, int, int], None]) -> Floats:
+    """Sum (n_vars, k) over rows, each thread in an array of its own."""
+    n_parts = x.bounds.size - 1
+    # More arrays than entries would cost more than the threads save.
+    affordable = max(x.data.size // (4 * x.n_vars), 1)
+    bounds = x.bounds if n_parts <= affordable else split_rows(x.indptr, affordable)
+    n_rounds = -(-int(np.diff(bounds).max()) // _ROWS_PER_SUM)
+    total = np.zeros((x.n_vars, _pad(k)), np.float64 if n_rounds > 1 else x.data.dtype)
+    for i in range(n_rounds):
+        out = np.zeros((bounds.size - 1, *total.shape), x.data.dtype)
+
+        def run(j: int, start: int, stop: int, i: int = i, out: Floats = out) -> None:
+            rows = np.linspace(start, stop, n_rounds + 1).astype(int)
+            part(out[j], rows[i], rows[i + 1])
+
+        _run(run, bounds)
+        total += out.sum(0)
+    return total[:, :k].astype(x.data.dtype, copy=False)
 
 
 def log_ratio(x: CSR, w: Floats, h: Floats) -> float:

@@ -17,60 +17,59 @@ import numpy as np
 from ..kernels.hals import hals_update
 from ..kernels.kkt import projected_gradient
 from ..kernels.mu import mu_update
-from ..kernels.nnls import nnls
+from ..kernels.nnls import least_squares, nnls
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..kernels.operators import Matrix, MatrixOperator
 
+type Floats = NDArray[np.floating[Any]]
 type Rule = Literal["hals", "mu", "anls", "unconstrained"]
 
 
 class Penalty(NamedTuple):
-    """``l1 ‖F‖₁ + l2/2 ‖F‖²`` on one factor."""
+    """``l1 ‖F‖₁ + l2/2 ‖F‖²`` on one factor, with one weight or one per component."""
 
-    l1: float = 0.0
-    l2: float = 0.0
+    l1: float | Floats = 0.0
+    l2: float | Floats = 0.0
 
-    def value(self, factor: NDArray[np.floating[Any]]) -> float:
-        """The penalty of a factor."""
-        if not any(self):
+    def value(self, factor: Floats) -> float:
+        """The penalty of a factor (p, k)."""
+        if not (np.any(self.l1) or np.any(self.l2)):
             return 0.0
-        return self.l1 * float(np.sum(factor, dtype=np.float64)) + (
-            self.l2 / 2 * float(np.sum(np.square(factor), dtype=np.float64))
-        )
+        linear = factor.sum(0, dtype=np.float64)
+        square = np.square(factor).sum(0, dtype=np.float64)
+        return float(np.sum(self.l1 * linear + self.l2 / 2 * square))
 
 
 @partial(jax.jit, static_argnames="rule")
 def update_factor(
     factor: jax.Array, product: jax.Array, gram: jax.Array, penalty: Penalty, rule: Rule
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """New factor, its Gram matrix, and the residual of the old one."""
-    l1, l2 = penalty
-    gradient = factor @ gram - product + l1 + l2 * factor
-    ridge = gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """New factor, its Gram matrix, the residual of the old one, and its scale.
+
+    The residual is the sum of absolute projected gradients, the scale that of the
+    products: their ratio does not depend on the units of the data.
+    """
+    scale = jnp.abs(product).sum()
+    # Penalties are part of the quadratic form that every rule minimises.
+    product = product - penalty.l1
+    gram = gram + jnp.diag(jnp.broadcast_to(penalty.l2, gram.shape[0]))
+    gradient = factor @ gram - product
     match rule:
         case "hals":
-            new = hals_update(factor, product, gram, l1, l2)
+            new = hals_update(factor, product, gram)
         case "mu":
-            new = mu_update(factor, product, factor @ gram, l1, l2)
+            numerator = product + penalty.l1
+            new = mu_update(factor, numerator, factor @ gram + penalty.l1)
         case "anls":
-            new = nnls(product - l1, ridge, start=factor)
+            new = nnls(product, gram, start=factor)
         case "unconstrained":
-            new = least_squares(product, ridge)
+            new = least_squares(product, gram)
     if rule != "unconstrained":
         gradient = projected_gradient(factor, gradient)
-    return new, new.T @ new, jnp.abs(gradient).sum()
-
-
-def least_squares(product: jax.Array, gram: jax.Array) -> jax.Array:
-    """Rows ``b G⁻¹``; components without data stay zero."""
-    size = gram.shape[0]
-    jitter = size * jnp.finfo(gram.dtype).eps * jnp.diagonal(gram).max()
-    system = gram + jnp.where(jitter > 0, jitter, 1) * jnp.eye(size, dtype=gram.dtype)
-    factor = jax.scipy.linalg.cho_factor(system, lower=True)
-    return jax.scipy.linalg.cho_solve(factor, product.T).T
+    return new, new.T @ new, jnp.abs(gradient).sum(), scale
 
 
 class Alternation(NamedTuple):
@@ -81,6 +80,7 @@ class Alternation(NamedTuple):
     fit: float
     """``‖X - W H‖²``."""
     residual: float
+    """Projected gradients before, relative to the products; mean of both factors."""
     alive: NDArray[np.bool_]
     """Components of which neither side is all zero."""
 
@@ -102,24 +102,23 @@ def alternate(
     gram_h = h @ h.T
     product_h: Any = 0.0
     gram_w: Any = 0.0
-    residual = 0.0
+    violation, scale, largest = 0.0, 0.0, 0
     for rows, block in op.row_blocks():
-        new, gram, violation = update_factor(
-            jnp.asarray(w[rows] if len(w) > block.shape[0] else w),
-            jnp.asarray(block.matmul(h.T)),
-            gram_h,
-            penalties[0],
-            rules[0],
+        product = block.matmul(h.T)
+        largest = max(largest, product.shape[0])
+        new, gram, *measures = _update_rows(
+            w, rows, product, largest, gram_h, penalties[0], rules[0]
         )
         # Sums over many blocks keep float64 so that they do not lose digits.
         product_h = product_h + np.asarray(block.rmatmul(new), np.float64)
         gram_w = gram_w + np.asarray(gram, np.float64)
-        residual += float(violation)
+        violation += float(measures[0])
+        scale += float(measures[1])
         if new.shape[0] == w.shape[0]:
             w = new
         else:
             w[rows] = np.asarray(new)
-    new_h, gram_new_h, violation = update_factor(
+    new_h, gram_new_h, violation_h, scale_h = update_factor(
         h.T,
         jnp.asarray(product_h, h.dtype),
         jnp.asarray(gram_w, h.dtype),
@@ -135,6 +134,25 @@ def alternate(
         W=w,
         H=new_h.T,
         fit=max(fit, 0.0),
-        residual=residual + float(violation),
+        residual=(_ratio(violation, scale) + _ratio(float(violation_h), float(scale_h)))
+        / 2,
         alive=(np.diagonal(gram_w) > 0) & (np.diagonal(gram_new_h) > 0),
     )
+
+
+def _update_rows(
+    w: Matrix, rows: slice, product: Matrix, size: int, *args: Any
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Update the rows of W that belong to a block, padded to ``size``."""
+    n_rows = product.shape[0]
+    if n_rows == w.shape[0]:
+        return update_factor(jnp.asarray(w), jnp.asarray(product), *args)
+    # Rows of zeros make all blocks one shape, which compiles once; they stay zero.
+    missing = ((0, size - n_rows), (0, 0))
+    old, product = (np.pad(np.asarray(x), missing) for x in (w[rows], product))
+    new, *others = update_factor(jnp.asarray(old), jnp.asarray(product), *args)
+    return (new[:n_rows], *others)
+
+
+def _ratio(violation: float, scale: float) -> float:
+    return violation / scale if scale > 0 else 0.0

@@ -30,6 +30,9 @@ def column_deviance(
     membership[:, -1] = log_size
     products = np.asarray(op.rmatmul(membership), np.float64)
     sums, weighted = products[:, :-1], products[:, -1]
+    # Added up in float64 there: the difference below magnifies rounding.
+    found = sums.sum(1)
+    sums = sums * (stats.col_sums / np.where(found > 0, found, 1))[:, None]
     total = np.bincount(groups, size, minlength=n_groups)
     null = xlogy(sums, sums / np.where(total > 0, total, 1)).sum(1)
     return np.maximum(2 * (op.entropy() - weighted - null), 0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..kernels.init import initialise
 from ..kernels.loop import Report, iterate
-from ..kernels.mu import mu_update
+from ..kernels.mu import mu_update_kl
 from .alternate import Penalty, alternate
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class NMFResult(NamedTuple):
     """Scores (n_obs, rank); carry the scale."""
     H: Floats
     """Loadings (rank, n_vars); rows of unit 2-norm."""
+    scale: Floats
+    """2-norms of the loadings before they were given unit norm."""
     mass: Floats
     """Contribution of each component: the sum of its part of the product."""
     trace: Trace
@@ -59,7 +61,7 @@ class Problem:
         """Both penalties."""
         return sum(
             penalty.value(np.asarray(factor))
-            for penalty, factor in zip(self.penalties, (w, h), strict=True)
+            for penalty, factor in zip(self.penalties, (w, h.T), strict=True)
         )
 
 
@@ -77,29 +79,37 @@ def nmf(
 ) -> NMFResult:
     """Factorize ``X ≈ W H`` with ``W, H >= 0``.
 
-    HALS and ANLS stop when the sum of absolute projected gradients falls below
-    ``tol`` times its first value, multiplicative updates when the objective
-    falls by less than ``tol`` times its first value in ten iterations.
+    HALS and ANLS stop when the sum of absolute projected gradients is at most
+    ``tol`` times that of the products with the data, multiplicative updates when the
+    objective falls by at most ``tol`` times its first value in ten iterations.
     """
     best: tuple[Matrix, Matrix, Trace] | None = None
-    for stream in np.random.default_rng(seed).spawn(n_init):
-        if isinstance(init, tuple):
-            # W is updated in place where the data are streamed.
-            start = np.array(init[0]), init[1]
-        else:
-            start = initialise(
-                problem.op, rank, init=init, stats=problem.stats, rng=stream
+    interrupted = False
+    try:
+        for stream in np.random.default_rng(seed).spawn(n_init):
+            if isinstance(init, tuple):
+                # W is updated in place where the data are streamed.
+                start = np.array(init[0]), init[1]
+            else:
+                start = initialise(
+                    problem.op, rank, init=init, stats=problem.stats, rng=stream
+                )
+            (w, h), trace = _descend(
+                problem, start, solver, tol=tol, max_iter=max_iter, callback=callback
             )
-        (w, h), trace = _descend(
-            problem, start, solver, tol=tol, max_iter=max_iter, callback=callback
-        )
-        if best is None or trace.objective[-1] < best[2].objective[-1]:
-            best = w, h, trace
-        if trace.interrupted:
-            break
+            if best is None or trace.objective[-1] < best[2].objective[-1]:
+                best = w, h, trace
+            if trace.interrupted:
+                interrupted = True
+                break
+    except KeyboardInterrupt:
+        # Between two starts: what the earlier ones found is kept.
+        if best is None:
+            raise
+        interrupted = True
     assert best is not None
     w, h, trace = best
-    return NMFResult(*normalise(w, h), trace)
+    return NMFResult(*normalise(w, h), trace._replace(interrupted=interrupted))
 
 
 def _descend(
@@ -128,13 +138,12 @@ def _descend(
 
 
 def stationary(tol: float) -> Callable[[list[Report]], bool]:
-    """Finished when the residual is ``tol`` times its first value."""
+    """Finished when the residual is at most ``tol``."""
 
     def finished(reports: list[Report]) -> bool:
-        first, last = reports[0].residual, reports[-1].residual
-        assert first is not None
-        assert last is not None
-        return last <= tol * first
+        residual = reports[-1].residual
+        assert residual is not None
+        return residual <= tol
 
     return finished
 
@@ -159,10 +168,14 @@ def _frobenius_step(
     problem: Problem, solver: Solver
 ) -> Callable[[tuple[Matrix, Matrix], int], tuple[tuple[Matrix, Matrix], Report]]:
     reseeds: dict[int, int] = {}
+    dead = np.empty(0, np.intp)
 
     def step(
-        factors: tuple[Matrix, Matrix], iteration: int
+        factors: tuple[Matrix, Matrix], _: int
     ) -> tuple[tuple[Matrix, Matrix], Report]:
+        nonlocal dead
+        if dead.size:
+            factors = _revive(problem, *factors, dead, reseeds)
         w, h, fit, residual, alive = alternate(
             problem.op,
             *factors,
@@ -170,10 +183,10 @@ def _frobenius_step(
             rules=(solver, solver),
             penalties=problem.penalties,
         )
-        objective = fit / 2 + problem.penalty(w, h)
-        if not alive.all() and not any(p.l1 for p in problem.penalties):
-            h = _revive(problem, w, h, np.flatnonzero(~alive), reseeds)
-        return (w, h), Report(objective, residual)
+        # With an L1 penalty an empty component may be the best one.
+        if not any(penalty.l1 for penalty in problem.penalties):
+            dead = np.flatnonzero(~alive)
+        return (w, h), Report(fit / 2 + problem.penalty(w, h), residual)
 
     return step
 
@@ -184,30 +197,31 @@ def _revive(
     h: Matrix,
     dead: NDArray[np.intp],
     reseeds: dict[int, int],
-) -> Matrix:
-    """Loadings with dead components pointed at the worst explained observations.
+) -> tuple[Matrix, Matrix]:
+    """Point dead components at the worst explained observations.
 
     A component is dead when one of its sides is all zero: no update moves it
     again. Given up after a few attempts: then the data need fewer.
     """
     missing = problem.stats.row_sums - np.asarray(w @ np.asarray(h.sum(1)), np.float64)
-    worst = np.argsort(-missing)
-    for j, i in zip(dead.tolist(), worst.tolist(), strict=False):
+    worst = np.argsort(-missing)[: dead.size]
+    picks = np.zeros((w.shape[0], worst.size), problem.op.dtype)
+    picks[worst, np.arange(worst.size)] = 1
+    found = np.asarray(problem.op.rmatmul(picks)).T - np.asarray(w[worst] @ h)
+    w, h = (np.array(factor) for factor in (w, h))
+    for j, i, row in zip(dead.tolist(), worst.tolist(), found, strict=False):
         reseeds[j] = reseeds.get(j, 0) + 1
-        if reseeds[j] > _MAX_RESEEDS or missing[i] <= 0:
-            continue
-        pick = np.zeros((w.shape[0], 1), problem.op.dtype)
-        pick[i] = 1
-        row = np.asarray(problem.op.rmatmul(pick))[:, 0] - np.asarray(w[i] @ h)
-        h = jnp.asarray(h).at[j].set(np.maximum(row, 0))
-    return h
+        if reseeds[j] <= _MAX_RESEEDS and missing[i] > 0:
+            w[:, j], h[j] = 0, np.maximum(row, 0)
+    return w, jnp.asarray(h)
 
 
 @jax.jit
 def _mu_kl(
     factor: jax.Array, ratio: jax.Array, sums: jax.Array, penalty: Penalty
 ) -> jax.Array:
-    return mu_update(factor, ratio, sums, *penalty)
+    l1, l2 = (jnp.asarray(weight, factor.dtype) for weight in penalty)
+    return mu_update_kl(factor, ratio, sums, l1, l2)
 
 
 def _kl_step(
@@ -248,7 +262,7 @@ def _kl_step(
 
     def objective(w: Matrix, h: Matrix) -> float:
         sums_w, sums_h = (
-            np.asarray(factor, np.float64).sum(axis)
+            np.asarray(factor).sum(axis, dtype=np.float64)
             for factor, axis in ((w, 0), (h, 1))
         )
         fit = op.log_ratio(w, h) - problem.stats.total + float(sums_w @ sums_h)
@@ -257,11 +271,12 @@ def _kl_step(
     return step
 
 
-def normalise(w: Matrix, h: Matrix) -> tuple[Floats, Floats, Floats]:
+def normalise(w: Matrix, h: Matrix) -> tuple[Floats, Floats, Floats, Floats]:
     """Unit-norm loadings, scale in the scores, largest contribution first.
 
-    The contribution of a component is the sum of absolute values of its part
-    of the product, returned last. W is changed in place where it can be.
+    Also returns the norms taken from the loadings and the contributions: the sum of
+    absolute values of each component's part of the product. W is changed in place
+    where it can be.
     """
     w = np.asarray(w) if np.asarray(w).flags.writeable else np.array(w)
     h = np.array(h)
@@ -274,4 +289,4 @@ def normalise(w: Matrix, h: Matrix) -> tuple[Floats, Floats, Floats]:
     order = np.argsort(-mass, kind="stable")
     for rows in slices:
         w[rows] = (w[rows] * norm)[:, order]
-    return w, h[order], mass[order]
+    return w, h[order], norm[order], mass[order]

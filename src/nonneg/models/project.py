@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kernels.mu import mu_update
-from ..kernels.nnls import nnls
-from .alternate import Penalty, least_squares
+from ..kernels.mu import mu_update_kl
+from ..kernels.nnls import least_squares, nnls
+from .alternate import Penalty
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,9 +53,9 @@ def project(
 def _solve(
     product: jax.Array, gram: jax.Array, penalty: Penalty, *, nonnegative: bool
 ) -> jax.Array:
-    l1, l2 = penalty
-    gram = gram + l2 * jnp.eye(gram.shape[0], dtype=gram.dtype)
-    return nnls(product - l1, gram) if nonnegative else least_squares(product, gram)
+    gram = gram + jnp.diag(jnp.broadcast_to(penalty.l2, gram.shape[0]))
+    product = product - penalty.l1
+    return nnls(product, gram) if nonnegative else least_squares(product, gram)
 
 
 def _project_kl(
@@ -63,8 +63,9 @@ def _project_kl(
 ) -> jax.Array:
     sums = jnp.asarray(h.sum(1))
     w = jnp.ones((op.shape[0], h.shape[0]), op.dtype)
+    l1, l2 = (jnp.asarray(weight, op.dtype) for weight in penalty)
     for _ in range(max_iter):
-        new = mu_update(w, jnp.asarray(op.ratio_matmul(w, h)), sums, *penalty)
+        new = mu_update_kl(w, jnp.asarray(op.ratio_matmul(w, h)), sums, l1, l2)
         change = jnp.abs(new - w).max()
         w = new
         if change <= tol * w.max():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._adata import read_matrix, resolve_adata
+from .._adata import own, read_matrix, resolve_adata
 from .._array import computing
 from .._docs import shared_docs
 from .._validators import check_key, check_nonnegative, check_positive_int
@@ -120,6 +120,7 @@ def deviant_genes(
     rank = np.empty(target.n_vars)
     rank[np.argsort(-deviance, kind="stable")] = np.arange(target.n_vars)
     selected = rank < n_top_genes
+    own(target)
     target.var["deviance"] = deviance
     target.var["highly_variable"] = selected
     target.var["highly_variable_rank"] = np.where(selected, rank, np.nan)

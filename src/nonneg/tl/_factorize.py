@@ -11,7 +11,6 @@ from sklearn.exceptions import ConvergenceWarning
 from .._adata import MatrixInput, read_matrix, resolve_adata, write_factors
 from .._array import computing
 from .._keys import factor_keys
-from .._logging import logger
 from .._progress import progress
 from .._random import as_seed
 from .._validators import (
@@ -20,7 +19,7 @@ from .._validators import (
     check_n_components,
     check_nonnegative,
     check_positive_int,
-    empty_sides,
+    count_empty,
 )
 from .._warnings import warn
 
@@ -72,6 +71,8 @@ def factorize(
     if request.chunk_size is not None:
         check_positive_int(request.chunk_size, "chunk_size")
     seed = as_seed(request.rng)
+    # Semi-NMF shares the key: readers need not know which of the two was used.
+    keys = factor_keys("nmf", request.key_added)
     adata = resolve_adata(request.data, table_key=request.table_key, copy=request.copy)
     with computing(), progress(method, max_iter) as callback:
         source = read_matrix(
@@ -85,9 +86,6 @@ def factorize(
         stats = source.op.stats()
         (check_finite if signed else check_nonnegative)(stats, source.where)
         result = fit(source.op, stats, seed, callback)
-    _report(source, stats, result, request)
-    # Semi-NMF shares the key: readers need not know which of the two was used.
-    keys = factor_keys("nmf", request.key_added)
     write_factors(
         adata,
         keys,
@@ -108,16 +106,12 @@ def factorize(
             "n_iter": result.trace.n_iter,
             "converged": result.trace.converged,
             "mass": result.mass,
+            "scale": result.scale,
         },
+        columns=source.columns,
     )
-    logger.info(
-        "%s: stored adata.obsm[%r], adata.varm[%r], adata.uns[%r] after %d iterations",
-        method,
-        keys.obsm,
-        keys.varm,
-        keys.uns,
-        result.trace.n_iter,
-    )
+    # Last: a warning that is turned into an error must not cost the fit.
+    _report(source, stats, result, request)
     return adata if request.copy else None
 
 
@@ -137,7 +131,7 @@ def _report(
             f"max_iter={request.max_iter} or tol={request.tol:g}.",
             ConvergenceWarning,
         )
-    n_obs, n_vars = (int(side.sum()) for side in empty_sides(stats))
+    n_obs, n_vars = count_empty(stats)
     if n_obs or n_vars:
         warn(
             f"{source.where} has {n_obs} observations and {n_vars} variables that are "

@@ -37,7 +37,7 @@ def nmf(
     beta_loss: Literal["frobenius", "kullback-leibler"] = "frobenius",
     init: Literal["nndsvda", "nndsvd", "random"] = "nndsvda",
     alpha_W: float = 0.0,
-    alpha_H: float = 0.0,
+    alpha_H: float | Literal["same"] = "same",
     l1_ratio: float = 0.0,
     n_init: int = 1,
     tol: float = 1e-4,
@@ -92,18 +92,20 @@ def nmf(
         `"frobenius"` or `"kullback-leibler"`.
     init
         Starting values: `"nndsvda"`, non-negative parts of the singular vectors
-        :cite:p:`Boutsidis2008` with zeros replaced by the mean; `"nndsvd"`, with
-        zeros kept; `"random"`.
+        :cite:p:`Boutsidis2008` with zeros replaced by a small value; `"nndsvd"`,
+        with zeros kept; `"random"`.
     alpha_W, alpha_H
-        Weights of the penalties on scores and loadings.
+        Weights of the penalties on scores and loadings; `"same"`: `alpha_W`. One
+        alone is refused: the other factor would grow and undo it.
     l1_ratio
         Share :math:`\rho` of the L1 penalty; the rest is L2.
     n_init
         Number of random starts, of which the best is kept.
     tol
         HALS and ANLS stop when the sum of absolute projected gradients is at most
-        `tol` times its first value; multiplicative updates when the objective
-        falls by at most `tol` times its first value in ten iterations.
+        `tol` times that of the products with the data (mean of both factors);
+        multiplicative updates when the objective falls by at most `tol` times its
+        first value in ten iterations.
     %(max_iter)s
     %(chunk_size)s
     %(rng)s
@@ -148,15 +150,13 @@ def nmf(
     chosen: Solver = _choose_solver(solver, beta_loss)
     check_one_of(init, ("nndsvda", "nndsvd", "random"), "init")
     _check_init(init, chosen, n_init)
-    for name, value in (("alpha_W", alpha_W), ("alpha_H", alpha_H)):
-        check_at_least(value, 0, name)
-    _check_l1_ratio(l1_ratio, alpha_W, alpha_H)
+    alphas = _check_penalties(alpha_W, alpha_H, l1_ratio)
 
     def fit(
         op: MatrixOperator, stats: MatrixStats, seed: int, callback: Callback
     ) -> NMFResult:
         n_obs, n_vars = op.shape
-        weights = (alpha_W * n_vars, alpha_H * n_obs)
+        weights = (alphas[0] * n_vars, alphas[1] * n_obs)
         penalties = [Penalty(a * l1_ratio, a * (1 - l1_ratio)) for a in weights]
         return fit_nmf(
             Problem(op, stats, beta_loss, (penalties[0], penalties[1])),
@@ -191,8 +191,8 @@ def nmf(
             "solver": chosen,
             "beta_loss": beta_loss,
             "init": init,
-            "alpha_W": float(alpha_W),
-            "alpha_H": float(alpha_H),
+            "alpha_W": alphas[0],
+            "alpha_H": alphas[1],
             "l1_ratio": float(l1_ratio),
             "n_init": int(n_init),
         },
@@ -225,11 +225,25 @@ def _check_init(init: str, solver: str, n_init: int) -> None:
         raise ValueError(msg)
 
 
-def _check_l1_ratio(l1_ratio: float, alpha_w: float, alpha_h: float) -> None:
+def _check_penalties(
+    alpha_w: float, alpha_h: float | Literal["same"], l1_ratio: float
+) -> tuple[float, float]:
+    if alpha_h == "same":
+        alpha_h = alpha_w
+    for name, value in (("alpha_W", alpha_w), ("alpha_H", alpha_h)):
+        check_at_least(value, 0, name)
     check_at_least(l1_ratio, 0, "l1_ratio")
     if l1_ratio > 1:
         msg = f"l1_ratio={l1_ratio} must be between 0 and 1."
         raise ValueError(msg)
-    if l1_ratio > 0 and alpha_w == alpha_h == 0:
+    if (alpha_w > 0) != (alpha_h > 0):
+        msg = (
+            f"alpha_W={alpha_w} and alpha_H={alpha_h}: a penalty on one factor alone "
+            "has no effect, since the other one can grow instead. Penalise both, or "
+            "neither."
+        )
+        raise ValueError(msg)
+    if l1_ratio > 0 and alpha_w == 0:
         msg = f"l1_ratio={l1_ratio} has no effect while alpha_W and alpha_H are both 0."
         raise ValueError(msg)
+    return float(alpha_w), float(alpha_h)

@@ -15,7 +15,7 @@ from .._validators import (
     check_nonnegative,
     check_positive_int,
     check_unique_names,
-    empty_sides,
+    count_empty,
 )
 from .._warnings import warn
 from ..models.alternate import Penalty
@@ -61,7 +61,7 @@ def project(
         Key of the factorization in `reference.uns`.
     layer
         Layer of `adata` to use; by default the one of the same name as the
-        reference was fitted on.
+        reference was fitted on, or `adata.X` where there is none.
     %(chunk_size)s
     key_added
         Key under which to store the result instead of that of the reference.
@@ -106,7 +106,7 @@ def project(
     factors = read_factors(reference, key)
     fitted: Mapping[str, Any] = factors.info["params"]
     target = resolve_adata(adata, table_key=table_key, copy=copy)
-    layer = fitted.get("layer") if layer is None else layer
+    layer = _choose_layer(target, fitted.get("layer"), layer)
     obsm = fitted.get("obsm")
     loadings = factors.loadings
     if obsm is None:
@@ -120,6 +120,7 @@ def project(
             mask_var=None if used.all() else used,
             chunk_size=chunk_size,
         )
+        _check_columns(source.columns, factors.info.get("columns"), source.where)
         _check_width(source.op.shape[1], int(used.sum()), source.where)
         stats = source.op.stats()
         signed = factors.info["method"] == "seminmf"
@@ -131,12 +132,6 @@ def project(
             nonnegative=fitted.get("nonnegative", "scores") == "scores",
             penalty=_penalty(fitted, factors),
         )
-    n_empty = int(empty_sides(stats)[0].sum())
-    if n_empty:
-        warn(
-            f"{source.where} has {n_empty} observations that are all zero; their "
-            "scores are zero."
-        )
     share = np.nansum(np.square(loadings)) / np.nansum(np.square(factors.loadings))
     write_factors(
         target,
@@ -145,8 +140,15 @@ def project(
         scores=scores,
         loadings=loadings,
         params={**fitted, "layer": layer},
-        info={"projected": float(share)},
+        info={"projected": float(share), "scale": factors.info["scale"]},
+        columns=source.columns,
     )
+    n_empty, _ = count_empty(stats)
+    if n_empty:
+        warn(
+            f"{source.where} has {n_empty} observations that are all zero; their "
+            "scores are zero."
+        )
     return target if copy else None
 
 
@@ -176,6 +178,27 @@ def _match(
     return matched
 
 
+def _choose_layer(target: AnnData, fitted: str | None, layer: str | None) -> str | None:
+    if layer is not None or fitted is None or fitted in target.layers:
+        return layer or fitted
+    warn(
+        f"The reference was fitted on layer {fitted!r}, which adata does not have; "
+        "adata.X is used, which should hold the same kind of values."
+    )
+    return None
+
+
+def _check_columns(columns: Any, fitted: Any, where: str) -> None:
+    """Raise if named columns are not those that loadings belong to."""
+    if columns is None or fitted is None or list(columns) == list(fitted):
+        return
+    msg = (
+        f"The columns of {where}, {list(columns)[:3]} …, are not those of the "
+        f"reference, {list(fitted)[:3]} …, in this order. Reorder them first."
+    )
+    raise ValueError(msg)
+
+
 def _check_width(n_columns: int, n_loadings: int, where: str) -> None:
     if n_columns != n_loadings:
         msg = f"{where} has {n_columns} columns, but there are {n_loadings} loadings."
@@ -183,7 +206,15 @@ def _check_width(n_columns: int, n_loadings: int, where: str) -> None:
 
 
 def _penalty(fitted: Mapping[str, Any], factors: Factors) -> Penalty:
+    """The fit's penalty on scores, for scores on loadings of unit norm."""
     n_vars = int(np.isfinite(factors.loadings).all(1).sum())
     weight = fitted.get("alpha_W", 0.0) * n_vars
-    l1_ratio = fitted.get("l1_ratio", 0.0)
-    return Penalty(weight * l1_ratio, weight * (1 - l1_ratio))
+    if weight == 0:
+        return Penalty()
+    scale = np.asarray(factors.info["scale"])
+    inverse = np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))
+    l1_ratio = fitted["l1_ratio"]
+    return Penalty(
+        (weight * l1_ratio * inverse).astype(np.float32),
+        (weight * (1 - l1_ratio) * inverse**2).astype(np.float32),
+    )

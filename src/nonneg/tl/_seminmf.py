@@ -60,8 +60,8 @@ def seminmf(
         The side that is non-negative, `"scores"` or `"loadings"`.
     %(matrix)s
     tol
-        Stop when the sum of absolute projected gradients is at most `tol` times
-        its first value.
+        Stop when the sum of absolute projected gradients is at most `tol` times that
+        of the products with the data (mean of both factors).
     %(max_iter)s
     %(chunk_size)s
     %(rng)s
