@@ -108,3 +108,8 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A table that can be pasted into a note."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def progress(*values: str) -> None:
+    """Say on stderr what is done."""
+    print("done:", *values, sep=" | ", file=sys.stderr, flush=True)

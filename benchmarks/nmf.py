@@ -26,7 +26,7 @@ from nonneg.models.nmf import Problem
 from nonneg.models.nmf import nmf as fit_nmf
 
 from .data import low_rank_counts, low_rank_dense
-from .measure import in_fresh_process, markdown, objective
+from .measure import in_fresh_process, markdown, objective, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,6 +264,9 @@ def compare(names: list[str], *, quick: bool, n_seeds: int) -> str:
             ]
         )
         calls.append([label, *_first_calls(name, quick=quick)])
+        # A long run that breaks off leaves what it had.
+        for part in (speed, passing, calls):
+            progress(*part[-1])
     return "\n\n".join(
         [
             f"### Fits in memory, median of {n_seeds} seeds (not the first calls)",

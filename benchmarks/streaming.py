@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import open_stored, write_stored
-from .measure import in_fresh_process, markdown
+from .measure import in_fresh_process, markdown, progress
 from .tasks import streamed_fit
 
 _SIZES = (200_000, 1_000_000)
@@ -56,6 +56,7 @@ def compare(how: list[str], *, quick: bool, workdir: Path | None) -> str:
                 },
             )
             rows.append(_row(f"{_LABELS[way]}, {n_obs} x {n_vars}", result))
+            progress(*rows[-1])
     note = (
         "Memory is the peak resident size above that of a process that has done a "
         f"streamed fit of {sizes[0] // 10} rows. A pass reads the matrix once."
