@@ -164,29 +164,23 @@ def test_float64_is_used_where_jax_has_it(tmp_path, x64):
         assert op.stats().sq_norm == pytest.approx(np.square(x).sum(), rel=1e-13)
 
 
-def test_settings_reach_the_reading_thread(tmp_path):
-    """A device chosen for a fit is the one on which its blocks arrive."""
+def test_blocks_arrive_on_the_chosen_device(tmp_path):
+    """Settings of JAX belong to a thread; blocks are read in another one."""
     import h5py
     import jax
 
     with (
         h5py.File(tmp_path / "x.h5", "w") as file,
-        nng.settings.override(device="cpu"),
+        nng.settings.override(device="cpu:0"),
+        jax.enable_x64(True),
         computing(),
     ):
         data = file.create_dataset("x", data=low_rank(60, 40, 4))
-        seen = []
-
         op = as_operator(data, where="X", chunk_size=25)
-        read = op._read
-        op._read = lambda rows: (
-            seen.append(jax.config.jax_default_device),
-            read(rows),
-        )[1]
-        for _ in op.row_blocks():
-            pass
-    assert len(seen) == 3
-    assert all(device == jax.devices("cpu")[0] for device in seen)
+        blocks = [block for _, block in op.row_blocks()]
+    assert len(blocks) == 3
+    assert all(block.x.device == jax.devices("cpu")[0] for block in blocks)
+    assert all(block.dtype == np.float64 for block in blocks)
 
 
 def test_convergence_is_reported_alike(tmp_path):

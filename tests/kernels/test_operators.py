@@ -26,10 +26,11 @@ def in_memory(x):
 
 
 def in_blocks(x, bounds=(0, 300, 301, 1100)):
-    def read(rows):
-        return in_memory(x[rows])
+    def open_rows():
+        return lambda rows: x[rows]
 
-    return BlockOperator(read, np.array(bounds), x.shape[1], np.dtype(np.float64))
+    n_vars, dtype = x.shape[1], np.dtype(np.float64)
+    return BlockOperator(open_rows, in_memory, np.array(bounds), n_vars, dtype)
 
 
 def delayed(x, bounds=(0, 500, 1100)):

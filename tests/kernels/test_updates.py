@@ -10,8 +10,9 @@ from scipy.optimize import nnls as scipy_nnls
 
 from nonneg.kernels.hals import hals_update
 from nonneg.kernels.kkt import projected_gradient
-from nonneg.kernels.mu import mu_update
-from nonneg.models.alternate import Penalty, least_squares, update_factor
+from nonneg.kernels.mu import mu_update, mu_update_kl
+from nonneg.kernels.nnls import least_squares
+from nonneg.models.alternate import Penalty, update_factor
 from testing.nonneg import frobenius, kullback_leibler, low_rank
 
 PENALTIES = [Penalty(), Penalty(0.7, 0.0), Penalty(0.0, 2.0), Penalty(0.3, 0.9)]
@@ -40,18 +41,19 @@ def best(x, h, penalty):
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 def test_hals_goes_to_the_minimiser(problem, penalty, x64):
     x, w, h = problem
-    product, gram = jnp.asarray(x @ h.T), jnp.asarray(h @ h.T)
+    l1, l2 = penalty
+    product, gram = jnp.asarray(x @ h.T - l1), jnp.asarray(h @ h.T + l2 * np.eye(4))
     update = jax.jit(hals_update)
     w = jnp.asarray(w)
     for _ in range(300):
-        w = update(w, product, gram, *penalty)
+        w = update(w, product, gram)
     np.testing.assert_allclose(w, best(x, h, penalty), atol=1e-9)
 
 
 @pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 def test_anls_is_the_minimiser(problem, penalty, x64):
     x, w, h = problem
-    new, gram, _ = update_factor(
+    new, gram, *_ = update_factor(
         jnp.asarray(w), jnp.asarray(x @ h.T), jnp.asarray(h @ h.T), penalty, "anls"
     )
     np.testing.assert_allclose(new, best(x, h, penalty), atol=1e-9)
@@ -76,10 +78,11 @@ def test_mu_never_rises(problem, loss, penalty, x64):
     values = [objective(w)]
     for _ in range(50):
         if loss is frobenius:
-            parts = x @ h.T, w @ (h @ h.T)
+            parts = x @ h.T, w @ (h @ h.T) + l1 + l2 * w
+            w = np.asarray(mu_update(*map(jnp.asarray, (w, *parts))))
         else:
             parts = (x / (w @ h)) @ h.T, h.sum(1)
-        w = np.asarray(mu_update(jnp.asarray(w), *map(jnp.asarray, parts), l1, l2))
+            w = np.asarray(mu_update_kl(*map(jnp.asarray, (w, *parts)), l1, l2))
         values.append(objective(w))
     assert (np.diff(values) <= 1e-12 * values[0]).all()
     assert values[-1] < 0.9 * values[0]
@@ -92,7 +95,7 @@ def test_a_minimiser_is_left_alone(problem, rule, penalty, x64):
     w = best(x, h, penalty)
     assert (w == 0).any()
     assert (w > 0).any()
-    new, _, residual = update_factor(
+    new, _, residual, _ = update_factor(
         jnp.asarray(w), jnp.asarray(x @ h.T), jnp.asarray(h @ h.T), penalty, rule
     )
     np.testing.assert_allclose(new, w, atol=1e-9)
@@ -104,7 +107,7 @@ def test_mu_leaves_a_kl_minimiser_alone(problem, x64):
     _, w, h = problem
     x = w @ h
     ratio = jnp.asarray((x / (w @ h)) @ h.T)
-    new = mu_update(jnp.asarray(w), ratio, jnp.asarray(h.sum(1)))
+    new = mu_update_kl(jnp.asarray(w), ratio, jnp.asarray(h.sum(1)))
     np.testing.assert_allclose(new, w, rtol=1e-13)
 
 
@@ -115,10 +118,12 @@ def test_residual_is_the_projected_gradient(problem, x64):
     expected = np.where(w > 0, gradient, np.minimum(gradient, 0))
     ours = projected_gradient(jnp.asarray(w), jnp.asarray(gradient))
     np.testing.assert_array_equal(ours, expected)
-    _, _, residual = update_factor(
+    _, _, residual, scale = update_factor(
         jnp.asarray(w), jnp.asarray(x @ h.T), jnp.asarray(h @ h.T), Penalty(), "hals"
     )
     np.testing.assert_allclose(residual, np.abs(expected).sum(), rtol=1e-12)
+    np.testing.assert_allclose(scale, (x @ h.T).sum(), rtol=1e-12)
+    np.testing.assert_allclose(scale, (x @ h.T).sum(), rtol=1e-12)
 
 
 def test_partners_of_empty_components_become_zero(problem):
@@ -135,5 +140,5 @@ def test_mu_keeps_what_has_no_partner(problem):
     x, w, h = problem
     h[2] = 0
     parts = (jnp.asarray(a) for a in (w, (x / (w @ h)) @ h.T, h.sum(1)))
-    new = np.asarray(mu_update(*parts))
+    new = np.asarray(mu_update_kl(*parts))
     np.testing.assert_allclose(new[:, 2], w[:, 2], rtol=1e-6)

@@ -18,7 +18,8 @@ H = np.random.default_rng(5).gamma(0.5, 1, (4, 40))
 
 def in_blocks(x):
     return BlockOperator(
-        lambda rows: DenseOperator(x[rows]),
+        lambda: lambda rows: x[rows],
+        DenseOperator,
         np.array([0, 25, 60]),
         40,
         np.dtype(np.float64),
