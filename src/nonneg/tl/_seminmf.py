@@ -96,6 +96,7 @@ def seminmf(
     >>> import nonneg as nng
     >>> import scanpy as sc
     >>> adata = nng.datasets.ggblocks()
+    >>> adata.X = adata.X.toarray()
     >>> sc.pp.log1p(adata)
     >>> sc.pp.scale(adata)
     >>> nng.tl.seminmf(adata, 4)
