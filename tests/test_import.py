@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 import pytest
 
 import nonneg
@@ -42,7 +42,7 @@ def cold(tmp_path_factory):
         "XDG_CACHE_HOME": str(home / "cache"),
         "XDG_CONFIG_HOME": str(home / "config"),
         # Matplotlib keeps its list of fonts, whoever imports it.
-        "MPLCONFIGDIR": matplotlib.get_cachedir(),
+        "MPLCONFIGDIR": mpl.get_cachedir(),
         "JAX_PLATFORMS": "nonexistent",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
