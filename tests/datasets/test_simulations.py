@@ -168,7 +168,7 @@ def test_refusals(simulate):
     with pytest.raises(ValueError, match=r"leaves 0.4 .* Set n_nonspatial"):
         simulate(12, mixing=0.6)
     with pytest.raises(
-        ValueError, match="dispersion=-1 must be a number of at least 0"
+        ValueError, match="dispersion=-1 must be a finite number of at least 0"
     ):
         simulate(12, dispersion=-1)
     with pytest.raises(ValueError, match="n_nonspatial=-1 must be at least 1"):
