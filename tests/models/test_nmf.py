@@ -98,21 +98,24 @@ def test_optimality_conditions_with_penalties(fit, solver, penalty, x64):
 
 
 def test_penalties_of_kl(fit, x64):
-    x, penalty = X + 1, dict(alpha_W=0.1, alpha_H=0.1, l1_ratio=0.5)
-    penalties = as_penalties(x, **penalty)
+    """From a start none of whose entries comes too close to zero to grow again."""
+    penalty = dict(alpha_W=0.02, alpha_H=0.02, l1_ratio=0.2)
+    penalties = as_penalties(X, **penalty)
     result = fit(
-        x,
+        X,
         loss="kullback-leibler",
         solver="mu",
         penalties=penalties,
-        # From here no entry comes so close to zero that it takes forever to return.
         init="random",
         tol=0,
-        max_iter=4000,
+        max_iter=6000,
     )
+    assert (result.mass > 0).all()
     w, h = balanced(result.W, result.H, penalties)
-    assert kkt_residual(x, w, h, loss="kullback-leibler", **penalty) < 1e-4
-    expected = penalised(kullback_leibler(x, w, h), w, h, **penalty)
+    assert kkt_residual(X, w, h, loss="kullback-leibler", **penalty) < 1e-4
+    # Not so without them.
+    assert kkt_residual(X, w, h, loss="kullback-leibler") > 1e-3
+    expected = penalised(kullback_leibler(X, w, h), w, h, **penalty)
     assert result.trace.objective[-1] == pytest.approx(expected, rel=1e-9)
 
 
