@@ -95,3 +95,66 @@ def _find_lattice(
     spacing, origin = np.polyfit(position, centre, 1)
     place = origin + spacing * position[line]
     return position[line], float(spacing), float(np.max(np.abs(x - place)) / spacing)
+
+
+# --- the coordinates that a model works in ----------------------------------
+
+# Area of the box that layouts are scaled to, per axis.
+_BOX = 4.0
+
+
+class Transform(NamedTuple):
+    """How coordinates were scaled: each section centred, one scale for all."""
+
+    scale: float
+    axes: NDArray[np.bool_]
+    """Axes along which anything varies; the others are ignored."""
+    centers: NDArray[np.float64]
+    """(n_sections, n_axes used)"""
+    sections: NDArray[Any]
+    """Names of the sections; one empty name where there are none."""
+
+    def __call__(
+        self, coords: NDArray[np.floating[Any]], section: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Scaled coordinates."""
+        return (coords[:, self.axes] - self.centers[section]) * self.scale
+
+
+def fit_transform(
+    coords: NDArray[np.float64], section: NDArray[np.intp], names: NDArray[Any]
+) -> Transform:
+    """Scale to a box of side 4, in the geometric mean over axes."""
+    spans = np.stack(
+        [np.ptp(coords[section == s], axis=0) for s in range(len(names))]
+    ).max(0)
+    # A layout along a line that is slightly off is still a line.
+    axes = spans > 1e-9 * max(spans.max(), np.abs(coords).max())
+    if not axes.any():
+        msg = (
+            "All observations of each section are at a single location, which leaves a "
+            "spatial model nothing to learn. Use `nonneg.tl.pnmf` instead."
+        )
+        raise ValueError(msg)
+    used = coords[:, axes]
+    centers = np.stack([used[section == s].mean(0) for s in range(len(names))])
+    scale = _BOX / float(np.exp(np.log(spans[axes]).mean()))
+    return Transform(scale, axes, centers, names)
+
+
+def read_sections(
+    adata: AnnData, library_key: str | None
+) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Section of every observation, and their names."""
+    if library_key is None:
+        return np.zeros(adata.n_obs, np.intp), np.array([""], object)
+    check_key(adata, "obs", library_key)
+    column = adata.obs[library_key]
+    if column.isna().any():
+        msg = (
+            f"adata.obs[{library_key!r}] is missing for {int(column.isna().sum())} "
+            "observations. Fill or remove them first."
+        )
+        raise ValueError(msg)
+    names, section = np.unique(column.astype(str).to_numpy(object), return_inverse=True)
+    return section.astype(np.intp), names

@@ -49,6 +49,72 @@ _SHARED = {
         KeyError
             If a layer, mask or table does not exist.
         """,
+    "counts": """
+        layer
+            Layer to use instead of `adata.X`.
+        mask_var
+            Variables to use: a boolean column of `adata.var`, or an array. The
+            loadings of the others are NaN.
+        """,
+    "likelihood": """
+        likelihood
+            `"poisson"`; `"negative_binomial"`, with a dispersion for every gene,
+            which takes all entries and several times as long; `"gaussian"`, with a
+            variance for every gene, for non-negative real values.
+        estimator
+            How the expected logarithm of the mean is computed. `"deterministic"`: by
+            its bound, which has no noise and reads stored entries only.
+            `"monte_carlo"`: by draws, as in the original program; six times as long.
+        """,
+    "size_factors": """
+        size_factors
+            What the mean of every observation is multiplied by: `"total"`, its total
+            over the variables used, divided by the median; `None`, 1; a column of
+            `adata.obs`; or an array.
+        """,
+    "space": """
+        spatial_key
+            Element of `adata.obsm` with coordinates in any unit, 2-D or 3-D. Axes along
+            which nothing varies are ignored; observations may share a location.
+        library_key
+            Column of `adata.obs` that names sections. Each has fields of its own, with
+            loadings in common, and one scale for all.
+        """,
+    "kernel": """
+        kernel
+            Covariance: `"matern32"`, `"matern52"` or `"rbf"`.
+        trend
+            Mean of the fields: `"linear"` in the coordinates, or `"constant"`.
+        length_scale, amplitude
+            Of the covariance: in units of the coordinates, and the standard deviation
+            of a factor (of its logarithm, except in RSF). `None`: chosen.
+        dispersion
+            By how much counts scatter more than the likelihood says; the log
+            likelihood is divided by it. With 1, factors follow every location; the
+            larger, the more they take from their neighbours. `None`: chosen.
+        n_inducing
+            Number of inducing points. All locations if there are no more; otherwise
+            centres of k-means. `None`: all up to 1,500, else 1,000. Time grows with
+            the cube.
+        """,
+    "fit": """
+        batch_size
+            Observations per step. `None`: all of them.
+        learning_rate
+            Part of the way that factors go to where one step points, above 0 and at
+            most 1; halved by itself where a step makes things worse.
+        tol
+            Stop when the bound changes by at most `tol` of its value in an iteration.
+        """,
+    "spatial_errors": """
+        TypeError
+            If the data are not numbers.
+        KeyError
+            If a layer, mask, table, column or coordinates do not exist.
+        ValueError
+            If entries are negative or NaN, coordinates are not finite or all the same,
+            or an argument does not suit.
+        """,
     "key": """
         adata
             Annotated data with a factorization.

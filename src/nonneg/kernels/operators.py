@@ -37,11 +37,24 @@ class MatrixStats(NamedTuple):
     sq_norm: float
     row_sums: NDArray[np.float64]
     col_sums: NDArray[np.float64]
+    integer: bool
+    """Whether all entries are whole numbers."""
 
     @property
     def total(self) -> float:
         """Sum of all entries."""
         return float(self.col_sums.sum())
+
+
+class Allocation(NamedTuple):
+    """Entries shared out among the terms of a product, in proportion to them."""
+
+    rows: NDArray[Any]
+    """(n_obs, k): ``W * ((X / (W H)) @ H.T)``."""
+    columns: NDArray[Any]
+    """(n_vars, k): ``H.T * ((X / (W H)).T @ W)``."""
+    log_sum: float
+    """``sum(X log(W H))``"""
 
 
 class MatrixOperator(Protocol):
@@ -75,12 +88,24 @@ class MatrixOperator(Protocol):
         """``sum(X log(X / (W H)))``."""
         ...
 
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        """Share the entries out among the terms of ``W H``."""
+        ...
+
     def entropy(self) -> NDArray[np.float64]:
         """``sum(X log X)`` of every column."""
         ...
 
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
         """The matrix in order, as one or more operators on its rows."""
+        ...
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        """An operator in memory on some rows, in ascending order."""
+        ...
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """The matrix in order, as dense blocks of bounded size."""
         ...
 
 
@@ -122,6 +147,16 @@ def _dense_log_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
 
 
 @jax.jit
+def _dense_allocate(
+    x: jax.Array, w: jax.Array, h: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    mean = w @ h + jnp.sqrt(jnp.finfo(x.dtype).tiny)
+    ratio = x / mean
+    log_sum = jax.scipy.special.xlogy(x, mean).sum()
+    return w * (ratio @ h.T), h * (w.T @ ratio), log_sum
+
+
+@jax.jit
 def _dense_entropy(x: jax.Array) -> jax.Array:
     return jax.scipy.special.xlogy(x, x).sum(0)
 
@@ -143,7 +178,7 @@ class DenseOperator:
 
     def stats(self) -> MatrixStats:
         steps = [_dense_stats(x) for _, x in self._steps()]
-        minimum, squares, rows, columns = (
+        minimum, squares, rows, columns, whole = (
             [np.asarray(part, np.float64) for part in parts]
             for parts in zip(*steps, strict=True)
         )
@@ -152,6 +187,7 @@ class DenseOperator:
             sq_norm=float(sum(part.sum() for part in squares)),
             row_sums=np.concatenate(rows),
             col_sums=np.sum(columns, axis=0),
+            integer=bool(np.all(whole)),
         )
 
     def matmul(self, b: Matrix) -> Matrix:
@@ -176,12 +212,29 @@ class DenseOperator:
         w, h = jnp.asarray(w), jnp.asarray(h)
         return sum(float(_dense_log_ratio(x, w[rows], h)) for rows, x in self._steps())
 
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        steps = [_dense_allocate(x, w[rows], h) for rows, x in self._steps()]
+        rows, columns, log_sums = zip(*steps, strict=True)
+        return Allocation(
+            np.asarray(jnp.concatenate(rows)),
+            np.asarray(sum(columns, start=jnp.zeros_like(h))).T,
+            sum(map(float, log_sums)),
+        )
+
     def entropy(self) -> NDArray[np.float64]:
         parts = [np.asarray(_dense_entropy(x), np.float64) for _, x in self._steps()]
         return np.sum(parts, axis=0)
 
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
         yield slice(0, self.shape[0]), self
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        return DenseOperator(self.x[index])
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for rows, x in self._steps():
+            yield rows, np.asarray(x)
 
     def _steps(self) -> Iterator[tuple[slice, jax.Array]]:
         for start in range(0, self.shape[0], _DENSE_ROWS):
@@ -231,6 +284,17 @@ class CSROperator:
 
     def log_ratio(self, w: Matrix, h: Matrix) -> float:
         return sparse.log_ratio(self._csr, np.asarray(w), np.asarray(h).T)
+
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        return Allocation(*sparse.allocate(self._csr, np.asarray(w), np.asarray(h).T))
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        return CSROperator(self.x[index], n_threads=self._csr.bounds.size - 1)
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for start in range(0, self.shape[0], _DENSE_ROWS):
+            rows = slice(start, start + _DENSE_ROWS)
+            yield rows, self.x[rows].toarray()
 
     def entropy(self) -> NDArray[np.float64]:
         entries = self.x.data.astype(np.float64)
@@ -309,6 +373,31 @@ class BlockOperator:
 
     def log_ratio(self, w: Matrix, h: Matrix) -> float:
         return sum(block.log_ratio(w[rows], h) for rows, block in self.row_blocks())
+
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        out = np.empty((self.shape[0], h.shape[0]), self.dtype)
+        columns: Any = 0.0
+        log_sum = 0.0
+        for rows, block in self.row_blocks():
+            part = block.allocate(w[rows], h)
+            out[rows] = part.rows
+            columns = columns + np.asarray(part.columns, np.float64)
+            log_sum += part.log_sum
+        return Allocation(out, np.asarray(columns, self.dtype), log_sum)
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        parts = []
+        for rows, block in self.row_blocks():
+            start, stop = np.searchsorted(index, [rows.start, rows.stop])
+            if stop > start:
+                parts.append(block.rows(index[start:stop] - rows.start))
+        return stack(parts)
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for rows, block in self.row_blocks():
+            for part, x in block.dense_blocks():
+                stop = min(rows.start + part.stop, rows.stop)
+                yield slice(rows.start + part.start, stop), x
 
     def entropy(self) -> NDArray[np.float64]:
         return np.sum([block.entropy() for _, block in self.row_blocks()], axis=0)
@@ -396,6 +485,36 @@ class LazyOperator:
             )
         )
 
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        shared = self._dask.delayed(np.asarray(h))
+        parts = self._compute(
+            [
+                self._call("allocate", x, self._part(w, i), shared)
+                for i, x in self._numbered()
+            ]
+        )
+        rows, columns, log_sums = zip(*parts, strict=True)
+        return Allocation(
+            np.concatenate(rows), np.asarray(_add(list(columns))), sum(log_sums)
+        )
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        tasks = []
+        for block, rows in zip(self._blocks, self._rows, strict=True):
+            start, stop = np.searchsorted(index, [rows.start, rows.stop])
+            if stop > start:
+                tasks.append(self._call("rows", block, index[start:stop] - rows.start))
+        return stack(self._compute(tasks))
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for block, rows in zip(self._blocks, self._rows, strict=True):
+            (local,) = self._compute(
+                [self._call("rows", block, np.arange(rows.stop - rows.start))]
+            )
+            for part, x in local.dense_blocks():
+                stop = min(rows.start + part.stop, rows.stop)
+                yield slice(rows.start + part.start, stop), x
+
     def entropy(self) -> NDArray[np.float64]:
         parts = self._compute([self._call("entropy", x) for x in self._blocks])
         return np.sum(parts, axis=0)
@@ -423,6 +542,14 @@ class LazyOperator:
         return np.asarray(self._compute(tasks)[0], self.dtype)
 
 
+def stack(parts: list[Any]) -> MatrixOperator:
+    """One operator on the rows of several in memory, all of one kind."""
+    matrices = [part.x for part in parts]
+    if isinstance(parts[0], CSROperator):
+        return CSROperator(sp.vstack(matrices, format="csr"))
+    return DenseOperator(jnp.concatenate(matrices))
+
+
 def _apply(name: str, operator: MatrixOperator, *args: Any) -> Any:
     result = getattr(operator, name)(*args)
     return np.asarray(result) if isinstance(result, jax.Array) else result
@@ -436,8 +563,8 @@ def _add(parts: list[Matrix]) -> Matrix:
 
 
 @jax.jit
-def _dense_stats(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    return x.min(), (x * x).sum(1), x.sum(1), x.sum(0)
+def _dense_stats(x: jax.Array) -> tuple[jax.Array, ...]:
+    return x.min(), (x * x).sum(1), x.sum(1), x.sum(0), (x == jnp.round(x)).all()
 
 
 def _csr_stats(x: sp.csr_matrix | sp.csr_array) -> MatrixStats:
@@ -447,6 +574,7 @@ def _csr_stats(x: sp.csr_matrix | sp.csr_array) -> MatrixStats:
         sq_norm=float(np.einsum("i,i->", x.data, x.data, dtype=np.float64)),
         row_sums=np.asarray(x.sum(1, dtype=np.float64)).ravel(),
         col_sums=np.asarray(x.sum(0, dtype=np.float64)).ravel(),
+        integer=bool((x.data == np.rint(x.data)).all()),
     )
 
 
@@ -456,4 +584,5 @@ def _stats(parts: list[MatrixStats]) -> MatrixStats:
         sq_norm=sum(p.sq_norm for p in parts),
         row_sums=np.concatenate([p.row_sums for p in parts]),
         col_sums=np.sum([p.col_sums for p in parts], axis=0),
+        integer=all(p.integer for p in parts),
     )

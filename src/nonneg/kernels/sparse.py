@@ -85,10 +85,10 @@ def _padded(b: Floats, dtype: np.dtype[Any]) -> Floats:
     return out
 
 
-_jit = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
+jit = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
 
 
-@_jit
+@jit
 def _matmul_rows(data, indices, indptr, b, out, start, stop):  # type: ignore[no-untyped-def]
     k = out.shape[1]
     width = b.shape[1]
@@ -116,7 +116,7 @@ def _matmul_rows(data, indices, indptr, b, out, start, stop):  # type: ignore[no
             out[i, t] = acc[t]
 
 
-@_jit
+@jit
 def _rmatmul_rows(data, indices, indptr, w, out, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = out.shape[1]
@@ -131,7 +131,7 @@ def _rmatmul_rows(data, indices, indptr, w, out, start, stop):  # type: ignore[n
                 out[j, t] += x * row[t]
 
 
-@_jit
+@jit
 def _ratio_matmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = h.shape[1]
@@ -153,7 +153,7 @@ def _ratio_matmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # 
             out[i, t] = acc[t]
 
 
-@_jit
+@jit
 def _ratio_rmatmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = h.shape[1]
@@ -171,7 +171,7 @@ def _ratio_rmatmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  #
                 out[j, t] += ratio * row[t]
 
 
-@_jit
+@jit
 def _log_ratio_rows(data, indices, indptr, w, h, tiny, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = h.shape[1]
@@ -188,6 +188,34 @@ def _log_ratio_rows(data, indices, indptr, w, h, tiny, start, stop):  # type: ig
                 for t in range(width):
                     mean += row[t] * h[j, t]
                 total += np.float64(x) * np.log(x / mean)
+    return total
+
+
+@jit
+def _allocate_rows(data, indices, indptr, w, h, rows, columns, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    acc = np.empty(width, w.dtype)
+    total = 0.0
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        acc[:] = 0
+        for p in range(indptr[i], indptr[i + 1]):
+            x = data[p]
+            j = indices[p]
+            mean = tiny
+            for t in range(width):
+                mean += row[t] * h[j, t]
+            ratio = x / mean
+            for t in range(width):
+                acc[t] += ratio * h[j, t]
+                columns[j, t] += ratio * row[t]
+            if x > 0:
+                total += np.float64(x) * np.log(np.float64(mean))
+        for t in range(k):
+            rows[i, t] = row[t] * acc[t]
     return total
 
 
@@ -239,6 +267,27 @@ def ratio_rmatmul(x: CSR, w: Floats, h: Floats) -> Floats:
             x.data, x.indices, x.indptr, w, h, out, tiny, start, stop
         ),
     )
+
+
+def allocate(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, float]:
+    """Shares of every entry that the terms of W H have, summed over rows and columns.
+
+    One pass gives ``W * (X / (W H)) @ H.T``, ``H.T * (X / (W H)).T @ W`` and
+    ``sum(X log(W H))``; ``h`` = H.T.
+    """
+    w, padded, tiny = _ratio_inputs(x, w, h)
+    rows = np.empty(w.shape, x.data.dtype)
+    totals: list[float] = []
+
+    def part(columns: Floats, start: int, stop: int) -> None:
+        totals.append(
+            _allocate_rows(
+                x.data, x.indices, x.indptr, w, padded, rows, columns, tiny, start, stop
+            )
+        )
+
+    columns = _sum_rows(x, w.shape[1], part)
+    return rows, columns * padded[:, : w.shape[1]], sum(totals)
 
 
 def _sum_rows(x: CSR, k: int, part: Callable[[Floats, int, int], None]) -> Floats:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from ._fa import fa
 from ._nmf import nmf
+from ._nsf import nsf
+from ._nsfh import nsfh
+from ._pnmf import pnmf
+from ._predict import predict
 from ._project import project
+from ._rsf import rsf
 from ._seminmf import seminmf
 
-__all__ = ["nmf", "project", "seminmf"]
+__all__ = ["fa", "nmf", "nsf", "nsfh", "pnmf", "predict", "project", "rsf", "seminmf"]

@@ -1,0 +1,768 @@
+"""Factor models with Gaussian-process priors: NSF, NSFH, PNMF, RSF, FA.
+
+Variational inference by coordinates, each in closed form or by a natural-gradient
+step: entries are shared out among factors, loadings follow, then every log factor is
+a Gaussian process with one Gaussian site per observation. No step size for loadings,
+no draws, no kernel gradients. What the bound cannot choose well, the kernel and how
+far counts are to be trusted (``dispersion``), is chosen on locations held out within
+the data, before all of them are fitted: the bound trusts a misspecified model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..kernels import gp
+from ..kernels.init import right_singular_vectors
+from ..kernels.likelihoods import expected
+from ..kernels.loop import Report, iterate
+from .nmf import Problem, nmf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from ..kernels.gp import Kernel, Layout, Posterior, Prior
+    from ..kernels.likelihoods import Likelihood
+    from ..kernels.loop import Callback, Trace
+    from ..kernels.operators import MatrixOperator
+
+type Floats = NDArray[np.floating[Any]]
+type Trend = Literal["linear", "constant"]
+
+# Held out while the kernel is chosen.
+_VALIDATION = 0.2
+_MAX_VALIDATION_SITES = 2_000
+_MAX_SEARCH_SITES = 20_000
+# Where the search begins: smooth fields that follow their data loosely.
+_LENGTH_SCALE, _AMPLITUDE, _DISPERSION = 1.0, 1.0, 30.0
+_SEARCH_ITERATIONS = 16
+_FIRST_STEP, _LAST_STEP = 1.0, 0.2
+_LENGTH_RANGE, _AMPLITUDE_RANGE, _DISPERSION_RANGE = (0.02, 8.0), (0.05, 20.0), (1, 1e4)
+# How far one step may raise a rate, at first; the bound is loosened every time.
+_LIMIT, _LOOSEN = 2.0, 1.3
+_ROUGHEN, _TOLERANCE = 1.25, 0.5
+_MIN_PRECISION = 1e-10
+_MIN_SEARCH_SITES = 20
+# Share of a gene's mean.
+_NEGLIGIBLE = 1e-5
+_SLACK = 1e-6
+
+
+class Kernels(NamedTuple):
+    """Covariance of the spatial factors, and the trust in counts."""
+
+    length_scale: Floats
+    """(n_spatial, 1 or n_dims)"""
+    amplitude: Floats
+    """(n_spatial,)"""
+    dispersion: float
+    """The log likelihood is divided by it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to fit."""
+
+    kernel: Kernel = "matern32"
+    trend: Trend = "linear"
+    shared_kernel: bool = True
+    anisotropic: bool = False
+    length_scale: float | None = None
+    amplitude: float | None = None
+    dispersion: float | None = None
+    n_inducing: int = 1000
+    n_neighbors: int = 12
+    batch_size: int | None = None
+    learning_rate: float = 1.0
+    max_iter: int = 100
+    tol: float = 1e-5
+    shrinkage: float = 0.2
+    seed: int = 0
+
+
+class Space(NamedTuple):
+    """Where observations lie: several may share a site."""
+
+    layout: Layout
+    index: NDArray[np.intp]
+    """(n_obs,): site of every observation."""
+    basis: Floats
+    """(n_sites, n_trend): what the trend is linear in."""
+
+    def sum_sites(self, values: Floats) -> Floats:
+        """Sums over the observations of each site, in float64."""
+        n_sites = len(self.layout.sites)
+        if len(self.index) == n_sites and (self.index == np.arange(n_sites)).all():
+            return values.astype(np.float64)
+        shape = (n_sites, len(self.index))
+        ones = np.ones(len(self.index))
+        member = sp.csr_array((ones, (self.index, np.arange(shape[1]))), shape=shape)
+        return member @ values.astype(np.float64)
+
+    def restrict(self, rows: NDArray[np.intp]) -> tuple[Space, NDArray[np.intp]]:
+        """The same for some observations, and the sites that these have."""
+        kept, index = np.unique(self.index[rows], return_inverse=True)
+        layout = self.layout._replace(
+            sites=self.layout.sites[kept],
+            section=self.layout.section[kept],
+            neighbors=self.layout.neighbors[kept],
+        )
+        return Space(layout, index, self.basis[kept]), kept
+
+
+class State(NamedTuple):
+    """A fit in progress."""
+
+    w: Floats
+    """(n_vars, k)"""
+    mean: Floats
+    """(n_obs, k): of the factors, or of their logarithms."""
+    var: Floats
+    precision: Floats
+    """(n_obs, k): sites."""
+    shift: Floats
+    iid: Floats
+    """(2, k - n_spatial): prior mean and variance of factors without space."""
+    posts: tuple[Posterior, ...]
+    kl: float
+
+
+class NSFResult(NamedTuple):
+    """A fitted model, columns of spatial factors first."""
+
+    W: Floats
+    mean: Floats
+    """(n_obs, k): of the factors, or of their logarithms."""
+    var: Floats
+    iid: Floats
+    total_var: Floats
+    """(k,): variance of the sum of every factor over the observations."""
+    kernels: Kernels
+    posts: tuple[Posterior, ...]
+    site_precision: Floats
+    """(n_sites, n_spatial)"""
+    trace: Trace
+    tried: list[tuple[Kernels, float]]
+    """Kernels tried, and the log likelihood of held-out observations."""
+
+
+def make_space(
+    coords: Floats,
+    section: NDArray[np.intp],
+    options: Options,
+) -> Space:
+    """Unique sites, inducing points and trend of scaled coordinates."""
+    keyed = np.column_stack([section, coords])
+    sites, index = np.unique(keyed, axis=0, return_inverse=True)
+    label, sites = sites[:, 0].astype(np.intp), np.ascontiguousarray(sites[:, 1:])
+    inducing = gp.choose_inducing(sites, label, options.n_inducing, options.seed)
+    layout = gp.tie(sites, label, *inducing, options.n_neighbors)
+    return Space(
+        layout, index.ravel(), trend_basis(sites, label, options.trend, label.max() + 1)
+    )
+
+
+def trend_basis(
+    sites: Floats, section: NDArray[np.intp], trend: Trend, n_sections: int
+) -> Floats:
+    """Columns of the trend: an intercept, and slopes, for every section."""
+    member = (section[:, None] == np.arange(n_sections)).astype(float)
+    if trend == "constant":
+        return member
+    slopes = (member[:, :, None] * sites[:, None]).reshape(len(sites), -1)
+    return np.column_stack([member, slopes])
+
+
+# --- one iteration ----------------------------------------------------------
+
+
+class Model:
+    """A likelihood on a space: the steps of a fit."""
+
+    def __init__(
+        self,
+        likelihood: Likelihood,
+        space: Space | None,
+        n_spatial: int,
+        options: Options,
+    ) -> None:
+        self.likelihood, self.space = likelihood, space
+        self.n_spatial, self.options = n_spatial, options
+        self._priors: dict[tuple[float, ...], Prior] = {}
+
+    def prior(self, length_scale: Floats) -> Prior:
+        """Prior at a length scale; the last few are kept."""
+        assert self.space is not None
+        key = tuple(length_scale.tolist())
+        if key not in self._priors:
+            while len(self._priors) >= (
+                3 if self.options.shared_kernel else self.n_spatial + 2
+            ):
+                self._priors.pop(next(iter(self._priors)))
+            self._priors[key] = gp.prior(
+                self.options.kernel, self.space.layout, length_scale
+            )
+        return self._priors[key]
+
+    def fields(
+        self, kernels: Kernels, precision: Floats, shift: Floats
+    ) -> list[tuple[Posterior, float]]:
+        """Posterior of every spatial factor, and its divergence from the prior."""
+        assert self.space is not None
+        weight = 1 / kernels.dispersion
+        lam = np.maximum(weight * self.space.sum_sites(precision), _MIN_PRECISION)
+        h = weight * self.space.sum_sites(shift)
+        found = []
+        for j in range(self.n_spatial):
+            post = gp.condition(
+                self.prior(kernels.length_scale[j]),
+                self.space.layout,
+                self.space.basis,
+                float(kernels.amplitude[j]),
+                lam[:, j],
+                h[:, j],
+            )
+            found.append((post, gp.divergence(post, lam[:, j], h[:, j])))
+        return found
+
+    def step(
+        self, state: State, kernels: Kernels, limit: float, rate: float
+    ) -> tuple[State, float]:
+        """Loadings, then factors; also the bound before."""
+        w, value = self.likelihood.loadings(state.mean, state.var, state.w)
+        objective = value - kernels.dispersion * state.kl
+        mean, var = state.mean, state.var
+        if not self.likelihood.log_link:
+            mean = (mean @ self.likelihood.rotation).astype(mean.dtype)
+        sites = self.likelihood.sites(mean, var, w, limit)
+        precision = (1 - rate) * state.precision + rate * sites.precision
+        shift = (1 - rate) * state.shift + rate * sites.shift
+        return self.settle(state._replace(w=w), kernels, precision, shift), objective
+
+    def settle(
+        self, state: State, kernels: Kernels, precision: Floats, shift: Floats
+    ) -> State:
+        """Factors given their sites."""
+        t = self.n_spatial
+        mean, var = np.empty_like(precision), np.empty_like(precision)
+        kl = 0.0
+        posts: list[Posterior] = []
+        if t:
+            assert self.space is not None
+            for j, (post, divergence) in enumerate(
+                self.fields(kernels, precision[:, :t], shift[:, :t])
+            ):
+                mean[:, j] = post.mean[self.space.index]
+                var[:, j] = post.var[self.space.index]
+                kl += divergence
+                posts.append(post)
+        iid = state.iid
+        if t < precision.shape[1]:
+            center, spread = iid
+            total = 1 / spread + precision[:, t:] / kernels.dispersion
+            m = (center / spread + shift[:, t:] / kernels.dispersion) / total
+            v = 1 / total
+            mean[:, t:], var[:, t:] = m, v
+            if self.likelihood.log_link:
+                # Empirical Bayes.
+                center = m.mean(0)
+                spread = np.maximum(((m - center) ** 2 + v).mean(0), 1e-4)
+            iid = np.stack([center, spread])
+            ratio = v / spread
+            kl += float(
+                ((ratio - np.log(ratio) - 1 + (m - center) ** 2 / spread) / 2).sum()
+            )
+        return State(
+            state.w,
+            mean,
+            var,
+            precision.astype(np.float32),
+            shift.astype(np.float32),
+            iid,
+            tuple(posts),
+            kl,
+        )
+
+    def predict(
+        self, state: State, kernels: Kernels, space: Space, length: int
+    ) -> tuple[Floats, Floats]:
+        """Mean and variance of factors (or their logarithms) at other observations."""
+        mean = np.empty((length, state.w.shape[1]))
+        var = np.empty_like(mean)
+        for j, post in enumerate(state.posts):
+            m, v = predict_field(
+                self.options.kernel,
+                space,
+                kernels.length_scale[j],
+                float(kernels.amplitude[j]),
+                post.trend,
+                post.inducing_mean,
+                post.inducing_cov,
+            )
+            mean[:, j], var[:, j] = m[space.index], v[space.index]
+        mean[:, self.n_spatial :], var[:, self.n_spatial :] = state.iid
+        return mean, var
+
+
+def predict_field(
+    kernel: Kernel,
+    space: Space,
+    length_scale: Floats,
+    amplitude: float,
+    trend: Floats,
+    inducing_mean: Floats,
+    inducing_cov: Any,
+) -> tuple[Floats, Floats]:
+    """Mean and variance of a field at the sites of a space."""
+    weights, residual = gp.conditional(kernel, space.layout, length_scale)
+    mean = space.basis @ trend + gp.carry(space.layout, weights, inducing_mean)
+    var = amplitude**2 * residual + gp.carry_var(space.layout, weights, inducing_cov)
+    return mean, var
+
+
+# --- starting values --------------------------------------------------------
+
+
+def start_counts(
+    op: MatrixOperator,
+    rank: int,
+    size: Floats,
+    options: Options,
+    *,
+    loss: Literal["kullback-leibler", "frobenius"] = "kullback-leibler",
+    order: Callable[[Floats], NDArray[np.intp]] | None = None,
+) -> tuple[Floats, Floats]:
+    """Loadings and log factors from NMF, made less extreme.
+
+    ``order`` sorts the factors by their logarithms.
+    """
+    fit = nmf(
+        Problem(op, op.stats(), loss),
+        rank,
+        solver="mu" if loss == "kullback-leibler" else "hals",
+        max_iter=200,
+        tol=1e-4,
+        seed=options.seed,
+    )
+    a, n_vars = options.shrinkage, op.shape[1]
+    w = fit.H.T * fit.mass / np.maximum(fit.H.sum(1), 1e-30)
+    factors = fit.W * np.where(fit.mass > 0, 1 / np.maximum(fit.W.sum(0), 1e-30), 0)
+    factors = factors * len(factors)
+    w = w / len(factors)
+    # Every gene a little in every factor, every factor a little everywhere.
+    total = w.sum(0)
+    w = (1 - a) * w + a * total / n_vars
+    part = factors * total
+    part = (1 - a) * part + a * part.sum(1, keepdims=True) / rank
+    scale = np.maximum(part.mean(), 1e-30)
+    log_factors = np.log(0.01 + part / scale) - np.log(size)[:, None]
+    center = log_factors.mean(0)
+    log_factors -= center
+    w = w / np.maximum(w.sum(0), 1e-30) * np.exp(center) * scale
+    picked = np.arange(rank) if order is None else order(log_factors)
+    return (
+        np.ascontiguousarray(w[:, picked], np.float32),
+        log_factors[:, picked].astype(np.float32),
+    )
+
+
+def first_state(
+    model: Model, w: Floats, mean: Floats, kernels: Kernels, var: Floats | None = None
+) -> State:
+    """Sites at given factors, and the factors that follow."""
+    t, k = model.n_spatial, w.shape[1]
+    var = np.full_like(mean, 0.01) if var is None else var.astype(np.float32)
+    if model.likelihood.log_link:
+        iid = np.stack([mean[:, t:].mean(0), np.maximum(mean[:, t:].var(0), 0.01)])
+    else:
+        iid = np.stack([np.zeros(k - t), np.ones(k - t)])
+    zero = np.zeros_like(mean)
+    state = State(w, mean, var, zero, zero, iid, (), 0.0)
+    model.likelihood.loadings(mean, var, w)
+    sites = model.likelihood.sites(mean, var, w, _LIMIT)
+    return model.settle(state, kernels, sites.precision, sites.shift)
+
+
+# --- the fit ----------------------------------------------------------------
+
+
+def first_kernels(n_spatial: int, n_axes: int, options: Options) -> Kernels:
+    """Given values, or those where the search begins."""
+    return Kernels(
+        np.full(
+            (n_spatial, n_axes if options.anisotropic else 1),
+            options.length_scale or _LENGTH_SCALE,
+        ),
+        np.full(n_spatial, options.amplitude or _AMPLITUDE),
+        options.dispersion or (_DISPERSION if n_spatial else 1.0),
+    )
+
+
+def descend(
+    model: Model,
+    state: State,
+    kernels: Kernels,
+    *,
+    limit: float = _LIMIT,
+    callback: Callback | None = None,
+) -> tuple[State, Trace]:
+    """Iterate at fixed kernels until the bound stands still.
+
+    A step that lowers the bound, or leaves the finite numbers, is taken back and
+    repeated with half the rate.
+    """
+    options = model.options
+    rate = options.learning_rate
+    best: tuple[State, float] | None = None
+
+    def step(state: State, iteration: int) -> tuple[State, Report]:
+        nonlocal rate, best
+        new, objective = model.step(state, kernels, limit * _LOOSEN**iteration, rate)
+        if best is not None and not objective >= best[1] - _SLACK * abs(best[1]):
+            rate /= 2
+            state = best[0]
+            new, objective = model.step(state, kernels, limit, rate)
+        else:
+            rate = min(rate * 1.2, options.learning_rate)
+        best = state, objective
+        return new, Report(objective)
+
+    def finished(reports: list[Report]) -> bool:
+        if len(reports) < 4:
+            return False
+        last, before = reports[-1].objective, reports[-4].objective
+        assert last is not None
+        assert before is not None
+        return abs(last - before) <= 3 * options.tol * abs(last)
+
+    return iterate(
+        step, state, max_iter=options.max_iter, finished=finished, callback=callback
+    )
+
+
+def fit(
+    likelihood: Likelihood,
+    space: Space | None,
+    size: Floats,
+    rank: int,
+    n_spatial: int,
+    options: Options,
+    *,
+    order: Callable[[Floats, NDArray[np.intp]], NDArray[np.intp]] | None = None,
+    callback: Callback | None = None,
+) -> NSFResult:
+    """Choose kernels on held-out sites where they are not given, then fit all.
+
+    ``order`` sorts starting factors, given those and the rows that they are for;
+    the first ``n_spatial`` become spatial.
+    """
+    rng = np.random.default_rng(options.seed)
+    n_obs = likelihood.op.shape[0]
+    n_axes = 0 if space is None else space.layout.sites.shape[1]
+    kernels = first_kernels(n_spatial, n_axes, options)
+    model = Model(likelihood, space, n_spatial, options)
+    tried: list[tuple[Kernels, float]] = []
+
+    def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        if not likelihood.log_link:
+            return start_real(likelihood, rank, options)
+        picked = None if order is None else lambda f: order(f, rows)
+        loss = likelihood.loss
+        return start_counts(
+            likelihood.op, rank, size[rows], options, loss=loss, order=picked
+        )
+
+    everything = np.arange(n_obs)
+    if n_spatial and _free(options) and len(space.layout.sites) >= _MIN_SEARCH_SITES:
+        part = Search(likelihood, space, size, n_spatial, options, rng)
+        w, mean = start(part.likelihood, part.train)
+        state = first_state(part.model, w, mean, kernels)
+        state, kernels, tried = search(part, state, kernels, callback)
+        if not options.shared_kernel:
+            kernels = part.separate(state, kernels, tried)
+        mean, var = part.model.predict(state, kernels, space, n_obs)
+        mean[part.train], var[part.train] = state.mean, state.var
+        state = first_state(model, state.w, mean.astype(np.float32), kernels, var)
+    else:
+        w, mean = start(likelihood, everything)
+        state = first_state(model, w, mean, kernels)
+    state, trace = descend(model, state, kernels, callback=callback)
+    return _finish(model, state, kernels, trace, tried)
+
+
+def _free(options: Options) -> list[str]:
+    names = ("length_scale", "amplitude", "dispersion")
+    return [name for name in names if getattr(options, name) is None]
+
+
+def start_real(
+    likelihood: Likelihood, rank: int, options: Options
+) -> tuple[Floats, Floats]:
+    """Loadings and factors from singular vectors."""
+    op, rng = likelihood.op, np.random.default_rng(options.seed)
+    # One more than asked for: the first is close to the mean, which the model has.
+    vectors, _ = right_singular_vectors(op, min(rank + 1, *op.shape), rng)
+    w = np.zeros((op.shape[1], rank), np.float32)
+    w[:, : vectors.shape[1] - 1] = vectors[:, 1:]
+    factors = np.asarray(op.matmul(w)) - likelihood.center @ w
+    scale = np.maximum(factors.std(0), 1e-6)
+    return w * scale, (factors / scale).astype(np.float32)
+
+
+def _finish(
+    model: Model,
+    state: State,
+    kernels: Kernels,
+    trace: Trace,
+    tried: list[tuple[Kernels, float]],
+) -> NSFResult:
+    """Spatial factors first, each kind by its contribution."""
+    t = model.n_spatial
+    log_link = model.likelihood.log_link
+    var = np.maximum(state.var, 0)
+    if log_link:
+        factors = expected(state.mean, var)
+        mass = factors.sum(0, dtype=np.float64) * state.w.sum(0)
+        factor_var = factors.astype(np.float64) ** 2 * np.expm1(np.minimum(var, 40))
+    else:
+        factors, factor_var = np.ones_like(state.mean), var
+        mass = np.square(state.mean).sum(0, dtype=np.float64) * np.square(state.w).sum(
+            0
+        )
+    order = np.concatenate(
+        [np.argsort(-mass[:t], kind="stable"), t + np.argsort(-mass[t:], kind="stable")]
+    )
+    # Sums of a field vary more than independent terms would.
+    total_var = factor_var.sum(0, dtype=np.float64)
+    precision = np.zeros((0, t))
+    if t:
+        assert model.space is not None
+        space = model.space
+        precision = np.maximum(
+            space.sum_sites(state.precision[:, :t]) / kernels.dispersion, _MIN_PRECISION
+        )
+        weight = space.sum_sites(factors[:, :t])
+        for j, post in enumerate(state.posts):
+            prior = model.prior(kernels.length_scale[j])
+            total_var[j] = gp.sum_var(
+                prior,
+                space.layout,
+                kernels.amplitude[j],
+                precision[:, j],
+                post,
+                weight[:, j],
+            )
+    first = order[:t]
+    return NSFResult(
+        W=_drop_negligible(state.w, factors)[:, order]
+        if log_link
+        else state.w[:, order],
+        mean=state.mean[:, order],
+        var=var[:, order],
+        iid=state.iid[:, order[t:] - t],
+        total_var=total_var[order],
+        kernels=Kernels(
+            kernels.length_scale[first], kernels.amplitude[first], kernels.dispersion
+        ),
+        posts=tuple(state.posts[j] for j in first),
+        site_precision=precision[:, first],
+        trace=trace,
+        tried=tried,
+    )
+
+
+def _drop_negligible(w: Floats, factors: Floats) -> Floats:
+    """Zero for loadings that multiplicative updates were driving there."""
+    part = w * factors.sum(0, dtype=np.float64)
+    return np.where(part > _NEGLIGIBLE * part.sum(1, keepdims=True), w, 0)
+
+
+# --- choosing the kernel ----------------------------------------------------
+
+
+class Search:
+    """A fit on part of the sites, whose kernels are judged on the others."""
+
+    def __init__(
+        self,
+        likelihood: Likelihood,
+        space: Space,
+        size: Floats,
+        n_spatial: int,
+        options: Options,
+        rng: np.random.Generator,
+    ) -> None:
+        self.space = space
+        n_sites = len(space.layout.sites)
+        used = np.ones(n_sites, bool)
+        if n_sites > _MAX_SEARCH_SITES:
+            used[:] = False
+            used[rng.choice(n_sites, _MAX_SEARCH_SITES, replace=False)] = True
+        n_held = max(min(round(_VALIDATION * n_sites), _MAX_VALIDATION_SITES), 1)
+        held = np.zeros(n_sites, bool)
+        held[rng.choice(np.flatnonzero(used), n_held, replace=False)] = True
+        self.targets = np.flatnonzero(held)
+        out = held[space.index]
+        seen = (used & ~held)[space.index]
+        self.train, self.rows = np.flatnonzero(seen), np.flatnonzero(out)
+        self.order = np.searchsorted(self.targets, space.index[self.rows])
+        self.size = size[self.rows]
+        self.held_op = likelihood.op.rows(self.rows)
+        self.likelihood = likelihood.restrict(
+            likelihood.op.rows(self.train), self.train
+        )
+        # All sites keep their place, so that one prior serves both parts; those held
+        # out have no observations here.
+        self.model = Model(
+            self.likelihood,
+            space._replace(index=space.index[self.train]),
+            n_spatial,
+            options,
+        )
+
+    def score(self, state: State, kernels: Kernels) -> Floats:
+        """How well each held-out observation is predicted with these kernels."""
+        model, t = self.model, self.model.n_spatial
+        assert model.space is not None
+        space = model.space
+        lam = np.maximum(
+            space.sum_sites(state.precision[:, :t]) / kernels.dispersion, _MIN_PRECISION
+        )
+        h = space.sum_sites(state.shift[:, :t]) / kernels.dispersion
+        mean = np.empty((self.rows.size, state.w.shape[1]))
+        var = np.empty_like(mean)
+        for j in range(t):
+            m, v = gp.predict(
+                model.prior(kernels.length_scale[j]),
+                space.layout,
+                space.basis,
+                float(kernels.amplitude[j]),
+                lam[:, j],
+                h[:, j],
+                self.targets,
+            )
+            mean[:, j], var[:, j] = m[self.order], v[self.order]
+        mean[:, t:], var[:, t:] = state.iid
+        return self.likelihood.score(self.held_op, self.size, mean, var, state.w)
+
+    def separate(
+        self, state: State, kernels: Kernels, tried: list[tuple[Kernels, float]]
+    ) -> Kernels:
+        """Then one length scale and amplitude for each factor."""
+        score = self.score(state, kernels).sum()
+        for size in (0.5, 0.25):
+            for j in range(self.model.n_spatial):
+                for candidate in moves(kernels, size, _free(self.model.options)):
+                    if candidate.dispersion != kernels.dispersion:
+                        continue
+                    length, amplitude = (np.copy(x) for x in kernels[:2])
+                    length[j] = candidate.length_scale[j]
+                    amplitude[j] = candidate.amplitude[j]
+                    new = kernels._replace(length_scale=length, amplitude=amplitude)
+                    value = self.score(state, new).sum()
+                    tried.append((new, float(value)))
+                    if value > score:
+                        kernels, score = new, value
+                        break
+        return kernels
+
+
+def search(
+    part: Search, state: State, kernels: Kernels, callback: Callback | None = None
+) -> tuple[State, Kernels, list[tuple[Kernels, float]]]:
+    """Alternate steps of the fit with moves of the kernels that predict better."""
+    free = _free(part.model.options)
+    tried: list[tuple[Kernels, float]] = []
+    size = _FIRST_STEP
+    for iteration in range(1, _SEARCH_ITERATIONS + 1):
+        state, objective = part.model.step(
+            state, kernels, _LIMIT * _LOOSEN**iteration, 1.0
+        )
+        if callback is not None:
+            callback(iteration, Report(objective))
+        if iteration < 3 or iteration % 2 == 0:
+            continue
+        score = part.score(state, kernels).sum()
+        tried.append((kernels, score))
+        for _ in range(2):
+            moved = False
+            for candidate in moves(kernels, size, free):
+                new = part.score(state, candidate).sum()
+                tried.append((candidate, new))
+                if new > score:
+                    kernels, score, moved = candidate, new, True
+                    break
+            if not moved:
+                size /= 2
+        if size < _LAST_STEP:
+            break
+    return state, roughen(part, state, kernels), tried
+
+
+def roughen(part: Search, state: State, kernels: Kernels) -> Kernels:
+    """The roughest fields that predict about as well.
+
+    Held-out locations tell little between smooth and rough fields where factors
+    have sharp borders, but fields that are too smooth misfit the locations that were
+    seen.
+    """
+    if part.model.options.amplitude is not None:
+        return kernels
+    best = part.score(state, kernels)
+    while kernels.amplitude.max() * _ROUGHEN < _AMPLITUDE_RANGE[1]:
+        candidate = kernels._replace(amplitude=kernels.amplitude * _ROUGHEN)
+        loss = best - part.score(state, candidate)
+        if loss.sum() > _TOLERANCE * loss.std() * np.sqrt(loss.size):
+            break
+        kernels = candidate
+    return kernels
+
+
+def moves(kernels: Kernels, size: float, free: list[str]) -> list[Kernels]:
+    """Neighbours of the kernels at a distance on a log scale."""
+    directions = [
+        ({"length_scale": 1.0}),
+        ({"amplitude": 1.0}),
+        ({"dispersion": -1.0}),
+        # Fields as rough as before, but over longer or shorter distances.
+        ({"length_scale": 1.0, "amplitude": 1.5}),
+        ({"amplitude": 1.0, "dispersion": 2.0}),
+    ]
+    found = []
+    for direction in directions:
+        if not set(direction) <= set(free):
+            continue
+        for sign in (1, -1):
+            step = {name: np.exp(sign * size * d) for name, d in direction.items()}
+            moved = Kernels(
+                np.clip(
+                    kernels.length_scale * step.get("length_scale", 1), *_LENGTH_RANGE
+                ),
+                np.clip(
+                    kernels.amplitude * step.get("amplitude", 1), *_AMPLITUDE_RANGE
+                ),
+                float(
+                    np.clip(
+                        kernels.dispersion * step.get("dispersion", 1),
+                        *_DISPERSION_RANGE,
+                    )
+                ),
+            )
+            if not all(map(np.array_equal, moved, kernels)):
+                found.append(moved)
+    n_axes = kernels.length_scale.shape[1]
+    if n_axes > 1 and "length_scale" in free:
+        for axis in range(n_axes):
+            for sign in (1, -1):
+                length = kernels.length_scale.copy()
+                length[:, axis] *= np.exp(sign * size)
+                found.append(
+                    kernels._replace(length_scale=np.clip(length, *_LENGTH_RANGE))
+                )
+    return found
