@@ -232,7 +232,7 @@ def conditional(
 
 @jit
 def _gram(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
-    """``Aᵀ diag(values) A``"""
+    """Add ``Aᵀ diag(values) A``."""
     for i in range(neighbors.shape[0]):
         for p in range(neighbors.shape[1]):
             if neighbors[i, p] < 0:
@@ -245,7 +245,7 @@ def _gram(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
 
 @jit
 def _quadratic(neighbors, weights, cov, out):  # type: ignore[no-untyped-def]
-    """``diag(A cov Aᵀ)``"""
+    """Fill in ``diag(A cov Aᵀ)``."""
     for i in range(neighbors.shape[0]):
         total = 0.0
         for p in range(neighbors.shape[1]):
@@ -263,7 +263,7 @@ def _quadratic(neighbors, weights, cov, out):  # type: ignore[no-untyped-def]
 
 @jit
 def _spread(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
-    """``Aᵀ values``, values (n_sites, k)"""
+    """Add ``Aᵀ values``, values (n_sites, k)."""
     for i in range(neighbors.shape[0]):
         for p in range(neighbors.shape[1]):
             j = neighbors[i, p]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._compare import compare
 from ._fa import fa
 from ._nmf import nmf
 from ._nsf import nsf
@@ -12,4 +13,15 @@ from ._project import project
 from ._rsf import rsf
 from ._seminmf import seminmf
 
-__all__ = ["fa", "nmf", "nsf", "nsfh", "pnmf", "predict", "project", "rsf", "seminmf"]
+__all__ = [
+    "compare",
+    "fa",
+    "nmf",
+    "nsf",
+    "nsfh",
+    "pnmf",
+    "predict",
+    "project",
+    "rsf",
+    "seminmf",
+]

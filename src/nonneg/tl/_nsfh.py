@@ -120,7 +120,7 @@ def nsfh(
     Examples
     --------
     >>> import nonneg as nng
-    >>> adata = nng.datasets.ggblocks(12, 60, n_nonspatial=3, spatial_weight=0.55)
+    >>> adata = nng.datasets.ggblocks(12, 60, n_nonspatial=3, mixing=0.55)
     >>> nng.tl.nsfh(adata, 7, n_spatial=4)
     >>> adata.uns["nsfh"]["is_spatial"].sum()
     np.int64(4)

@@ -1,0 +1,107 @@
+"""Held-out deviance of models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from .._validators import check_key
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_LABELS = {
+    "neighbors": "4 nearest spots",
+    "intercept": "gene rates",
+    "nmf": "KL-NMF, averaged",
+    "pnmf": "PNMF, averaged",
+    "fa": "FA, averaged",
+}
+
+
+def comparison(
+    adata: AnnData, key: str = "comparison", *, ax: Axes | None = None
+) -> Axes:
+    """Show held-out deviance against the number of factors.
+
+    Means over splits; bars are standard errors of the difference from the best model,
+    in which what splits have in common has no part. Models without factors are
+    horizontal lines. Lower is better.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a comparison.
+    key
+        Key of the comparison in `adata.uns`.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        If there is no comparison under the key.
+
+    See Also
+    --------
+    nonneg.tl.compare : makes the comparison
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks(12, 40)
+    >>> nng.tl.compare(adata, ["pnmf", "intercept"], [2, 4], n_splits=2)
+    >>> nng.pl.comparison(adata).get_xlabel()
+    'number of factors'
+    """
+    check_key(adata, "uns", key, hint="Call `nonneg.tl.compare` first.")
+    table: pd.DataFrame = adata.uns[key]
+    groups = ["model", "n_components", "n_spatial"]
+    means = table.groupby(groups, sort=False)["deviance"].mean()
+    best = table.set_index([*groups, "split"])["deviance"].sort_index().loc[means.idxmin()]
+    table = table.assign(excess=table["deviance"] - table["split"].map(best))
+    error = table.groupby(groups, sort=False)["excess"].sem().fillna(0)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+    halves = all(t == -(-size // 2) for m, size, t in means.index if m == "nsfh")
+    drawn: dict[str, list[tuple[int, float, float]]] = {}
+    for (model, size, t), value in means.items():
+        label = _LABELS.get(model, model.upper())
+        if model == "nsfh" and not halves:
+            label = f"NSFH, {t} spatial"
+        drawn.setdefault(label, []).append((size, value, error[model, size, t]))
+    n_lines = 0
+    for label, points in drawn.items():
+        size, value, spread = (np.array(x) for x in zip(*points, strict=True))
+        if size[0] == 0:
+            style = ("--", ":")[n_lines % 2]
+            ax.axhline(value[0], color="0.5", ls=style, lw=1, label=label)
+            n_lines += 1
+            continue
+        order = np.argsort(size)
+        ax.errorbar(
+            size[order],
+            value[order],
+            spread[order],
+            fmt="o-",
+            ms=4,
+            lw=1.2,
+            label=label,
+        )
+    ax.set(xlabel="number of factors", ylabel="held-out deviance")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.tick_params(labelsize="small")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(
+        fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    return ax

@@ -1,0 +1,97 @@
+"""Spatial importance of genes and observations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .._adata import read_factors
+from .._docs import shared_docs
+from .._validators import check_key, check_one_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_N_BINS = 25
+
+
+@shared_docs
+def spatial_importance(
+    adata: AnnData,
+    key: str = "nsfh",
+    *,
+    of: Literal["var", "obs"] = "var",
+    n_labels: int = 3,
+    ax: Axes | None = None,
+) -> Axes:
+    """Show how much of genes, or of observations, is spatial.
+
+    A histogram of the scores of :func:`nonneg.tl.nsfh`, with the most and the least
+    spatial genes named. Two heaps mean two kinds of genes.
+
+    Parameters
+    ----------
+    %(key)s
+    of
+        `"var"`: genes; `"obs"`: observations.
+    n_labels
+        Number of genes to name at either end.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        If there is no factorization under the key, or it has no such scores.
+    ValueError
+        If `of` is neither.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks(12, 60, n_nonspatial=3)
+    >>> nng.tl.nsfh(adata, 7, n_spatial=4)
+    >>> nng.pl.spatial_importance(adata).get_ylabel()
+    'genes'
+    """
+    check_one_of(of, ("var", "obs"), "of")
+    read_factors(adata, key)
+    name = f"{key}_spatial_importance"
+    check_key(adata, of, name, hint="Only `nonneg.tl.nsfh` gives these scores.")
+    scores = getattr(adata, of)[name].dropna().sort_values()
+    if ax is None:
+        _, ax = plt.subplots(figsize=(3.4, 2.4), layout="constrained")
+    ax.hist(scores, bins=np.linspace(0, 1, _N_BINS + 1), color="0.7", ec="w", lw=0.4)
+    ax.set(
+        xlim=(0, 1),
+        xlabel="spatial importance",
+        ylabel="genes" if of == "var" else "observations",
+    )
+    if of == "var" and n_labels and len(scores):
+        n_labels = min(n_labels, len(scores) // 2)
+        ends = (
+            (scores.index[:n_labels], 0.02, "left"),
+            (scores.index[::-1][:n_labels], 0.98, "right"),
+        )
+        for names, x, side in ends:
+            # Above the bars.
+            ax.text(
+                x,
+                1.02,
+                "\n".join(names),
+                transform=ax.transAxes,
+                ha=side,
+                va="bottom",
+                fontsize="x-small",
+                style="italic",
+            )
+    ax.tick_params(labelsize="small")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
