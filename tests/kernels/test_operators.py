@@ -109,6 +109,54 @@ def test_ratios_where_the_mean_is_zero(op, factors):
     assert np.isfinite(op.log_ratio(w, h))
 
 
+def test_allocation(op, factors):
+    w, h = factors
+    found = op.allocate(w, h)
+    ratio = X / (w @ h)
+    close(found.rows, w * (ratio @ h.T))
+    close(found.columns, h.T * (ratio.T @ w))
+    close(found.log_sum, xlogy(X, w @ h).sum())
+    # Everything is shared out, nothing twice.
+    close(found.rows.sum(1), X.sum(1))
+    close(found.columns.sum(1), X.sum(0))
+
+
+def test_allocation_where_the_mean_is_zero(op, factors):
+    w, h = factors
+    w[:200] = 0
+    h[1:, :20] = 0
+    found = op.allocate(w, h)
+    assert np.isfinite(found.rows).all()
+    assert np.isfinite(found.columns).all()
+    assert np.isfinite(found.log_sum)
+    assert not found.rows[:200].any()
+
+
+def test_rows(op):
+    index = np.array([0, 3, 299, 300, 301, 1024, 1099])
+    part = op.rows(index)
+    assert part.shape == (7, 40)
+    close(part.matmul(np.eye(40)), X[index])
+
+
+def test_dense_blocks(op):
+    seen = []
+    for rows, x in op.dense_blocks():
+        assert isinstance(x, np.ndarray)
+        close(x, X[rows])
+        assert len(x) == len(X[rows])
+        seen.append(np.arange(1100)[rows])
+    np.testing.assert_array_equal(np.concatenate(seen), np.arange(1100))
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_whole_numbers(name, x64):
+    assert OPERATORS[name](X).stats().integer is True
+    x = X.copy()
+    x[1050, 3] = 0.5
+    assert OPERATORS[name](x).stats().integer is False
+
+
 def test_entropy(op):
     close(op.entropy(), xlogy(X, X).sum(0))
 
@@ -132,6 +180,8 @@ def test_threads_change_nothing(n_threads, factors):
     close(op.rmatmul(w), X.T @ w)
     close(op.ratio_rmatmul(w, h), (X / (w @ h)).T @ w)
     close(op.log_ratio(w, h), xlogy(X, X / (w @ h)).sum())
+    close(op.allocate(w, h).rows, w * ((X / (w @ h)) @ h.T))
+    close(op.allocate(w, h).columns, h.T * ((X / (w @ h)).T @ w))
 
 
 def test_minimum_of_a_full_sparse_matrix():
