@@ -1,0 +1,377 @@
+"""The NSF family: never falling, recovering, and what is at either end of a kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nonneg as nng
+from nonneg._array import as_operator
+from nonneg.kernels.likelihoods import (
+    Gaussian,
+    LinearGaussian,
+    NegativeBinomial,
+    Poisson,
+    PoissonMonteCarlo,
+    column_sq_norm,
+    expected,
+)
+from nonneg.models.nsf import Options, fit, make_space
+from nonneg.models.predict import Fields, predict_fields
+
+# No search of the kernel.
+FIXED = dict(length_scale=2.0, amplitude=1.0, dispersion=1.0)
+LIKELIHOODS = pytest.mark.parametrize(
+    "likelihood", ["poisson", "negative_binomial", "gaussian"]
+)
+
+
+@pytest.fixture(scope="module")
+def adata():
+    return nng.datasets.ggblocks(12, 40)
+
+
+@pytest.fixture(scope="module", params=["ggblocks", "quilt"])
+def simulated(request):
+    return getattr(nng.datasets, request.param)(24, 80)
+
+
+def scaled(adata):
+    coords = adata.obsm["spatial"] - adata.obsm["spatial"].mean(0)
+    return coords * 4 / np.ptp(coords, axis=0)
+
+
+def run(adata, likelihood="poisson", rank=4, n_spatial=None, **kwargs):
+    """A fit, and the size factors it was given."""
+    totals = np.asarray(adata.X.sum(1)).ravel()
+    size = (totals / np.median(totals)).astype(np.float32)
+    op = as_operator(adata.X, where="X")
+    model = {
+        "poisson": lambda: Poisson(op, size),
+        "negative_binomial": lambda: NegativeBinomial(op, size),
+        "gaussian": lambda: Gaussian(op, column_sq_norm(op)),
+        "linear": lambda: LinearGaussian(
+            op, column_sq_norm(op), op.stats().col_sums / op.shape[0]
+        ),
+        "monte_carlo": lambda: PoissonMonteCarlo(op, size, 3, np.random.default_rng(0)),
+    }[likelihood]()
+    options = Options(**kwargs)
+    n_spatial = rank if n_spatial is None else n_spatial
+    space = None
+    if n_spatial:
+        space = make_space(scaled(adata), np.zeros(adata.n_obs, np.intp), options)
+    return fit(model, space, size, rank, n_spatial, options), size
+
+
+def fitted(result, size):
+    return size[:, None] * (expected(result.mean, result.var) @ result.W.T)
+
+
+def similarity(truth, found):
+    match = nng.metrics.match_factors(truth, found, metric="pearson")
+    assert len(match.similarity) == truth.shape[1]
+    return match.similarity
+
+
+# --- optimisation -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_spatial", [4, 2, 0])
+@LIKELIHOODS
+def test_objective_never_falls(adata, likelihood, n_spatial):
+    result, _ = run(adata, likelihood, n_spatial=n_spatial, tol=0, max_iter=40, **FIXED)
+    objective = np.array(result.trace.objective)
+    assert len(objective) == 40
+    assert np.isfinite(objective).all()
+    assert (np.diff(objective) >= -1e-5 * np.abs(objective[:-1])).all()
+    assert objective[-1] > objective[0]
+
+
+@pytest.mark.parametrize("n_spatial", [4, 0])
+def test_linear_objective_never_falls(adata, n_spatial):
+    kwargs = dict(n_spatial=n_spatial, tol=0, max_iter=40)
+    result, _ = run(adata, "linear", **kwargs, **FIXED)
+    objective = np.array(result.trace.objective)
+    assert (np.diff(objective) >= -1e-5 * np.abs(objective[:-1])).all()
+
+
+@LIKELIHOODS
+def test_everything_is_finite_after_a_search(adata, likelihood):
+    result, _ = run(adata, likelihood)
+    for part in (result.W, result.mean, result.var, result.total_var):
+        assert np.isfinite(part).all()
+    # Factors and loadings on the scale of the data: nothing ran away.
+    factors = expected(result.mean, result.var)
+    assert factors.max() * result.W.max() < 10 * adata.X.max()
+    assert np.isfinite([score for _, score in result.tried]).all()
+
+
+def test_a_smaller_step_leads_to_the_same_bound(adata):
+    whole, _ = run(adata, **FIXED)
+    half, _ = run(adata, learning_rate=0.5, max_iter=300, **FIXED)
+    assert half.trace.n_iter > whole.trace.n_iter
+    assert half.trace.objective[-1] == pytest.approx(
+        whole.trace.objective[-1], rel=1e-2
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "monte_carlo"])
+def test_same_seed_same_result(adata, likelihood):
+    first, _ = run(adata, likelihood, seed=3, max_iter=20)
+    second, _ = run(adata, likelihood, seed=3, max_iter=20)
+    for name in ("W", "mean", "var"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert first.trace == second.trace
+
+
+def test_monte_carlo_agrees_with_the_bound(adata):
+    bound, size = run(adata, **FIXED)
+    draws, _ = run(adata, "monte_carlo", **FIXED)
+    difference = fitted(draws, size) - fitted(bound, size)
+    assert np.abs(difference).mean() < 0.1 * fitted(bound, size).mean()
+
+
+# --- recovery ---------------------------------------------------------------
+
+
+def test_recovery(simulated):
+    result, _ = run(simulated)
+    factors = expected(result.mean, result.var)
+    assert similarity(simulated.obsm["truth"], factors).min() > 0.97
+    assert similarity(simulated.varm["truth"], result.W).min() > 0.97
+
+
+@LIKELIHOODS
+def test_recovery_at_a_fixed_kernel(simulated, likelihood):
+    result, _ = run(simulated, likelihood, **FIXED)
+    factors = expected(result.mean, result.var)
+    assert similarity(simulated.obsm["truth"], factors).min() > 0.97
+
+
+def test_recovery_with_few_inducing_points(simulated):
+    result, _ = run(simulated, n_inducing=150)
+    factors = expected(result.mean, result.var)
+    assert similarity(simulated.obsm["truth"], factors).min() > 0.9
+
+
+def test_fit_is_close_to_the_mean_of_the_simulation(simulated):
+    result, size = run(simulated)
+    truth = simulated.uns["truth"]["params"]["background"] + (
+        simulated.obsm["truth"] @ simulated.varm["truth"].T
+    )
+    error = np.abs(fitted(result, size) - truth).mean()
+    noise = np.abs(simulated.X.toarray() - truth).mean()
+    assert error < 0.5 * noise
+
+
+def test_hybrid_puts_each_kind_where_it_belongs():
+    adata = nng.datasets.ggblocks(24, 120, n_nonspatial=3, mixing=0.55)
+    coords = adata.obsm["spatial"]
+    _, size = run(adata, rank=7, n_spatial=4, max_iter=1, **FIXED)
+    nng.tl.nsfh(adata, 7, n_spatial=4)
+    found = adata.obsm["X_nsfh"]
+    assert len(coords) == len(size)
+    assert similarity(adata.obsm["truth"][:, :4], found[:, :4]).min() > 0.95
+    assert similarity(adata.obsm["truth"][:, 4:], found[:, 4:]).min() > 0.9
+
+
+# --- both ends of the kernel ------------------------------------------------
+
+
+def test_length_scale_to_zero_is_pnmf(adata):
+    plain, size = run(adata, n_spatial=0, max_iter=300)
+    amplitude = float(np.sqrt(plain.iid[1].mean()))
+    kernel = dict(length_scale=1e-6, amplitude=amplitude, dispersion=1.0)
+    spatial, _ = run(adata, trend="constant", max_iter=300, **kernel)
+    ours, theirs = fitted(spatial, size), fitted(plain, size)
+    assert np.abs(ours - theirs).mean() < 0.03 * theirs.mean()
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.998
+
+
+@pytest.mark.parametrize("kernel", ["matern32", "matern52", "rbf"])
+def test_length_scale_to_infinity_is_constant(adata, kernel):
+    given = dict(length_scale=1e6, amplitude=1.0, dispersion=1.0)
+    result, _ = run(adata, trend="constant", kernel=kernel, **given)
+    assert np.ptp(result.mean, axis=0).max() < 0.05
+
+
+def test_linear_trend_remains(adata):
+    """Where fields are constant, log factors are linear in the coordinates."""
+    result, _ = run(adata, length_scale=1e6, amplitude=1.0, dispersion=1.0)
+    basis = np.column_stack([np.ones(adata.n_obs), scaled(adata)])
+    rest = result.mean - basis @ np.linalg.lstsq(basis, result.mean)[0]
+    assert np.abs(rest).max() < 0.05
+    assert np.ptp(result.mean, axis=0).max() > 0.5
+
+
+def test_dispersion_widens(adata):
+    """Counts that are trusted less leave more uncertainty."""
+    sure, _ = run(adata, **FIXED)
+    unsure, _ = run(adata, **FIXED | {"dispersion": 10.0})
+    assert np.median(unsure.var) > 2 * np.median(sure.var)
+
+
+# --- options and results ----------------------------------------------------
+
+
+def test_given_kernels_are_kept(adata):
+    result, _ = run(adata, length_scale=1.5)
+    np.testing.assert_array_equal(result.kernels.length_scale, np.full((4, 1), 1.5))
+    assert result.tried
+    assert {k.length_scale[0, 0] for k, _ in result.tried} == {1.5}
+    result, _ = run(adata, **FIXED)
+    assert not result.tried
+    np.testing.assert_array_equal(result.kernels.amplitude, np.ones(4))
+    assert result.kernels.dispersion == 1
+
+
+def test_shared_kernel_is_one(adata):
+    result, _ = run(adata)
+    assert np.ptp(result.kernels.length_scale) == 0
+    assert np.ptp(result.kernels.amplitude) == 0
+
+
+def test_private_kernels_predict_no_worse(adata):
+    shared, _ = run(adata)
+    private, _ = run(adata, shared_kernel=False)
+    assert private.kernels.length_scale.shape == (4, 1)
+    last = [score for _, score in private.tried]
+    assert max(last) >= max(score for _, score in shared.tried)
+
+
+def test_anisotropic_kernels_have_one_scale_for_every_axis(adata):
+    result, _ = run(adata, anisotropic=True, max_iter=10)
+    assert result.kernels.length_scale.shape == (4, 2)
+
+
+def test_anisotropy_is_found():
+    """Stripes along y: rough along x, smooth along y."""
+    rng = np.random.default_rng(0)
+    adata = nng.datasets.ggblocks(20, 30)
+    x = adata.obsm["spatial"][:, 0]
+    stripe = np.stack([x % 4 < 2, x % 4 >= 2], axis=1)
+    adata.X = rng.poisson(stripe @ rng.gamma(1, 8, (2, 30)) + 0.5).astype(np.float32)
+    result, _ = run(adata, rank=2, anisotropic=True)
+    along_x, along_y = result.kernels.length_scale[0]
+    assert along_y > 2 * along_x
+
+
+def test_factors_come_by_mass_within_their_kind(adata):
+    result, _ = run(adata, n_spatial=2, **FIXED)
+    mass = expected(result.mean, result.var).sum(0) * result.W.sum(0)
+    assert mass[0] >= mass[1]
+    assert mass[2] >= mass[3]
+    assert result.iid.shape == (2, 2)
+    assert len(result.posts) == 2
+
+
+def test_loadings_are_nonnegative_with_zeros(adata):
+    result, _ = run(adata, **FIXED)
+    assert result.W.min() == 0
+    # Every gene of the simulation follows one pattern.
+    assert (result.W == 0).mean() > 0.1
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "linear"])
+def test_variance_of_sums(adata, likelihood):
+    """Neighbours vary together, so sums vary more than if they did not."""
+    result, _ = run(adata, likelihood, **FIXED)
+    if likelihood == "linear":
+        independent = result.var.sum(0)
+    else:
+        mean = expected(result.mean, result.var).astype(np.float64)
+        independent = (mean**2 * np.expm1(result.var)).sum(0)
+    assert (result.total_var > 0.5 * independent).all()
+    assert result.total_var.max() > independent.min()
+
+
+def test_duplicates_share_a_site(adata):
+    twice = nng.datasets.ggblocks(12, 40)
+    twice.obsm["spatial"] = np.repeat(twice.obsm["spatial"][::2], 2, axis=0)
+    options = Options()
+    space = make_space(scaled(twice), np.zeros(144, np.intp), options)
+    assert len(space.layout.sites) == 72
+    np.testing.assert_allclose(space.layout.sites[space.index], scaled(twice))
+    values = np.random.default_rng(0).random((144, 3))
+    summed = space.sum_sites(values)
+    np.testing.assert_allclose(summed[space.index[::2]], values[::2] + values[1::2])
+    result, _ = run(twice, **FIXED)
+    np.testing.assert_array_equal(result.mean[::2], result.mean[1::2])
+
+
+@pytest.mark.parametrize("n_inducing", [10_000, 50])
+def test_predictions_between_sites_are_those_of_a_process(adata, n_inducing):
+    """Close to a site: its value; far away: the trend and the whole variance."""
+    result, _ = run(adata, trend="constant", n_inducing=n_inducing, **FIXED)
+    coords, section = scaled(adata), np.zeros(adata.n_obs, np.intp)
+    options = Options(trend="constant", n_inducing=n_inducing, **FIXED)
+    layout = make_space(coords, section, options).layout
+    fields = Fields(
+        kernel="matern32",
+        trend_kind="constant",
+        n_neighbors=options.n_neighbors,
+        length_scale=result.kernels.length_scale,
+        amplitude=result.kernels.amplitude,
+        inducing=layout.inducing,
+        inducing_section=layout.inducing_section,
+        inducing_mean=np.stack([p.inducing_mean for p in result.posts]),
+        trend=np.stack([p.trend for p in result.posts]),
+        sites=layout.sites,
+        site_section=layout.section,
+        site_precision=result.site_precision,
+        site_mean=np.stack([p.mean for p in result.posts], axis=1),
+        site_var=np.stack([p.var for p in result.posts], axis=1),
+    )
+    mean, var = predict_fields(fields, coords, section)
+    np.testing.assert_allclose(mean, result.mean, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(var, result.var, rtol=1e-5, atol=1e-5)
+    far = np.array([[1e4, 1e4]])
+    mean, var = predict_fields(fields, far, section[:1])
+    np.testing.assert_allclose(mean[0], [p.trend[0] for p in result.posts], atol=1e-8)
+    np.testing.assert_allclose(var, 1, atol=1e-5)
+    if n_inducing > 144:
+        mean, var = predict_fields(fields, coords + 1e-4, section)
+        np.testing.assert_allclose(mean, result.mean, atol=1e-2)
+        np.testing.assert_allclose(var, result.var, atol=1e-2)
+
+
+# --- coverage ---------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_intervals_cover():
+    """Held-out log factors of data drawn from the model, after matching scale."""
+    from anndata import AnnData
+    from scipy.spatial.distance import cdist
+
+    inside = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        coords = rng.uniform(0, 4, (300, 2))
+        t = np.sqrt(3) * cdist(coords, coords)
+        root = np.linalg.cholesky((1 + t) * np.exp(-t) + 1e-8 * np.eye(300))
+        f = root @ rng.standard_normal((300, 2))
+        w = rng.gamma(0.5, 2, (60, 2))
+        x = rng.poisson(np.exp(f) @ w.T).astype(np.float32)
+        adata = AnnData(x, obsm={"spatial": coords})
+        train, held = adata[:240].copy(), adata[240:]
+        nng.tl.nsf(
+            train,
+            2,
+            size_factors=None,
+            dispersion=1.0,
+            length_scale=1.0,
+            amplitude=1.0,
+            trend="constant",
+        )
+        found = nng.tl.predict(train, held.obsm["spatial"])
+        order = nng.metrics.match_factors(
+            f[:240], np.log(train.obsm["X_nsf"])
+        ).permutation
+        mean, std = (np.asarray(x)[:, order] for x in (found.X, found.layers["std"]))
+        var = np.log1p((std / mean) ** 2)
+        log_mean = np.log(mean) - var / 2
+        shift = (np.log(train.obsm["X_nsf"][:, order]) - f[:240]).mean(0)
+        z = (f[240:] + shift - log_mean) / np.sqrt(var)
+        inside.append(np.abs(z) < 1.6449)
+    assert 0.80 <= np.mean(inside) <= 0.97
