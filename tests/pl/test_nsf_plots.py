@@ -1,0 +1,156 @@
+"""Plots of comparisons and of spatial importance draw the right numbers."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import nonneg as nng
+
+
+@pytest.fixture
+def compared(adata):
+    """A table as of `tl.compare`, with round numbers."""
+    rows = [
+        ("nsf", 8, 8, (1.0, 2.0)),
+        ("nsf", 4, 4, (2.0, 3.5)),
+        ("nsfh", 4, 2, (3.0, 4.0)),
+        ("pnmf", 4, 0, (5.0, 5.0)),
+        ("neighbors", 0, 0, (6.0, 7.0)),
+        ("intercept", 0, 0, (8.0, 9.0)),
+    ]
+    adata.uns["comparison"] = pd.DataFrame(
+        [
+            (model, size, t, split, value, 0.1)
+            for model, size, t, values in rows
+            for split, value in enumerate(values)
+        ],
+        columns=["model", "n_components", "n_spatial", "split", "deviance", "seconds"],
+    )
+    return adata
+
+
+def labelled(ax):
+    handles, labels = ax.get_legend_handles_labels()
+    return dict(zip(labels, handles, strict=True))
+
+
+def test_comparison(compared):
+    ax = nng.pl.comparison(compared)
+    drawn = labelled(ax)
+    assert set(drawn) == {
+        "NSF",
+        "NSFH",
+        "PNMF, averaged",
+        "4 nearest spots",
+        "gene rates",
+    }
+    line, _, (bars,) = drawn["NSF"].lines
+    np.testing.assert_allclose(line.get_data(), [[4, 8], [2.75, 1.5]])
+    # Standard errors of the difference from the best: (1, 1.5) and none.
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    np.testing.assert_allclose(np.ptp(ends, axis=1) / 2, [0.25, 0])
+    np.testing.assert_allclose(drawn["4 nearest spots"].get_ydata(), 6.5)
+    np.testing.assert_allclose(drawn["gene rates"].get_ydata(), 8.5)
+    assert ax.get_ylabel() == "held-out deviance"
+
+
+def test_numbers_of_spatial_factors_are_told_apart(compared):
+    table = compared.uns["comparison"]
+    table.loc[table["model"] == "nsfh", "n_spatial"] = 3
+    assert "NSFH, 3 spatial" in labelled(nng.pl.comparison(compared))
+
+
+def test_one_split(compared):
+    table = compared.uns["comparison"]
+    compared.uns["comparison"] = table[table["split"] == 0]
+    drawn = labelled(nng.pl.comparison(compared))
+    np.testing.assert_allclose(drawn["NSF"].lines[0].get_ydata(), [2, 1])
+
+
+def test_comparison_of_baselines_only(compared):
+    table = compared.uns["comparison"]
+    compared.uns["comparison"] = table[table["n_components"] == 0]
+    assert set(labelled(nng.pl.comparison(compared))) == {
+        "4 nearest spots",
+        "gene rates",
+    }
+
+
+def test_comparison_made_by_compare(adata):
+    nng.tl.compare(adata, ["pnmf", "intercept"], [2, 3], n_splits=2, key_added="c")
+    ax = plt.subplot()
+    assert nng.pl.comparison(adata, "c", ax=ax) is ax
+    means = adata.uns["c"].groupby(["model", "n_components"])["deviance"].mean()
+    drawn = labelled(ax)
+    np.testing.assert_allclose(
+        drawn["PNMF, averaged"].lines[0].get_data(), [[2, 3], means["pnmf"]]
+    )
+    np.testing.assert_allclose(
+        drawn["gene rates"].get_ydata(), means["intercept"].item()
+    )
+
+
+def test_no_comparison(adata):
+    with pytest.raises(KeyError, match=r"compare"):
+        nng.pl.comparison(adata)
+
+
+@pytest.fixture
+def hybrid(adata):
+    with pytest.warns(UserWarning, match="Not converged"):
+        nng.tl.nsfh(
+            adata, 4, length_scale=5.0, amplitude=1.0, dispersion=1.0, max_iter=3, tol=0
+        )
+    return adata
+
+
+@pytest.mark.parametrize("of", ["var", "obs"])
+def test_spatial_importance(hybrid, of):
+    ax = nng.pl.spatial_importance(hybrid, of=of)
+    scores = getattr(hybrid, of)["nsfh_spatial_importance"]
+    heights = np.array([bar.get_height() for bar in ax.patches])
+    edges = [bar.get_x() for bar in ax.patches]
+    np.testing.assert_allclose(edges, np.linspace(0, 0.96, 25), atol=1e-12)
+    np.testing.assert_array_equal(heights, np.histogram(scores, 25, (0, 1))[0])
+    assert heights.sum() == len(scores)
+    assert ax.get_ylabel() == {"var": "genes", "obs": "observations"}[of]
+    assert len(ax.texts) == (2 if of == "var" else 0)
+
+
+def test_names_at_both_ends(hybrid):
+    ax = nng.pl.spatial_importance(hybrid, n_labels=2)
+    order = hybrid.var["nsfh_spatial_importance"].sort_values().index
+    low, high = (text.get_text().split("\n") for text in ax.texts)
+    assert set(low) == set(order[:2])
+    assert set(high) == set(order[-2:])
+
+
+def test_genes_without_a_score_are_left_out(hybrid):
+    hybrid.var.loc[hybrid.var_names[:5], "nsfh_spatial_importance"] = np.nan
+    ax = plt.subplot()
+    assert nng.pl.spatial_importance(hybrid, ax=ax) is ax
+    assert sum(bar.get_height() for bar in ax.patches) == 35
+    assert not {*hybrid.var_names[:5]} & {
+        *"\n".join(t.get_text() for t in ax.texts).split("\n")
+    }
+
+
+def test_refusals(hybrid):
+    with pytest.raises(ValueError, match="of='gene'"):
+        nng.pl.spatial_importance(hybrid, of="gene")
+    with pytest.raises(KeyError, match="key='nsf'"):
+        nng.pl.spatial_importance(hybrid, "nsf")
+    with pytest.raises(KeyError, match=r"Only `nonneg.tl.nsfh`"):
+        nng.pl.spatial_importance(hybrid, "truth")
+
+
+def test_factors_of_both_kinds_and_their_bound(hybrid):
+    axes = nng.pl.factor_maps(hybrid, "nsfh")
+    assert axes is not None
+    ax = nng.pl.objective(hybrid, "nsfh")
+    np.testing.assert_array_equal(
+        ax.lines[0].get_ydata(), hybrid.uns["nsfh"]["objective"]
+    )

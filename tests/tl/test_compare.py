@@ -1,0 +1,230 @@
+"""Held-out deviance of models: the table, baselines, splits, refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.model_selection import ShuffleSplit
+
+import nonneg as nng
+from testing.nonneg import assert_same, snapshot
+
+KERNEL = dict(length_scale=5.0, amplitude=1.0, dispersion=1.0, max_iter=20)
+
+
+@pytest.fixture
+def adata():
+    return nng.datasets.ggblocks(12, 40)
+
+
+def splits(adata, n_splits, test_size=0.1, seed=0):
+    """Held-out observations of every split; sites are in order of coordinates."""
+    sites, site = np.unique(adata.obsm["spatial"], axis=0, return_inverse=True)
+    shuffle = ShuffleSplit(n_splits, test_size=test_size, random_state=seed)
+    for _, held in shuffle.split(sites):
+        yield np.isin(site.ravel(), held)
+
+
+def score(adata, held, mean):
+    """Deviance of expected counts at size factor 1, with the floor."""
+    x = adata.X.toarray().astype(np.float64)
+    size = x.sum(1) / np.median(x[~held].sum(1))
+    rate = x[~held].sum(0) / size[~held].sum()
+    mean = np.maximum(mean, 0.01 * rate) * size[held][:, None]
+    y = x[held]
+    log = np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / mean), 0)
+    return 2 * (log - y + mean).mean()
+
+
+def test_table(adata):
+    kwargs = {"nsf": KERNEL, "nsfh": KERNEL}
+    before = snapshot(adata)
+    models = ["nsf", "nsfh", "pnmf", "intercept", "neighbors"]
+    assert (
+        nng.tl.compare(adata, models, [2, 4], n_splits=2, model_kwargs=kwargs) is None
+    )
+    table = adata.uns["comparison"]
+    assert list(table.columns) == [
+        "model",
+        "n_components",
+        "n_spatial",
+        "split",
+        "deviance",
+        "seconds",
+    ]
+    first = table[table["split"] == 0]
+    rows = list(
+        first[["model", "n_components", "n_spatial"]].itertuples(index=False, name=None)
+    )
+    assert rows == [
+        ("nsf", 2, 2),
+        ("nsf", 4, 4),
+        ("nsfh", 2, 1),
+        ("nsfh", 4, 2),
+        ("pnmf", 2, 0),
+        ("pnmf", 4, 0),
+        ("intercept", 0, 0),
+        ("neighbors", 0, 0),
+    ]
+    assert len(table) == 2 * len(first)
+    assert (table["deviance"] > 0).all()
+    assert np.isfinite(table["deviance"]).all()
+    assert (table["seconds"] > 0).all()
+    # Nothing else is left behind.
+    after = snapshot(adata)
+    del after["uns"]["comparison"]
+    assert_same(after, before)
+
+
+def test_intercept(adata):
+    nng.tl.compare(adata, "intercept", n_splits=3)
+    ours = adata.uns["comparison"]["deviance"]
+    x = adata.X.toarray().astype(np.float64)
+    expected = []
+    for held in splits(adata, 3):
+        size = x.sum(1) / np.median(x[~held].sum(1))
+        rate = x[~held].sum(0) / size[~held].sum()
+        expected.append(score(adata, held, rate))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_neighbors(adata):
+    # Off the grid: no ties between neighbours.
+    rng = np.random.default_rng(0)
+    adata.obsm["spatial"] += 0.2 * rng.random((144, 2))
+    nng.tl.compare(adata, "neighbors", n_splits=3, test_size=0.2)
+    ours = adata.uns["comparison"]["deviance"]
+    x = adata.X.toarray().astype(np.float64)
+    xy = adata.obsm["spatial"]
+    expected = []
+    for held in splits(adata, 3, 0.2):
+        size = x.sum(1) / np.median(x[~held].sum(1))
+        nearest = cdist(xy[held], xy[~held]).argsort(1)[:, :4]
+        mean = (x / size[:, None])[~held][nearest].mean(1)
+        expected.append(score(adata, held, mean))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_spatial_model(adata):
+    """As by hand: fit to the training part, predict the other."""
+    nng.tl.compare(adata, "nsf", 4, n_splits=1, model_kwargs={"nsf": KERNEL})
+    (held,) = splits(adata, 1)
+    train = adata[~held].copy()
+    del train.uns["comparison"]
+    with pytest.warns(UserWarning, match="Not converged"):
+        nng.tl.nsf(train, 4, **KERNEL)
+    found = nng.tl.predict(train, adata[held].obsm["spatial"], expression=True)
+    expected = score(adata, held, np.asarray(found.X, np.float64))
+    assert adata.uns["comparison"]["deviance"].item() == pytest.approx(expected, 1e-4)
+
+
+def test_splits_are_the_same_for_all_models(adata):
+    nng.tl.compare(adata, ["intercept", "neighbors"], n_splits=3, key_added="both")
+    nng.tl.compare(adata, "neighbors", n_splits=3, key_added="one")
+    both = adata.uns["both"]
+    np.testing.assert_array_equal(
+        both[both["model"] == "neighbors"]["deviance"], adata.uns["one"]["deviance"]
+    )
+    assert both.groupby("model")["deviance"].nunique().tolist() == [3, 3]
+
+
+def test_seed(adata):
+    for key, seed in (("a", 0), ("b", 0), ("c", 1)):
+        nng.tl.compare(adata, "intercept", rng=seed, key_added=key)
+    same, other = (adata.uns[key]["deviance"].to_numpy() for key in "bc")
+    np.testing.assert_array_equal(adata.uns["a"]["deviance"], same)
+    assert (same != other).all()
+
+
+def test_locations_are_held_out_as_a_whole(adata):
+    """Duplicates of a location do not predict each other."""
+    adata.obsm["spatial"] = np.repeat(adata.obsm["spatial"][::2], 2, axis=0)
+    for held in splits(adata, 3):
+        np.testing.assert_array_equal(held[::2], held[1::2])
+    nng.tl.compare(adata, "intercept", n_splits=3)
+    x = adata.X.toarray().astype(np.float64)
+    expected = []
+    for held in splits(adata, 3):
+        size = x.sum(1) / np.median(x[~held].sum(1))
+        expected.append(score(adata, held, x[~held].sum(0) / size[~held].sum()))
+    np.testing.assert_allclose(adata.uns["comparison"]["deviance"], expected, rtol=1e-5)
+
+
+def test_models_of_the_family(adata):
+    models = ["nmf", "pnmf", "fa", "rsf", "intercept"]
+    kwargs = {"rsf": dict(length_scale=5.0, dispersion=1.0, max_iter=20)}
+    nng.tl.compare(adata, models, 4, n_splits=2, test_size=0.2, model_kwargs=kwargs)
+    mean = adata.uns["comparison"].groupby("model")["deviance"].mean()
+    assert set(mean.index) == set(models)
+    assert (mean.drop("intercept") < mean["intercept"]).all()
+
+
+def test_sections(adata):
+    """Neighbours are sought in the same section only."""
+    adata.obs["section"] = np.repeat(["a", "b"], 72)
+    adata.obsm["spatial"][72:, 1] -= 6
+    nng.tl.compare(
+        adata,
+        ["nsf", "neighbors"],
+        4,
+        n_splits=1,
+        library_key="section",
+        model_kwargs={"nsf": KERNEL},
+        key_added="apart",
+    )
+    nng.tl.compare(adata, "neighbors", n_splits=1, key_added="mixed")
+    apart = adata.uns["apart"].set_index("model")["deviance"]
+    assert apart["neighbors"] < adata.uns["mixed"]["deviance"].item()
+    assert np.isfinite(apart["nsf"])
+
+
+def test_spatial_numbers_of_the_hybrid(adata):
+    nng.tl.compare(
+        adata,
+        ["nsfh", "pnmf"],
+        [2, 3],
+        n_spatial=[1, 3],
+        n_splits=1,
+        model_kwargs={"nsfh": KERNEL},
+    )
+    table = adata.uns["comparison"]
+    assert table["n_components"].tolist() == [2, 3, 3, 2, 3]
+    assert table["n_spatial"].tolist() == [1, 1, 3, 0, 0]
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_round_trip(adata, form, tmp_path):
+    import anndata as ad
+
+    nng.tl.compare(adata, ["intercept", "neighbors"], n_splits=2)
+    getattr(adata, f"write_{form}")(tmp_path / f"a.{form}")
+    read = getattr(ad, f"read_{form}")(tmp_path / f"a.{form}")
+    ours, theirs = adata.uns["comparison"], read.uns["comparison"]
+    assert list(theirs["model"].astype(str)) == list(ours["model"])
+    np.testing.assert_array_equal(theirs["deviance"], ours["deviance"])
+
+
+REFUSALS = {
+    "model": (dict(models="nsg"), ValueError, "models='nsg'"),
+    "components": (dict(n_components=0), ValueError, "n_components=0"),
+    "spatial": (
+        dict(models="nsfh", n_components=2, n_spatial=3),
+        ValueError,
+        "nothing to compare",
+    ),
+    "splits": (dict(n_splits=0), ValueError, "n_splits=0"),
+    "test size": (dict(test_size=1.0), ValueError, "test_size=1.0"),
+    "layer": (dict(layer="raw"), KeyError, "'raw' is not in adata.layers"),
+    "spatial key": (dict(spatial_key="xy"), KeyError, "'xy' is not in adata.obsm"),
+    "library key": (dict(library_key="s"), KeyError, "'s' is not in adata.obs"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusals(adata, case):
+    kwargs, error, match = REFUSALS[case]
+    before = snapshot(adata)
+    with pytest.raises(error, match=match):
+        nng.tl.compare(adata, **kwargs)
+    assert_same(snapshot(adata), before)
