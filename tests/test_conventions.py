@@ -21,10 +21,39 @@ POSITIONAL = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
 )
+# No search of the kernel.
+KERNEL = dict(length_scale=3, amplitude=1, dispersion=1, max_iter=10)
+
+
+def located():
+    """Counts on a grid."""
+    adata = counts()
+    place = np.arange(adata.n_obs)
+    adata.obsm["spatial"] = np.stack([place % 12, place // 12], axis=1).astype(float)
+    return adata
+
+
+def untimed(copy, adata):
+    """Seconds differ from run to run."""
+    target = adata if copy is None else copy
+    del target.uns["comparison"]["seconds"]
+    return copy
+
+
 # Smallest calls of the functions that have `copy`.
 CALLS = {
     "tl.nmf": lambda adata, **kwargs: nng.tl.nmf(adata, 3, **kwargs),
     "tl.seminmf": lambda adata, **kwargs: nng.tl.seminmf(adata, 3, tol=0.1, **kwargs),
+    "tl.nsf": lambda adata, **kwargs: nng.tl.nsf(adata, 3, **KERNEL, **kwargs),
+    "tl.nsfh": lambda adata, **kwargs: nng.tl.nsfh(adata, 3, **KERNEL, **kwargs),
+    "tl.pnmf": lambda adata, **kwargs: nng.tl.pnmf(adata, 3, **kwargs),
+    "tl.rsf": lambda adata, **kwargs: nng.tl.rsf(
+        adata, 3, length_scale=3, dispersion=1, **kwargs
+    ),
+    "tl.fa": lambda adata, **kwargs: nng.tl.fa(adata, 3, **kwargs),
+    "tl.compare": lambda adata, **kwargs: untimed(
+        nng.tl.compare(adata, ["pnmf", "intercept"], 3, n_splits=1, **kwargs), adata
+    ),
     "tl.project": lambda adata, **kwargs: nng.tl.project(
         adata, nng.tl.nmf(counts(seed=1), 3, copy=True), **kwargs
     ),
@@ -133,7 +162,7 @@ def test_tested(public):
 @EACH_WITH_COPY
 def test_copy(public):
     assert public.parameters["copy"].default is False
-    adata = counts()
+    adata = located()
     before = snapshot(adata)
     copy = CALLS[str(public)](adata, copy=True)
     assert_same(snapshot(adata), before)
@@ -147,7 +176,7 @@ def test_copy(public):
 
 @EACH_WITH_COPY
 def test_copy_shares_nothing(public):
-    adata = counts()
+    adata = located()
     copy = CALLS[str(public)](adata, copy=True)
     assert not np.shares_memory(copy.X, adata.X)
 

@@ -212,7 +212,7 @@ def test_held_out_locations(adata):
     fit(train, "nsf", dispersion=5.0)
     found = nng.tl.predict(train, adata[held].obsm["spatial"], expression=True)
     counts = adata[held].X.toarray()
-    size = counts.sum(1) / np.median(train.X.sum(1))
+    size = counts.sum(1) / np.median(train.X.toarray().sum(1))
     rate = train.X.toarray().mean(0)
     ours, theirs = (
         nng.metrics.poisson_deviance(counts, size[:, None] * np.maximum(m, 0.01 * rate))
@@ -437,16 +437,30 @@ def test_types_of_entries(fits, adata, method, dtype):
     close(adata.obsm[f"X_{method}"], fits[method].obsm[f"X_{method}"], 1e-2)
 
 
-@EACH
+@EACH_OF_COUNTS
 @pytest.mark.parametrize("convert", [np.asarray, sp.csr_matrix])
 def test_a_file(fits, adata, method, convert, tmp_path):
     adata.X = convert(adata.X.toarray())
     adata.write_h5ad(tmp_path / "a.h5ad")
     backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
-    kwargs = {"chunk_size": 50} if method in COUNTS else {}
-    fit(backed, method, **kwargs)
+    fit(backed, method, chunk_size=50)
     close(backed.obsm[f"X_{method}"], fits[method].obsm[f"X_{method}"], 1e-2)
     assert backed.isbacked
+
+
+@pytest.mark.parametrize("method", ["rsf", "fa"])
+def test_a_file_must_be_normalised_for_real_valued_models(
+    fits, adata, method, tmp_path
+):
+    adata.X = np.log1p(adata.X.toarray() / size_factors(adata)[:, None])
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    with pytest.raises(ValueError, match=r"not in memory.*log_normalized=True"):
+        fit(backed, method)
+    assert method not in backed.uns
+    fit(backed, method, log_normalized=True)
+    expected = fits[method].obsm[f"X_{method}"] @ fits[method].varm[method].T
+    close(backed.obsm[f"X_{method}"] @ backed.varm[method].T, expected, 1e-2)
 
 
 @pytest.mark.parametrize("likelihood", ["negative_binomial", "gaussian"])
@@ -528,7 +542,7 @@ def test_spatial_importance(fits):
 def test_importance_is_that_of_the_simulation():
     adata = nng.datasets.ggblocks(18, 80, n_nonspatial=3, mixing=0.55)
     nng.tl.nsfh(adata, 7, n_spatial=4, **KERNEL)
-    truth = adata.var["spatial_importance"]
+    truth = adata.var["spatial_share"]
     error = np.abs(adata.var["nsfh_spatial_importance"] - truth).mean()
     assert error < 0.5 * np.abs(truth - truth.mean()).mean()
 
@@ -626,7 +640,7 @@ def test_missing_coordinates(adata, method):
 @EACH
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
 def test_entries(adata, method, value):
-    x = adata.X.toarray()
+    x = adata.X.toarray().astype(np.float32)
     x[2, 3] = value
     adata.X = sp.csr_matrix(x)
     match = {-1.0: "negative", np.inf: "infinite"}.get(value, "NaN")
