@@ -56,6 +56,11 @@ class Likelihood(Protocol):
         """New loadings, and the expected log likelihood before."""
         ...
 
+    @property
+    def parts(self) -> tuple[Floats, Floats]:
+        """Numerator and denominator of the last loadings of counts, sums over rows."""
+        ...
+
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
         """Evidence at new loadings; ``limit`` bounds how far one step may go up."""
         ...
@@ -81,8 +86,9 @@ def expected(mean: Floats, var: Floats) -> Floats:
     return exp(mean + var / 2)
 
 
-def _divide(a: Floats, b: Floats) -> Floats:
-    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Loadings of counts: what was observed by what would be with loadings of 1."""
+    return numerator / np.maximum(denominator, np.finfo(np.float32).tiny)
 
 
 def _newton(observed: Floats, rate: Floats, mean: Floats, limit: float) -> Sites:
@@ -122,8 +128,8 @@ class Poisson:
         self._observed = shares.rows
         total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
         value = shares.log_sum - total @ w.sum(0, dtype=np.float64) - self._saturated
-        new = shares.columns / np.maximum(total, np.finfo(np.float32).tiny)
-        return new.astype(w.dtype), float(value)
+        self.parts = shares.columns, total
+        return ratio(*self.parts).astype(w.dtype), float(value)
 
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
         rate = self.size * w.sum(0) * expected(mean, var)
@@ -172,8 +178,8 @@ class PoissonMonteCarlo(Poisson):
         self._curvature = product / np.maximum(sd, 1e-6)
         total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
         value = log_sum - total @ w.sum(0, dtype=np.float64) - self._saturated
-        new = columns / np.maximum(total, np.finfo(np.float32).tiny)
-        return new.astype(w.dtype), float(value)
+        self.parts = columns, total
+        return ratio(*self.parts).astype(w.dtype), float(value)
 
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
         rate = self.size * w.sum(0) * expected(mean, var)
@@ -222,8 +228,9 @@ class NegativeBinomial:
         self.dispersion = np.clip(
             self.dispersion * np.exp(step), *_DISPERSION_RANGE
         ).astype(np.float32)
-        new = _divide(shares.columns.astype(np.float64), np.asarray(total))
-        return new.astype(w.dtype), value + shares.log_sum + self._log_size
+        self.parts = shares.columns, np.asarray(total)
+        value += shares.log_sum + self._log_size
+        return ratio(*self.parts).astype(w.dtype), value
 
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
         factors = (self.size * expected(mean, var)).astype(w.dtype)

@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from ..kernels import gp
 from ..kernels.init import right_singular_vectors
-from ..kernels.likelihoods import expected
+from ..kernels.likelihoods import expected, ratio
 from ..kernels.loop import Report, iterate
 from .nmf import Problem, nmf
 
@@ -39,14 +39,19 @@ type Trend = Literal["linear", "constant"]
 _VALIDATION = 0.2
 _MAX_VALIDATION_SITES = 2_000
 _MAX_SEARCH_SITES = 20_000
+# Folds until so many sites were held out altogether with five of them.
+_FOLD_SITES, _MAX_FOLDS = 1_200, 4
+# Layouts up to this size are searched with all their inducing points.
+_SMALL, _SEARCH_INDUCING = 1_500, 500
 # Where the search begins: smooth fields that follow their data loosely.
-_LENGTH_SCALE, _AMPLITUDE, _DISPERSION = 1.0, 1.0, 30.0
-_SEARCH_ITERATIONS = 16
+_LENGTH_SCALE, _AMPLITUDE, _DISPERSION = 1.0, 1.0, 100.0
+# Loadings must have settled on smooth fields before rougher ones are tried.
+_SEARCH_START, _SEARCH_EVERY, _SEARCH_ITERATIONS = 8, 3, 26
 _FIRST_STEP, _LAST_STEP = 1.0, 0.2
 _LENGTH_RANGE, _AMPLITUDE_RANGE, _DISPERSION_RANGE = (0.02, 8.0), (0.05, 20.0), (1, 1e4)
 # How far one step may raise a rate, at first; the bound is loosened every time.
 _LIMIT, _LOOSEN = 2.0, 1.3
-_ROUGHEN, _TOLERANCE = 1.25, 0.5
+_ROUGHEN, _TOLERANCE, _TRUSTED = 1.25, 2.0, 2.0
 _MIN_PRECISION = 1e-10
 _MIN_SEARCH_SITES = 20
 # Share of a gene's mean.
@@ -392,6 +397,53 @@ def first_state(
 # --- the fit ----------------------------------------------------------------
 
 
+class Batches:
+    """Random parts of the observations, visited in turn.
+
+    Incremental: every part keeps what it last contributed to the loadings and to the
+    sites, so that the fixed points are those of the whole.
+    """
+
+    def __init__(self, model: Model, rng: np.random.Generator) -> None:
+        likelihood = model.likelihood
+        n_obs = likelihood.op.shape[0]
+        assert model.options.batch_size is not None
+        n_parts = -(-n_obs // model.options.batch_size)
+        parts = np.array_split(rng.permutation(n_obs), n_parts)
+        self.model = model
+        self.parts = [
+            (rows, likelihood.restrict(likelihood.op.rows(rows), rows))
+            for rows in map(np.sort, parts)
+        ]
+        self.sums: list[tuple[Floats, Floats]] = []
+
+    def step(
+        self, state: State, kernels: Kernels, limit: float, rate: float
+    ) -> tuple[State, float]:
+        """One step for every part; the bound is a sum over the parts' own times."""
+        total = -kernels.dispersion * state.kl
+        first = not self.sums
+        for i, (rows, likelihood) in enumerate(self.parts):
+            mean, var = state.mean[rows], state.var[rows]
+            w, value = likelihood.loadings(mean, var, state.w)
+            total += value
+            if first:
+                self.sums.append(likelihood.parts)
+            else:
+                self.sums[i] = likelihood.parts
+            if len(self.sums) == len(self.parts):
+                numerators, denominators = zip(*self.sums, strict=True)
+                w = ratio(sum(numerators), sum(denominators)).astype(w.dtype)
+            else:
+                w = state.w
+            sites = likelihood.sites(mean, var, w, limit)
+            precision, shift = state.precision.copy(), state.shift.copy()
+            precision[rows] += rate * (sites.precision - precision[rows])
+            shift[rows] += rate * (sites.shift - shift[rows])
+            state = self.model.settle(state._replace(w=w), kernels, precision, shift)
+        return state, total
+
+
 def first_kernels(n_spatial: int, n_axes: int, options: Options) -> Kernels:
     """Given values, or those where the search begins."""
     return Kernels(
@@ -420,14 +472,17 @@ def descend(
     options = model.options
     rate = options.learning_rate
     best: tuple[State, float] | None = None
+    stepper: Model | Batches = model
+    if options.batch_size is not None and options.batch_size < len(state.mean):
+        stepper = Batches(model, np.random.default_rng(options.seed))
 
     def step(state: State, iteration: int) -> tuple[State, Report]:
         nonlocal rate, best
-        new, objective = model.step(state, kernels, limit * _LOOSEN**iteration, rate)
+        new, objective = stepper.step(state, kernels, limit * _LOOSEN**iteration, rate)
         if best is not None and not objective >= best[1] - _SLACK * abs(best[1]):
             rate /= 2
             state = best[0]
-            new, objective = model.step(state, kernels, limit, rate)
+            new, objective = stepper.step(state, kernels, limit, rate)
         else:
             rate = min(rate * 1.2, options.learning_rate)
         best = state, objective
@@ -480,14 +535,26 @@ def fit(
 
     everything = np.arange(n_obs)
     if n_spatial and _free(options) and len(space.layout.sites) >= _MIN_SEARCH_SITES:
-        part = Search(likelihood, space, size, n_spatial, options, rng)
-        w, mean = start(part.likelihood, part.train)
-        state = first_state(part.model, w, mean, kernels)
-        state, kernels, tried = search(part, state, kernels, callback)
-        if not options.shared_kernel:
-            kernels = part.separate(state, kernels, tried)
-        mean, var = part.model.predict(state, kernels, space, n_obs)
-        mean[part.train], var[part.train] = state.mean, state.var
+        coarse = coarsen(space, options)
+        parts = [
+            Search(
+                likelihood,
+                coarse,
+                size,
+                held=held,
+                n_spatial=n_spatial,
+                options=options,
+            )
+            for held in hold_out(coarse, rng)
+        ]
+        states = []
+        for part in parts:
+            w, mean = start(part.likelihood, part.held.train)
+            states.append(first_state(part.model, w, mean, kernels))
+        states, kernels, tried = search(parts, states, kernels, callback)
+        part, state = parts[0], states[0]
+        mean, var = part.model.predict(state, kernels, coarse, n_obs)
+        mean[part.held.train], var[part.held.train] = state.mean, state.var
         state = first_state(model, state.w, mean.astype(np.float32), kernels, var)
     else:
         w, mean = start(likelihood, everything)
@@ -586,6 +653,48 @@ def _drop_negligible(w: Floats, factors: Floats) -> Floats:
 # --- choosing the kernel ----------------------------------------------------
 
 
+def coarsen(space: Space, options: Options) -> Space:
+    """Fewer inducing points where there are many: kernels can be judged with those."""
+    layout = space.layout
+    if len(layout.inducing) <= _SEARCH_INDUCING or len(layout.sites) <= _SMALL:
+        return space
+    inducing = gp.choose_inducing(
+        layout.sites, layout.section, _SEARCH_INDUCING, options.seed
+    )
+    return space._replace(
+        layout=gp.tie(layout.sites, layout.section, *inducing, options.n_neighbors)
+    )
+
+
+class Held(NamedTuple):
+    """One way of holding out sites."""
+
+    sites: NDArray[np.intp]
+    train: NDArray[np.intp]
+    """Observations at the sites that are used to fit."""
+    rows: NDArray[np.intp]
+    """Observations at the sites held out."""
+
+
+def hold_out(space: Space, rng: np.random.Generator) -> list[Held]:
+    """Disjoint sets of sites; several where there are few sites."""
+    n_sites = len(space.layout.sites)
+    used = rng.permutation(n_sites)[:_MAX_SEARCH_SITES]
+    n_held = max(min(round(_VALIDATION * n_sites), _MAX_VALIDATION_SITES), 1)
+    n_folds = int(np.clip(-(-_FOLD_SITES // n_sites), 1, _MAX_FOLDS))
+    found = []
+    for fold in range(n_folds):
+        held = used[fold * n_held : (fold + 1) * n_held]
+        part = np.zeros(n_sites, np.int8)
+        part[used] = 1
+        part[held] = 2
+        role = part[space.index]
+        found.append(
+            Held(np.sort(held), np.flatnonzero(role == 1), np.flatnonzero(role == 2))
+        )
+    return found
+
+
 class Search:
     """A fit on part of the sites, whose kernels are judged on the others."""
 
@@ -594,34 +703,23 @@ class Search:
         likelihood: Likelihood,
         space: Space,
         size: Floats,
+        *,
+        held: Held,
         n_spatial: int,
         options: Options,
-        rng: np.random.Generator,
     ) -> None:
-        self.space = space
-        n_sites = len(space.layout.sites)
-        used = np.ones(n_sites, bool)
-        if n_sites > _MAX_SEARCH_SITES:
-            used[:] = False
-            used[rng.choice(n_sites, _MAX_SEARCH_SITES, replace=False)] = True
-        n_held = max(min(round(_VALIDATION * n_sites), _MAX_VALIDATION_SITES), 1)
-        held = np.zeros(n_sites, bool)
-        held[rng.choice(np.flatnonzero(used), n_held, replace=False)] = True
-        self.targets = np.flatnonzero(held)
-        out = held[space.index]
-        seen = (used & ~held)[space.index]
-        self.train, self.rows = np.flatnonzero(seen), np.flatnonzero(out)
-        self.order = np.searchsorted(self.targets, space.index[self.rows])
-        self.size = size[self.rows]
-        self.held_op = likelihood.op.rows(self.rows)
+        self.held = held
+        self.order = np.searchsorted(held.sites, space.index[held.rows])
+        self.size = size[held.rows]
+        self.op = likelihood.op.rows(held.rows)
         self.likelihood = likelihood.restrict(
-            likelihood.op.rows(self.train), self.train
+            likelihood.op.rows(held.train), held.train
         )
-        # All sites keep their place, so that one prior serves both parts; those held
-        # out have no observations here.
+        # All sites keep their place, so that priors serve all folds; those held out
+        # have no observations here.
         self.model = Model(
             self.likelihood,
-            space._replace(index=space.index[self.train]),
+            space._replace(index=space.index[held.train]),
             n_spatial,
             options,
         )
@@ -635,7 +733,7 @@ class Search:
             space.sum_sites(state.precision[:, :t]) / kernels.dispersion, _MIN_PRECISION
         )
         h = space.sum_sites(state.shift[:, :t]) / kernels.dispersion
-        mean = np.empty((self.rows.size, state.w.shape[1]))
+        mean = np.empty((len(self.order), state.w.shape[1]))
         var = np.empty_like(mean)
         for j in range(t):
             m, v = gp.predict(
@@ -645,82 +743,108 @@ class Search:
                 float(kernels.amplitude[j]),
                 lam[:, j],
                 h[:, j],
-                self.targets,
+                self.held.sites,
             )
             mean[:, j], var[:, j] = m[self.order], v[self.order]
         mean[:, t:], var[:, t:] = state.iid
-        return self.likelihood.score(self.held_op, self.size, mean, var, state.w)
-
-    def separate(
-        self, state: State, kernels: Kernels, tried: list[tuple[Kernels, float]]
-    ) -> Kernels:
-        """Then one length scale and amplitude for each factor."""
-        score = self.score(state, kernels).sum()
-        for size in (0.5, 0.25):
-            for j in range(self.model.n_spatial):
-                for candidate in moves(kernels, size, _free(self.model.options)):
-                    if candidate.dispersion != kernels.dispersion:
-                        continue
-                    length, amplitude = (np.copy(x) for x in kernels[:2])
-                    length[j] = candidate.length_scale[j]
-                    amplitude[j] = candidate.amplitude[j]
-                    new = kernels._replace(length_scale=length, amplitude=amplitude)
-                    value = self.score(state, new).sum()
-                    tried.append((new, float(value)))
-                    if value > score:
-                        kernels, score = new, value
-                        break
-        return kernels
+        return self.likelihood.score(self.op, self.size, mean, var, state.w)
 
 
 def search(
-    part: Search, state: State, kernels: Kernels, callback: Callback | None = None
-) -> tuple[State, Kernels, list[tuple[Kernels, float]]]:
-    """Alternate steps of the fit with moves of the kernels that predict better."""
-    free = _free(part.model.options)
+    parts: list[Search],
+    states: list[State],
+    kernels: Kernels,
+    callback: Callback | None = None,
+) -> tuple[list[State], Kernels, list[tuple[Kernels, float]]]:
+    """Alternate steps of the fits with moves of the kernels that predict better."""
+    options = parts[0].model.options
+    free = _free(options)
     tried: list[tuple[Kernels, float]] = []
+
+    def score(kernels: Kernels) -> Floats:
+        scores = [
+            part.score(state, kernels)
+            for part, state in zip(parts, states, strict=True)
+        ]
+        found = np.concatenate(scores)
+        tried.append((kernels, float(found.sum())))
+        return found
+
+    def improve(candidates: list[Kernels], best: float) -> tuple[Kernels, float] | None:
+        for candidate in candidates:
+            value = float(score(candidate).sum())
+            if value > best:
+                return candidate, value
+        return None
+
     size = _FIRST_STEP
     for iteration in range(1, _SEARCH_ITERATIONS + 1):
-        state, objective = part.model.step(
-            state, kernels, _LIMIT * _LOOSEN**iteration, 1.0
-        )
+        limit = _LIMIT * _LOOSEN**iteration
+        moved = [
+            part.model.step(state, kernels, limit, 1.0)
+            for part, state in zip(parts, states, strict=True)
+        ]
+        states = [state for state, _ in moved]
         if callback is not None:
-            callback(iteration, Report(objective))
-        if iteration < 3 or iteration % 2 == 0:
+            callback(iteration, Report(sum(objective for _, objective in moved)))
+        if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
             continue
-        score = part.score(state, kernels).sum()
-        tried.append((kernels, score))
+        best = float(score(kernels).sum())
         for _ in range(2):
-            moved = False
-            for candidate in moves(kernels, size, free):
-                new = part.score(state, candidate).sum()
-                tried.append((candidate, new))
-                if new > score:
-                    kernels, score, moved = candidate, new, True
-                    break
-            if not moved:
+            better = improve(moves(kernels, size, free), best)
+            if better is None:
                 size /= 2
+            else:
+                kernels, best = better
         if size < _LAST_STEP:
             break
-    return state, roughen(part, state, kernels), tried
+    if "amplitude" in free:
+        kernels = _roughen(kernels, score)
+    if not options.shared_kernel:
+        kernels = _separate(kernels, free, improve, float(score(kernels).sum()))
+    return states, kernels, tried
 
 
-def roughen(part: Search, state: State, kernels: Kernels) -> Kernels:
-    """The roughest fields that predict about as well.
+def _roughen(kernels: Kernels, score: Callable[[Kernels], Floats]) -> Kernels:
+    """The roughest fields that predict about as well, where counts are trusted.
 
     Held-out locations tell little between smooth and rough fields where factors
-    have sharp borders, but fields that are too smooth misfit the locations that were
-    seen.
+    have sharp borders; but where counts scatter as the likelihood says, fields that
+    are too smooth misfit the locations that were seen.
     """
-    if part.model.options.amplitude is not None:
+    if kernels.dispersion > _TRUSTED:
         return kernels
-    best = part.score(state, kernels)
+    best = score(kernels)
     while kernels.amplitude.max() * _ROUGHEN < _AMPLITUDE_RANGE[1]:
         candidate = kernels._replace(amplitude=kernels.amplitude * _ROUGHEN)
-        loss = best - part.score(state, candidate)
+        loss = best - score(candidate)
         if loss.sum() > _TOLERANCE * loss.std() * np.sqrt(loss.size):
             break
         kernels = candidate
+    return kernels
+
+
+def _separate(
+    kernels: Kernels,
+    free: list[str],
+    improve: Callable[[list[Kernels], float], tuple[Kernels, float] | None],
+    best: float,
+) -> Kernels:
+    """A length scale and amplitude for each factor, from common ones."""
+    free = [name for name in free if name != "dispersion"]
+    for size in (0.5, 0.25):
+        for j in range(len(kernels.amplitude)):
+            candidates = []
+            for candidate in moves(kernels, size, free):
+                length, amplitude = (np.copy(x) for x in kernels[:2])
+                length[j] = candidate.length_scale[j]
+                amplitude[j] = candidate.amplitude[j]
+                candidates.append(
+                    kernels._replace(length_scale=length, amplitude=amplitude)
+                )
+            better = improve(candidates, best)
+            if better is not None:
+                kernels, best = better
     return kernels
 
 

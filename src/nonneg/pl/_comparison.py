@@ -67,7 +67,9 @@ def comparison(
     table: pd.DataFrame = adata.uns[key]
     groups = ["model", "n_components", "n_spatial"]
     means = table.groupby(groups, sort=False)["deviance"].mean()
-    best = table.set_index([*groups, "split"])["deviance"].sort_index().loc[means.idxmin()]
+    best = (
+        table.set_index([*groups, "split"])["deviance"].sort_index().loc[means.idxmin()]
+    )
     table = table.assign(excess=table["deviance"] - table["split"].map(best))
     error = table.groupby(groups, sort=False)["excess"].sem().fillna(0)
     if ax is None:
