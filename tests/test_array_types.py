@@ -49,6 +49,20 @@ def test_seminmf(array_type, nonnegative, tmp_path):
 
 
 @GRID
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "gaussian"])
+def test_nsfh(array_type, likelihood, tmp_path):
+    kwargs = dict(length_scale=3, amplitude=1, dispersion=1, tol=0, max_iter=8)
+    kwargs |= dict(likelihood=likelihood, n_spatial=2)
+    located = counts()
+    place = np.arange(located.n_obs)
+    located.obsm["spatial"] = np.stack([place % 12, place // 12], axis=1).astype(float)
+    expected = nng.tl.nsfh(located, 4, copy=True, **kwargs)
+    adata = array_type(located, tmp_path)
+    nng.tl.nsfh(adata, 4, **kwargs)
+    assert_same_fit(adata, expected, "nsfh", rtol=1e-3)
+
+
+@GRID
 @LOSSES
 def test_project(array_type, beta_loss, tmp_path):
     reference = nng.tl.nmf(counts(seed=1), 4, beta_loss=beta_loss, copy=True)

@@ -133,6 +133,21 @@ def test_entries_are_those_of_the_documentation(fitted):
         assert set(entry) <= documented
 
 
+@pytest.mark.parametrize("method", ["nsf", "nsfh", "pnmf", "rsf", "fa"])
+def test_entries_of_spatial_models_are_those_of_the_documentation(method):
+    function = getattr(nng.tl, method)
+    documented = set(re.findall(r"`(\w+)`", DOCS.read_text() + function.__doc__))
+    adata = nng.datasets.ggblocks(12, 40)
+    before = snapshot(adata)
+    function(adata, 3, max_iter=3)
+    assert set(adata.uns[method]) <= documented
+    # Columns and arrays are listed one by one, with those that `_std` is appended to.
+    listed = re.findall(r"`\.(obsm|varm|var|obs|uns)\['(\w+)'", function.__doc__)
+    for name, keys in added(before, snapshot(adata)).items():
+        for key in keys:
+            assert (name, key.removesuffix("_std")) in listed
+
+
 def test_parameters_are_recorded(fitted):
     params = fitted.uns["nmf-kl"]["params"]
     assert params["beta_loss"] == "kullback-leibler"

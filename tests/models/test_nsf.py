@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonneg as nng
-from nonneg._array import as_operator
+from nonneg._array import as_operator, computing
 from nonneg.kernels.likelihoods import (
     Gaussian,
     LinearGaussian,
@@ -66,7 +66,8 @@ def run(adata, likelihood="poisson", rank=4, n_spatial=None, **kwargs):
     space = None
     if n_spatial:
         space = make_space(scaled(adata), np.zeros(adata.n_obs, np.intp), options)
-    return fit(model, space, size, rank, n_spatial, options), size
+    with computing():
+        return fit(model, space, size, rank, n_spatial, options), size
 
 
 def fitted(result, size):
