@@ -156,5 +156,6 @@ def read_sections(
             "observations. Fill or remove them first."
         )
         raise ValueError(msg)
-    names, section = np.unique(column.astype(str).to_numpy(object), return_inverse=True)
+    labels = np.asarray(column.astype(str), object)
+    names, section = np.unique(labels, return_inverse=True)
     return section.astype(np.intp), names

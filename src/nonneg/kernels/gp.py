@@ -13,7 +13,7 @@ All of this runs in float64: an inverse of K in single precision is of no use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 type Kernel = Literal["matern32", "matern52", "rbf"]
-type Floats = NDArray[np.float64]
+type Floats = NDArray[np.floating[Any]]
 
 # Parts of the variance; enough for a Cholesky factor in float64 at any length scale.
 _JITTER = 1e-6
@@ -80,6 +80,10 @@ class Posterior(NamedTuple):
     inducing_cov: jax.Array
     log_evidence: float
     """Log of the expectation of all sites under the prior."""
+
+
+def _exact() -> Any:
+    return jax.enable_x64(new_val=True)
 
 
 # --- kernels ----------------------------------------------------------------
@@ -187,7 +191,7 @@ def prior(kernel: Kernel, layout: Layout, length_scale: Floats) -> Prior:
     """Prior of a field; ``length_scale`` is a number, or one for every axis."""
     z = layout.inducing / length_scale
     jitter = _JITTER
-    with jax.enable_x64(True):
+    with _exact():
         while True:
             precision, logdet = _precision(
                 kernel, jnp.asarray(z), jnp.asarray(layout.inducing_section), jitter
@@ -212,7 +216,7 @@ def conditional(
     x, z = layout.sites / length_scale, layout.inducing / length_scale
     weights = np.empty(layout.neighbors.shape)
     residual = np.empty(len(x))
-    with jax.enable_x64(True):
+    with _exact():
         for start in range(0, len(x), _ROWS):
             rows = slice(start, start + _ROWS)
             index = layout.neighbors[rows]
@@ -301,7 +305,7 @@ def site_covariance(
     residual = amplitude**2 * prior.residual
     gram = np.zeros(prior.precision.shape)
     _gram(layout.neighbors, prior.weights, precision / (1 + precision * residual), gram)
-    with jax.enable_x64(True):
+    with _exact():
         cov, logdet = _condition(prior.precision, jnp.asarray(gram), amplitude**2)
     return cov, float(logdet)
 
@@ -347,7 +351,7 @@ def predict(
     index = layout.neighbors[targets]
     rows, columns_used = np.nonzero(index >= 0)
     picked[index[rows, columns_used], rows] = prior.weights[targets][rows, columns_used]
-    with jax.enable_x64(True):
+    with _exact():
         inner, cross, var = _predict(
             prior.precision,
             jnp.asarray(gram),
@@ -386,7 +390,7 @@ def condition(
     columns = np.column_stack([lam[:, None] * basis, h])
     carried = np.zeros((len(layout.inducing), columns.shape[1]))
     _spread(layout.neighbors, prior.weights, columns, carried)
-    with jax.enable_x64(True):
+    with _exact():
         solved = np.asarray(cov @ carried)
     trend = _solve_trend(basis, columns, carried.T @ solved)
     linear = carried[:, -1] - carried[:, :-1] @ trend

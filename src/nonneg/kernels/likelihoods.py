@@ -10,7 +10,8 @@ serves an iteration, and nothing of the size of the matrix is formed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .operators import MatrixOperator
 
 type Floats = NDArray[np.floating[Any]]
+type Loss = Literal["kullback-leibler", "frobenius"]
 
 # exp of it, squared, is finite in single precision.
 _MAX_LOG = 40.0
@@ -43,37 +45,40 @@ class Sites(NamedTuple):
     """h, (n_obs, k)"""
 
 
-class Likelihood(Protocol):
+class Likelihood(ABC):
     """What the model asks of its likelihood."""
 
     op: MatrixOperator
-    log_link: bool
+    log_link = True
     """Whether factors enter as exp(f)."""
-    loss: str
+    loss: Loss = "kullback-leibler"
     """Of the factorization that the fit starts from."""
+    parts: tuple[Floats, Floats]
+    """Of counts: numerator and denominator of the last loadings, sums over rows."""
+    center: Floats
+    """Of real factors: what is subtracted from every variable."""
+    rotation: Floats
+    """Of real factors: what the last loadings were multiplied by."""
+    dispersion: Floats
+    """Of the negative binomial distribution, one for every variable."""
 
+    @abstractmethod
     def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
         """New loadings, and the expected log likelihood before."""
-        ...
 
-    @property
-    def parts(self) -> tuple[Floats, Floats]:
-        """Numerator and denominator of the last loadings of counts, sums over rows."""
-        ...
-
+    @abstractmethod
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
         """Evidence at new loadings; ``limit`` bounds how far one step may go up."""
-        ...
 
+    @abstractmethod
     def score(
         self, op: MatrixOperator, size: Floats, mean: Floats, var: Floats, w: Floats
     ) -> Floats:
         """Log likelihood of each of some other observations, up to a constant."""
-        ...
 
+    @abstractmethod
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> Likelihood:
         """The same for some rows, whose operator is given."""
-        ...
 
 
 def exp(x: Floats) -> Floats:
@@ -101,11 +106,8 @@ def _newton(observed: Floats, rate: Floats, mean: Floats, limit: float) -> Sites
     return Sites(rate, step + rate * mean)
 
 
-class Poisson:
+class Poisson(Likelihood):
     """Counts with mean ``size * exp(f) @ W.T``; reads only what is stored."""
-
-    log_link = True
-    loss = "kullback-leibler"
 
     def __init__(self, op: MatrixOperator, size: Floats) -> None:
         self.op = op
@@ -188,15 +190,12 @@ class PoissonMonteCarlo(Poisson):
         return Sites(precision, step + precision * mean)
 
 
-class NegativeBinomial:
+class NegativeBinomial(Likelihood):
     """Counts with variance ``mean + dispersion * mean²``.
 
     A Poisson likelihood whose mean has gamma noise: its expected noise, entry by
     entry, reweights the exposures. All entries count, in blocks of rows.
     """
-
-    log_link = True
-    loss = "kullback-leibler"
 
     def __init__(
         self, op: MatrixOperator, size: Floats, dispersion: Floats | float = 0.01
@@ -216,7 +215,10 @@ class NegativeBinomial:
         shares = self.op.allocate(exp(mean), w.T)
         self._observed = shares.rows
         factors = (self.size * expected(mean, var)).astype(w.dtype)
-        total, value, slope, curvature = 0.0, 0.0, 0.0, 0.0
+        total: Any = 0.0
+        slope: Any = 0.0
+        curvature: Any = 0.0
+        value = 0.0
         for rows, x in self.op.dense_blocks():
             part = _nb_block(x, factors[rows], w, self.dispersion)
             total = total + np.asarray(part[0], np.float64)
@@ -294,14 +296,13 @@ def _nb_block(
     return exposure, total(at), first, second
 
 
-class Gaussian:
+class Gaussian(Likelihood):
     """Real values with mean ``exp(f) @ W.T``, W >= 0, and a variance for every gene.
 
     Everything follows from Gram matrices and the products of the data with factors
     and loadings.
     """
 
-    log_link = True
     loss = "frobenius"
 
     def __init__(self, op: MatrixOperator, sq_norm: Floats) -> None:
@@ -349,7 +350,7 @@ class Gaussian:
         )
 
 
-class LinearGaussian:
+class LinearGaussian(Likelihood):
     """Real values with mean ``f @ W.T + center``, W of any sign.
 
     Loadings are kept orthogonal in the metric of the noise: then factors do not

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..kernels.gp import Kernel, Layout, Posterior, Prior
-    from ..kernels.likelihoods import Likelihood
+    from ..kernels.likelihoods import Likelihood, Loss
     from ..kernels.loop import Callback, Trace
     from ..kernels.operators import MatrixOperator
 
@@ -95,7 +95,7 @@ class Space(NamedTuple):
     """Where observations lie: several may share a site."""
 
     layout: Layout
-    index: NDArray[np.intp]
+    site: NDArray[np.intp]
     """(n_obs,): site of every observation."""
     basis: Floats
     """(n_sites, n_trend): what the trend is linear in."""
@@ -103,16 +103,16 @@ class Space(NamedTuple):
     def sum_sites(self, values: Floats) -> Floats:
         """Sums over the observations of each site, in float64."""
         n_sites = len(self.layout.sites)
-        if len(self.index) == n_sites and (self.index == np.arange(n_sites)).all():
+        if len(self.site) == n_sites and (self.site == np.arange(n_sites)).all():
             return values.astype(np.float64)
-        shape = (n_sites, len(self.index))
-        ones = np.ones(len(self.index))
-        member = sp.csr_array((ones, (self.index, np.arange(shape[1]))), shape=shape)
+        shape = (n_sites, len(self.site))
+        ones = np.ones(len(self.site))
+        member = sp.csr_array((ones, (self.site, np.arange(shape[1]))), shape=shape)
         return member @ values.astype(np.float64)
 
     def restrict(self, rows: NDArray[np.intp]) -> tuple[Space, NDArray[np.intp]]:
         """The same for some observations, and the sites that these have."""
-        kept, index = np.unique(self.index[rows], return_inverse=True)
+        kept, index = np.unique(self.site[rows], return_inverse=True)
         layout = self.layout._replace(
             sites=self.layout.sites[kept],
             section=self.layout.section[kept],
@@ -169,7 +169,9 @@ def make_space(
     inducing = gp.choose_inducing(sites, label, options.n_inducing, options.seed)
     layout = gp.tie(sites, label, *inducing, options.n_neighbors)
     return Space(
-        layout, index.ravel(), trend_basis(sites, label, options.trend, label.max() + 1)
+        layout,
+        index.ravel(),
+        trend_basis(sites, label, options.trend, int(label.max()) + 1),
     )
 
 
@@ -263,8 +265,8 @@ class Model:
             for j, (post, divergence) in enumerate(
                 self.fields(kernels, precision[:, :t], shift[:, :t])
             ):
-                mean[:, j] = post.mean[self.space.index]
-                var[:, j] = post.var[self.space.index]
+                mean[:, j] = post.mean[self.space.site]
+                var[:, j] = post.var[self.space.site]
                 kl += divergence
                 posts.append(post)
         iid = state.iid
@@ -306,11 +308,11 @@ class Model:
                 space,
                 kernels.length_scale[j],
                 float(kernels.amplitude[j]),
-                post.trend,
-                post.inducing_mean,
-                post.inducing_cov,
+                trend=post.trend,
+                inducing_mean=post.inducing_mean,
+                inducing_cov=post.inducing_cov,
             )
-            mean[:, j], var[:, j] = m[space.index], v[space.index]
+            mean[:, j], var[:, j] = m[space.site], v[space.site]
         mean[:, self.n_spatial :], var[:, self.n_spatial :] = state.iid
         return mean, var
 
@@ -320,6 +322,7 @@ def predict_field(
     space: Space,
     length_scale: Floats,
     amplitude: float,
+    *,
     trend: Floats,
     inducing_mean: Floats,
     inducing_cov: Any,
@@ -340,7 +343,7 @@ def start_counts(
     size: Floats,
     options: Options,
     *,
-    loss: Literal["kullback-leibler", "frobenius"] = "kullback-leibler",
+    loss: Loss = "kullback-leibler",
     order: Callable[[Floats], NDArray[np.intp]] | None = None,
 ) -> tuple[Floats, Floats]:
     """Loadings and log factors from NMF, made less extreme.
@@ -506,9 +509,9 @@ def fit(
     space: Space | None,
     size: Floats,
     rank: int,
+    *,
     n_spatial: int,
     options: Options,
-    *,
     order: Callable[[Floats, NDArray[np.intp]], NDArray[np.intp]] | None = None,
     callback: Callback | None = None,
 ) -> NSFResult:
@@ -534,7 +537,11 @@ def fit(
         )
 
     everything = np.arange(n_obs)
-    if n_spatial and _free(options) and len(space.layout.sites) >= _MIN_SEARCH_SITES:
+    if (
+        space is not None
+        and _free(options)
+        and len(space.layout.sites) >= _MIN_SEARCH_SITES
+    ):
         coarse = coarsen(space, options)
         parts = [
             Search(
@@ -688,7 +695,7 @@ def hold_out(space: Space, rng: np.random.Generator) -> list[Held]:
         part = np.zeros(n_sites, np.int8)
         part[used] = 1
         part[held] = 2
-        role = part[space.index]
+        role = part[space.site]
         found.append(
             Held(np.sort(held), np.flatnonzero(role == 1), np.flatnonzero(role == 2))
         )
@@ -709,7 +716,7 @@ class Search:
         options: Options,
     ) -> None:
         self.held = held
-        self.order = np.searchsorted(held.sites, space.index[held.rows])
+        self.order = np.searchsorted(held.sites, space.site[held.rows])
         self.size = size[held.rows]
         self.op = likelihood.op.rows(held.rows)
         self.likelihood = likelihood.restrict(
@@ -719,7 +726,7 @@ class Search:
         # have no observations here.
         self.model = Model(
             self.likelihood,
-            space._replace(index=space.index[held.train]),
+            space._replace(site=space.site[held.train]),
             n_spatial,
             options,
         )
@@ -878,7 +885,11 @@ def moves(kernels: Kernels, size: float, free: list[str]) -> list[Kernels]:
                     )
                 ),
             )
-            if not all(map(np.array_equal, moved, kernels)):
+            if not (
+                np.array_equal(moved.length_scale, kernels.length_scale)
+                and np.array_equal(moved.amplitude, kernels.amplitude)
+                and moved.dispersion == kernels.dispersion
+            ):
                 found.append(moved)
     n_axes = kernels.length_scale.shape[1]
     if n_axes > 1 and "length_scale" in free:

@@ -83,9 +83,9 @@ def predict_fields(
             new,
             length,
             amplitude,
-            fields.trend[j],
-            fields.inducing_mean[j],
-            cov,
+            trend=fields.trend[j],
+            inducing_mean=fields.inducing_mean[j],
+            inducing_cov=cov,
         )
     # Observed sites know more than their inducing points.
     for s in np.unique(section):
@@ -93,7 +93,8 @@ def predict_fields(
             np.flatnonzero(section == s),
             np.flatnonzero(fields.site_section == s),
         )
-        distance, nearest = cKDTree(fields.sites[own]).query(coords[rows])
+        found = cKDTree(fields.sites[own]).query(coords[rows])
+        distance, nearest = (np.asarray(x) for x in found)
         exact = distance < _SAME
         mean[rows[exact]] = fields.site_mean[own[nearest[exact]]]
         var[rows[exact]] = fields.site_var[own[nearest[exact]]]

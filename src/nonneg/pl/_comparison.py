@@ -66,32 +66,35 @@ def comparison(
     check_key(adata, "uns", key, hint="Call `nonneg.tl.compare` first.")
     table: pd.DataFrame = adata.uns[key]
     groups = ["model", "n_components", "n_spatial"]
-    means = table.groupby(groups, sort=False)["deviance"].mean()
-    best = (
-        table.set_index([*groups, "split"])["deviance"].sort_index().loc[means.idxmin()]
+    wide = table.pivot_table(
+        index=groups, columns="split", values="deviance", sort=False
     )
-    table = table.assign(excess=table["deviance"] - table["split"].map(best))
-    error = table.groupby(groups, sort=False)["excess"].sem().fillna(0)
+    means = wide.mean(axis=1).to_numpy()
+    errors = wide.sub(wide.iloc[int(means.argmin())]).sem(axis=1).fillna(0).to_numpy()
+    rows = [
+        (str(model), int(size), int(t))
+        for model, size, t in wide.index.to_frame().itertuples(index=False)
+    ]
+    halves = all(t == -(-size // 2) for model, size, t in rows if model == "nsfh")
     if ax is None:
         _, ax = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
-    halves = all(t == -(-size // 2) for m, size, t in means.index if m == "nsfh")
     drawn: dict[str, list[tuple[int, float, float]]] = {}
-    for (model, size, t), value in means.items():
+    for (model, size, t), value, error in zip(rows, means, errors, strict=True):
         label = _LABELS.get(model, model.upper())
         if model == "nsfh" and not halves:
             label = f"NSFH, {t} spatial"
-        drawn.setdefault(label, []).append((size, value, error[model, size, t]))
+        drawn.setdefault(label, []).append((size, value, error))
     n_lines = 0
     for label, points in drawn.items():
-        size, value, spread = (np.array(x) for x in zip(*points, strict=True))
-        if size[0] == 0:
+        sizes, value, spread = (np.array(x) for x in zip(*points, strict=True))
+        if sizes[0] == 0:
             style = ("--", ":")[n_lines % 2]
             ax.axhline(value[0], color="0.5", ls=style, lw=1, label=label)
             n_lines += 1
             continue
-        order = np.argsort(size)
+        order = np.argsort(sizes)
         ax.errorbar(
-            size[order],
+            sizes[order],
             value[order],
             spread[order],
             fmt="o-",

@@ -68,7 +68,13 @@ def spatial_importance(
     scores = getattr(adata, of)[name].dropna().sort_values()
     if ax is None:
         _, ax = plt.subplots(figsize=(3.4, 2.4), layout="constrained")
-    ax.hist(scores, bins=np.linspace(0, 1, _N_BINS + 1), color="0.7", ec="w", lw=0.4)
+    ax.hist(
+        scores,
+        bins=np.linspace(0, 1, _N_BINS + 1).tolist(),
+        color="0.7",
+        ec="w",
+        lw=0.4,
+    )
     ax.set(
         xlim=(0, 1),
         xlabel="spatial importance",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ from ._predict import predict
 from ._rsf import rsf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -231,7 +231,11 @@ class _Data(NamedTuple):
         section, _ = read_sections(adata, library_key)
         # Farther than anything within a section.
         apart = 10 * (np.ptp(coords, axis=0).max() + 1) * section
-        bare = AnnData(counts, obs=adata.obs, var=pd.DataFrame(index=adata.var_names))
+        bare = AnnData(
+            counts,
+            obs=cast("pd.DataFrame", adata.obs),
+            var=pd.DataFrame(index=adata.var_names),
+        )
         bare.obsm[spatial_key] = adata.obsm[spatial_key]
         return _Data(bare, counts, np.column_stack([coords, apart]))
 
@@ -252,6 +256,7 @@ class _Split:
         seen = totals[train]
         size = totals / np.median(seen[seen > 0])
         self.train = data.adata[train].copy()
+        self.train_counts = data.counts[train]
         self.held = data.counts[held]
         self.held_size = size[held][:, None]
         # Empty observations would be divided by zero; they have nothing to tell.
@@ -260,7 +265,7 @@ class _Split:
         self.held_section = (
             None
             if library_key is None
-            else data.adata.obs[library_key].astype(str).to_numpy()[held]
+            else np.asarray(data.adata.obs[library_key].astype(str), str)[held]
         )
         self.held_coords = np.asarray(data.adata.obsm[spatial_key])[held]
         finder = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, int(train.sum())))
@@ -280,7 +285,7 @@ class _Split:
         if setting.method == "intercept":
             return np.broadcast_to(self.rate, self.held.shape)
         if setting.method == "neighbors":
-            counts = self.train.X.multiply(1 / self.train_size[:, None]).tocsr()
+            counts = self.train_counts.multiply(1 / self.train_size[:, None]).tocsr()
             return self._average(counts.toarray())
         kwargs |= {"rng": seed, "key_added": _KEY}
         if setting.method in _SPATIAL:
@@ -300,9 +305,8 @@ class _Split:
             kwargs = {"beta_loss": "kullback-leibler"} | kwargs
         _fit(_OTHER[setting.method], self.train, setting, kwargs)
         stored = read_factors(self.train, _KEY)
-        scores = stored.scores
-        if setting.method == "nmf":
-            scores = scores / self.train_size[:, None]
+        size = self.train_size[:, None] if setting.method == "nmf" else 1
+        scores = stored.scores / size
         mean = self._average(scores) @ stored.loadings.T
         if setting.method == "fa":
             return np.expm1(mean + self.train.var[f"{_KEY}_center"].to_numpy())
@@ -313,7 +317,7 @@ class _Split:
 
 
 def _fit(
-    function: Callable[..., Any],
+    function: Any,
     adata: AnnData,
     setting: Setting,
     kwargs: dict[str, Any],

@@ -104,7 +104,7 @@ def predict(
     library_key = params.get("library_key")
     if library_key is not None:
         obs[library_key] = pd.Categorical(transform.sections[label])
-    obsm = {"spatial": xy}
+    obsm: dict[str, Any] = {"spatial": xy}
     if not expression:
         names = pd.DataFrame({"is_spatial": info["is_spatial"]}, index=stored.names)
         return AnnData(scores, obs=obs, var=names, obsm=obsm, layers={"std": std})
@@ -112,7 +112,7 @@ def predict(
     values, spread = scores @ w.T, np.sqrt(std**2 @ (w**2).T)
     if linear:
         # Back through the normalisation.
-        values = values + adata.var[f"{key}_center"].to_numpy(np.float32)
+        values = values + np.asarray(adata.var[f"{key}_center"], np.float32)
         spread = spread * np.exp(values)
         values = np.maximum(np.expm1(values), 0)
     return AnnData(

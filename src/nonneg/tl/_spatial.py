@@ -38,6 +38,8 @@ from ..kernels.likelihoods import (
 from ..models.nsf import Options, fit, make_space
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -59,6 +61,8 @@ _ALL_INDUCING, _MANY_INDUCING = 1500, 1000
 # Of squidpy's graph, which the order of starting factors refers to.
 _N_NEIGHBORS = 6
 _N_SAMPLES = 3
+# A loading below it counts as none.
+_ZERO = 1e-6
 
 
 @dataclass(frozen=True)
@@ -136,26 +140,27 @@ def fit_factors(request: Request) -> AnnData | None:
             space,
             size,
             request.n_components,
-            request.n_spatial,
-            options,
+            n_spatial=request.n_spatial,
+            options=options,
             order=_by_morans_i(coords, section) if request.method == "nsfh" else None,
             callback=callback,
         )
-    _write(
-        adata,
-        keys,
-        request,
-        source,
-        result,
-        options,
-        seed,
-        space,
-        transform,
-        size,
-        median,
-        center,
-        likelihood,
-    )
+    params = {
+        **source.source,
+        "size_median": median,
+        "n_inducing": 0 if space is None else len(space.layout.inducing),
+        "seed": seed,
+    }
+    spatial_info: dict[str, Any] = {}
+    if space is not None:
+        assert transform is not None
+        spatial_info = _spatial_info(result, space, transform)
+    _write(adata, request, source, result, params=params, info=spatial_info)
+    if center is not None:
+        adata.var[f"{keys.uns}_center"] = source.spread(center[:, None])[:, 0]
+    if request.likelihood == "negative_binomial":
+        found = likelihood.dispersion[:, None]
+        adata.var[f"{keys.uns}_dispersion"] = source.spread(found)[:, 0]
     _report(request, source, stats, result)
     return adata if request.copy else None
 
@@ -223,7 +228,7 @@ def read_size(
         return totals / median, median
     if isinstance(size_factors, str):
         check_key(adata, "obs", size_factors, hint="Or use 'total', or an array.")
-        values = adata.obs[size_factors].to_numpy(np.float64)
+        values = np.asarray(adata.obs[size_factors], np.float64)
     else:
         values = np.asarray(size_factors, np.float64)
     if values.shape != (adata.n_obs,) or not (np.isfinite(values) & (values > 0)).all():
@@ -239,7 +244,7 @@ def read_size(
 def _likelihood(
     request: Request,
     op: MatrixOperator,
-    size: NDArray[np.float32],
+    size: NDArray[np.floating[Any]],
     center: NDArray[np.float64] | None,
     seed: int,
 ) -> Likelihood:
@@ -305,44 +310,18 @@ def _by_morans_i(coords: NDArray[np.float64] | None, section: NDArray[np.intp]) 
 
 def _write(
     adata: AnnData,
-    keys: Any,
     request: Request,
     source: MatrixInput,
     result: NSFResult,
-    options: Options,
-    seed: int,
-    space: Space | None,
-    transform: Transform | None,
-    size: NDArray[np.float32],
-    median: float,
-    center: NDArray[np.float64] | None,
-    likelihood: Likelihood,
+    *,
+    params: Mapping[str, Any],
+    info: Mapping[str, Any],
 ) -> None:
+    keys = factor_keys(request.method, request.key_added)
     scores, std = moments(result.mean, result.var, linear=request.linear)
     is_spatial = np.arange(request.n_components) < request.n_spatial
-    trace = result.trace
-    given = request.size_factors
-    info: dict[str, Any] = {
-        "objective": np.asarray(trace.objective),
-        "iteration": np.asarray(trace.iteration),
-        "elbo": np.asarray(trace.objective),
-        "n_iter": trace.n_iter,
-        "converged": trace.converged,
-        "mass": np.asarray(
-            np.abs(scores).sum(0, dtype=np.float64) * np.abs(result.W).sum(0)
-        ),
-        "scale": np.ones(request.n_components),
-        "sparsity": float((np.abs(result.W) < 1e-6).mean()),
-        "is_spatial": is_spatial,
-        "total_std": np.sqrt(result.total_var),
-        "nonspatial_prior": result.iid.astype(np.float64),
-        "dispersion": result.kernels.dispersion,
-    }
-    if space is not None:
-        assert transform is not None
-        info |= _spatial_info(request, result, space, transform)
-    if request.likelihood == "negative_binomial":
-        adata_dispersion = likelihood.dispersion
+    trace, options, given = result.trace, request.options, request.size_factors
+    mass = np.abs(scores).sum(0, dtype=np.float64) * np.abs(result.W).sum(0)
     write_factors(
         adata,
         keys,
@@ -352,35 +331,40 @@ def _write(
         params={
             "n_components": request.n_components,
             "n_spatial": request.n_spatial,
-            **source.source,
             "likelihood": request.likelihood,
             "estimator": request.estimator,
             "size_factors": given if isinstance(given, str | None) else "array",
-            "size_median": median,
             "log_normalized": request.log_normalized,
             "spatial_key": request.spatial_key,
             "library_key": request.library_key,
             "kernel": options.kernel,
             "trend": options.trend,
-            "n_inducing": 0 if space is None else len(space.layout.inducing),
             "n_neighbors": options.n_neighbors,
             "learning_rate": float(options.learning_rate),
             "batch_size": options.batch_size,
             "tol": float(options.tol),
             "max_iter": options.max_iter,
-            "seed": seed,
+            **params,
         },
-        info=info,
+        info={
+            "objective": np.asarray(trace.objective),
+            "iteration": np.asarray(trace.iteration),
+            "elbo": np.asarray(trace.objective),
+            "n_iter": trace.n_iter,
+            "converged": trace.converged,
+            "mass": mass,
+            "scale": np.ones(request.n_components),
+            "sparsity": float((np.abs(result.W) < _ZERO).mean()),
+            "is_spatial": is_spatial,
+            "total_std": np.sqrt(result.total_var),
+            "nonspatial_prior": result.iid.astype(np.float64),
+            "dispersion": float(result.kernels.dispersion),
+            **info,
+        },
     )
     adata.obsm[f"{keys.obsm}_std"] = std
-    if center is not None:
-        adata.var[f"{keys.uns}_center"] = source.spread(center[:, None])[:, 0]
-    if request.likelihood == "negative_binomial":
-        adata.var[f"{keys.uns}_dispersion"] = source.spread(adata_dispersion[:, None])[
-            :, 0
-        ]
     if request.method == "nsfh":
-        _write_importance(adata, keys.uns, source, result, scores, std, is_spatial)
+        _write_importance(adata, keys.uns, source, result, is_spatial=is_spatial)
 
 
 def moments(
@@ -395,7 +379,7 @@ def moments(
 
 
 def _spatial_info(
-    request: Request, result: NSFResult, space: Space, transform: Transform
+    result: NSFResult, space: Space, transform: Transform
 ) -> dict[str, Any]:
     layout, kernels = space.layout, result.kernels
     table = pd.DataFrame(
@@ -444,11 +428,11 @@ def _write_importance(
     key: str,
     source: MatrixInput,
     result: NSFResult,
-    scores: NDArray[np.float32],
-    std: NDArray[np.float32],
+    *,
     is_spatial: NDArray[np.bool_],
 ) -> None:
     """Spatial share of every gene and observation, with standard deviations."""
+    scores, std = moments(result.mean, result.var, linear=False)
     w = result.W.astype(np.float64)
     totals = scores.sum(0, dtype=np.float64)
     gene, gene_std = _share(w * totals, w**2 * result.total_var, is_spatial)
