@@ -613,6 +613,8 @@ def test_arguments(adata, case):
 
 
 def test_more_spatial_factors_than_factors(adata):
+    too_many = lambda: nng.tl.rsf(adata, 41)  # noqa: E731
+    refused(ValueError, "exceeds the smaller side", too_many, adata)
     for n_spatial in (5, -1):
         refused(
             ValueError,
@@ -664,8 +666,8 @@ def test_counts_that_are_not_whole(adata, method):
 @pytest.mark.filterwarnings("error")
 def test_real_values_are_fine_for_a_gaussian(adata):
     adata.X = adata.X * 0.7
-    fit(adata, "pnmf", likelihood="gaussian", max_iter=300, tol=1e-3)
-    fit(adata, "fa", max_iter=300, tol=1e-3)
+    nng.tl.pnmf(adata, 4, likelihood="gaussian", max_iter=300, tol=1e-3)
+    nng.tl.fa(adata, 4, max_iter=300, tol=1e-3)
     assert adata.uns["fa"]["converged"] is True
 
 
