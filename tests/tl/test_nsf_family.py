@@ -544,7 +544,8 @@ def test_importance_is_that_of_the_simulation():
     nng.tl.nsfh(adata, 7, n_spatial=4, **KERNEL)
     truth = adata.var["spatial_share"]
     error = np.abs(adata.var["nsfh_spatial_importance"] - truth).mean()
-    assert error < 0.5 * np.abs(truth - truth.mean()).mean()
+    # 0.02 on the 36 x 36 locations and 500 genes of the paper.
+    assert error < 0.06
 
 
 @pytest.mark.parametrize("n_spatial", [0, 4])
