@@ -10,14 +10,19 @@ from pathlib import Path
 
 from nonneg.kernels.sparse import _available_cpus
 
-from . import nmf, streaming
+from . import nmf, nsf, streaming
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
-_GROUPS = {"memory": list(nmf.CASES), "stream": list(_STREAMED)}
+_NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
+_GROUPS = {
+    "memory": list(nmf.CASES),
+    "stream": list(_STREAMED),
+    "nsf": list(_NSF),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
-    names = [*nmf.CASES, *_STREAMED]
+    names = [*nmf.CASES, *_STREAMED, *_NSF]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names",
@@ -51,6 +56,11 @@ def main(argv: list[str] | None = None) -> int:
         print(
             "\n" + streaming.compare(streamed, quick=args.quick, workdir=args.workdir)
         )
+    if "nsf-adam" in chosen:
+        print("\n" + nsf.compare(quick=args.quick), flush=True)
+    sizes = [size for name, size in _NSF.items() if size and name in chosen]
+    if sizes:
+        print("\n" + nsf.scale(sizes, quick=args.quick))
     return 0
 
 

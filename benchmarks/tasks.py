@@ -100,6 +100,29 @@ def measure_stream(
     return result
 
 
+def fit_nsf(
+    *, n: int, n_genes: int, rank: int, density: float, max_iter: int
+) -> dict[str, Any]:
+    """Seconds, iterations and memory of one fit, compilation included."""
+    from .nsf import fit, simulate
+
+    adata = simulate(n, n_genes, rank, density)
+    before = resident()
+    reset_peak()
+    start = time.perf_counter()
+    fit(adata, rank, max_iter=max_iter)
+    seconds = time.perf_counter() - start
+    info = adata.uns["nsf"]
+    return {
+        "seconds": seconds,
+        "n_iter": int(info["n_iter"]),
+        "converged": bool(info["converged"]),
+        "peak": peak(),
+        "growth": peak() - before,
+        "nonzeros": adata.X.nnz,
+    }
+
+
 def _csr_bytes(path: str) -> int:
     """Size of the matrix if it were read."""
     import h5py
@@ -113,5 +136,10 @@ def _csr_bytes(path: str) -> int:
 
 
 if __name__ == "__main__":
-    task = {"first_call": first_call, "measure_stream": measure_stream}[sys.argv[1]]
+    tasks = {
+        "first_call": first_call,
+        "measure_stream": measure_stream,
+        "fit_nsf": fit_nsf,
+    }
+    task = tasks[sys.argv[1]]
     print(json.dumps(task(**json.loads(sys.argv[2]))))

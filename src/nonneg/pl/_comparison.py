@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from .._validators import check_key
 
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
+# Of the distance between numbers of factors.
+_DODGE = 0.3
 _LABELS = {
     "neighbors": "4 nearest spots",
     "intercept": "gene rates",
@@ -77,33 +78,36 @@ def comparison(
     ]
     halves = all(t == -(-size // 2) for model, size, t in rows if model == "nsfh")
     if ax is None:
-        _, ax = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+        _, ax = plt.subplots(figsize=(4.8, 2.6), layout="constrained")
     drawn: dict[str, list[tuple[int, float, float]]] = {}
     for (model, size, t), value, error in zip(rows, means, errors, strict=True):
         label = _LABELS.get(model, model.upper())
         if model == "nsfh" and not halves:
             label = f"NSFH, {t} spatial"
         drawn.setdefault(label, []).append((size, value, error))
-    n_lines = 0
-    for label, points in drawn.items():
-        sizes, value, spread = (np.array(x) for x in zip(*points, strict=True))
-        if sizes[0] == 0:
-            style = ("--", ":")[n_lines % 2]
-            ax.axhline(value[0], color="0.5", ls=style, lw=1, label=label)
-            n_lines += 1
-            continue
-        order = np.argsort(sizes)
+    curves = {label: points for label, points in drawn.items() if points[0][0]}
+    ticks = sorted({size for points in curves.values() for size, _, _ in points})
+    # Side by side, because many models are about as good.
+    gap = float(np.diff(ticks).min()) if len(ticks) > 1 else 1.0
+    for i, (label, points) in enumerate(curves.items()):
+        sizes, value, spread = (np.array(x) for x in zip(*sorted(points), strict=True))
+        shift = _DODGE * gap * (i - (len(curves) - 1) / 2) / max(len(curves), 1)
         ax.errorbar(
-            sizes[order],
-            value[order],
-            spread[order],
+            sizes + shift,
+            value,
+            spread,
             fmt="o-",
-            ms=4,
-            lw=1.2,
+            ms=3.5,
+            lw=1,
+            elinewidth=1,
             label=label,
         )
+    lines = {label: points for label, points in drawn.items() if label not in curves}
+    for (label, points), style in zip(lines.items(), ("--", ":"), strict=False):
+        ax.axhline(points[0][1], color="0.5", ls=style, lw=1, label=label)
+    if ticks:
+        ax.set_xticks(ticks)
     ax.set(xlabel="number of factors", ylabel="held-out deviance")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(
