@@ -87,7 +87,23 @@ _SHARED = {
             Mean of the fields: `"linear"` in the coordinates, or `"constant"`.
         length_scale, amplitude
             Of the covariance: in units of the coordinates, and the standard deviation
-            of a factor (of its logarithm, except in RSF). `None`: chosen.
+            of a factor's logarithm. `None`: chosen.
+        dispersion
+            By how much counts scatter more than the likelihood says; the log
+            likelihood is divided by it. With 1, factors follow every location; the
+            larger, the more they take from their neighbours. `None`: chosen.
+        n_inducing
+            Number of inducing points. All locations if there are no more; otherwise
+            centres of k-means. `None`: all up to 1,500, else 1,000. Time grows with
+            the cube.
+        """,
+    "linear_kernel": """
+        kernel
+            Covariance: `"matern32"`, `"matern52"` or `"rbf"`.
+        trend
+            Mean of the fields: `"linear"` in the coordinates, or `"constant"`.
+        length_scale
+            Of the covariance, in units of the coordinates. `None`: chosen.
         dispersion
             By how much counts scatter more than the likelihood says; the log
             likelihood is divided by it. With 1, factors follow every location; the
@@ -99,7 +115,8 @@ _SHARED = {
         """,
     "fit": """
         batch_size
-            Observations per step. `None`: all of them.
+            Observations per step: random parts that are visited in turn and read into
+            memory. `None`: all of them in every step.
         learning_rate
             Part of the way that factors go to where one step points, above 0 and at
             most 1; halved by itself where a step makes things worse.

@@ -50,7 +50,7 @@ _SEARCH_START, _SEARCH_EVERY, _SEARCH_ITERATIONS = 8, 3, 26
 _FIRST_STEP, _LAST_STEP = 1.0, 0.2
 _LENGTH_RANGE, _AMPLITUDE_RANGE, _DISPERSION_RANGE = (0.02, 8.0), (0.05, 20.0), (1, 1e4)
 # How far one step may raise a rate, at first; the bound is loosened every time.
-_LIMIT, _LOOSEN = 2.0, 1.3
+_LIMIT, _LOOSEN, _MAX_LIMIT = 2.0, 1.3, 1e6
 _ROUGHEN, _TOLERANCE, _TRUSTED = 1.25, 2.0, 2.0
 _MIN_PRECISION = 1e-10
 _MIN_SEARCH_SITES = 20
@@ -85,8 +85,8 @@ class Options:
     n_neighbors: int = 12
     batch_size: int | None = None
     learning_rate: float = 1.0
-    max_iter: int = 100
-    tol: float = 1e-5
+    max_iter: int = 200
+    tol: float = 1e-4
     shrinkage: float = 0.2
     seed: int = 0
 
@@ -135,7 +135,8 @@ class State(NamedTuple):
     iid: Floats
     """(2, k - n_spatial): prior mean and variance of factors without space."""
     posts: tuple[Posterior, ...]
-    kl: float
+    penalty: float
+    """Divergences from the priors, as they count in the bound."""
 
 
 class NSFResult(NamedTuple):
@@ -153,8 +154,8 @@ class NSFResult(NamedTuple):
     site_precision: Floats
     """(n_sites, n_spatial)"""
     trace: Trace
-    tried: list[tuple[Kernels, float]]
-    """Kernels tried, and the log likelihood of held-out observations."""
+    tried: list[tuple[int, Kernels, float]]
+    """Iteration, kernels, and the log likelihood of held-out observations."""
 
 
 def make_space(
@@ -243,7 +244,7 @@ class Model:
     ) -> tuple[State, float]:
         """Loadings, then factors; also the bound before."""
         w, value = self.likelihood.loadings(state.mean, state.var, state.w)
-        objective = value - kernels.dispersion * state.kl
+        objective = value - state.penalty
         mean, var = state.mean, state.var
         if not self.likelihood.log_link:
             mean = (mean @ self.likelihood.rotation).astype(mean.dtype)
@@ -258,7 +259,7 @@ class Model:
         """Factors given their sites."""
         t = self.n_spatial
         mean, var = np.empty_like(precision), np.empty_like(precision)
-        kl = 0.0
+        penalty = 0.0
         posts: list[Posterior] = []
         if t:
             assert self.space is not None
@@ -267,13 +268,15 @@ class Model:
             ):
                 mean[:, j] = post.mean[self.space.site]
                 var[:, j] = post.var[self.space.site]
-                kl += divergence
+                penalty += kernels.dispersion * divergence
                 posts.append(post)
         iid = state.iid
         if t < precision.shape[1]:
+            # Counts are trusted here: what scatters from place to place is what
+            # these factors are for.
             center, spread = iid
-            total = 1 / spread + precision[:, t:] / kernels.dispersion
-            m = (center / spread + shift[:, t:] / kernels.dispersion) / total
+            total = 1 / spread + precision[:, t:]
+            m = (center / spread + shift[:, t:]) / total
             v = 1 / total
             mean[:, t:], var[:, t:] = m, v
             if self.likelihood.log_link:
@@ -282,7 +285,7 @@ class Model:
                 spread = np.maximum(((m - center) ** 2 + v).mean(0), 1e-4)
             iid = np.stack([center, spread])
             ratio = v / spread
-            kl += float(
+            penalty += float(
                 ((ratio - np.log(ratio) - 1 + (m - center) ** 2 / spread) / 2).sum()
             )
         return State(
@@ -293,7 +296,7 @@ class Model:
             shift.astype(np.float32),
             iid,
             tuple(posts),
-            kl,
+            penalty,
         )
 
     def predict(
@@ -424,7 +427,7 @@ class Batches:
         self, state: State, kernels: Kernels, limit: float, rate: float
     ) -> tuple[State, float]:
         """One step for every part; the bound is a sum over the parts' own times."""
-        total = -kernels.dispersion * state.kl
+        total = -state.penalty
         first = not self.sums
         for i, (rows, likelihood) in enumerate(self.parts):
             mean, var = state.mean[rows], state.var[rows]
@@ -447,16 +450,23 @@ class Batches:
         return state, total
 
 
-def first_kernels(n_spatial: int, n_axes: int, options: Options) -> Kernels:
-    """Given values, or those where the search begins."""
+def first_kernels(
+    n_spatial: int, n_axes: int, options: Options, *, searched: bool
+) -> Kernels:
+    """Given values, or those where the search begins, if there is one."""
     return Kernels(
         np.full(
             (n_spatial, n_axes if options.anisotropic else 1),
             options.length_scale or _LENGTH_SCALE,
         ),
         np.full(n_spatial, options.amplitude or _AMPLITUDE),
-        options.dispersion or (_DISPERSION if n_spatial else 1.0),
+        options.dispersion or (_DISPERSION if searched else 1.0),
     )
+
+
+def loosened(limit: float, iteration: int) -> float:
+    """Bound on how far a step may go up, after some iterations."""
+    return min(limit * _LOOSEN**iteration, _MAX_LIMIT)
 
 
 def descend(
@@ -481,7 +491,7 @@ def descend(
 
     def step(state: State, iteration: int) -> tuple[State, Report]:
         nonlocal rate, best
-        new, objective = stepper.step(state, kernels, limit * _LOOSEN**iteration, rate)
+        new, objective = stepper.step(state, kernels, loosened(limit, iteration), rate)
         if best is not None and not objective >= best[1] - _SLACK * abs(best[1]):
             rate /= 2
             state = best[0]
@@ -523,9 +533,14 @@ def fit(
     rng = np.random.default_rng(options.seed)
     n_obs = likelihood.op.shape[0]
     n_axes = 0 if space is None else space.layout.sites.shape[1]
-    kernels = first_kernels(n_spatial, n_axes, options)
+    searched = (
+        space is not None
+        and bool(_free(options))
+        and len(space.layout.sites) >= _MIN_SEARCH_SITES
+    )
+    kernels = first_kernels(n_spatial, n_axes, options, searched=searched)
     model = Model(likelihood, space, n_spatial, options)
-    tried: list[tuple[Kernels, float]] = []
+    tried: list[tuple[int, Kernels, float]] = []
 
     def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
         if not likelihood.log_link:
@@ -537,11 +552,8 @@ def fit(
         )
 
     everything = np.arange(n_obs)
-    if (
-        space is not None
-        and _free(options)
-        and len(space.layout.sites) >= _MIN_SEARCH_SITES
-    ):
+    if searched:
+        assert space is not None
         coarse = coarsen(space, options)
         parts = [
             Search(
@@ -594,7 +606,7 @@ def _finish(
     state: State,
     kernels: Kernels,
     trace: Trace,
-    tried: list[tuple[Kernels, float]],
+    tried: list[tuple[int, Kernels, float]],
 ) -> NSFResult:
     """Spatial factors first, each kind by its contribution."""
     t = model.n_spatial
@@ -762,11 +774,11 @@ def search(
     states: list[State],
     kernels: Kernels,
     callback: Callback | None = None,
-) -> tuple[list[State], Kernels, list[tuple[Kernels, float]]]:
+) -> tuple[list[State], Kernels, list[tuple[int, Kernels, float]]]:
     """Alternate steps of the fits with moves of the kernels that predict better."""
     options = parts[0].model.options
     free = _free(options)
-    tried: list[tuple[Kernels, float]] = []
+    tried: list[tuple[int, Kernels, float]] = []
 
     def score(kernels: Kernels) -> Floats:
         scores = [
@@ -774,7 +786,7 @@ def search(
             for part, state in zip(parts, states, strict=True)
         ]
         found = np.concatenate(scores)
-        tried.append((kernels, float(found.sum())))
+        tried.append((iteration, kernels, float(found.sum())))
         return found
 
     def improve(candidates: list[Kernels], best: float) -> tuple[Kernels, float] | None:
@@ -784,9 +796,9 @@ def search(
                 return candidate, value
         return None
 
-    size = _FIRST_STEP
+    size, iteration = _FIRST_STEP, 0
     for iteration in range(1, _SEARCH_ITERATIONS + 1):
-        limit = _LIMIT * _LOOSEN**iteration
+        limit = loosened(_LIMIT, iteration)
         moved = [
             part.model.step(state, kernels, limit, 1.0)
             for part, state in zip(parts, states, strict=True)

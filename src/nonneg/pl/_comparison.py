@@ -79,12 +79,15 @@ def comparison(
     halves = all(t == -(-size // 2) for model, size, t in rows if model == "nsfh")
     if ax is None:
         _, ax = plt.subplots(figsize=(4.8, 2.6), layout="constrained")
+    # Spatial factors, where that is all that differs.
+    by_spatial = not halves and len({size for _, size, _ in rows if size}) == 1
     drawn: dict[str, list[tuple[int, float, float]]] = {}
     for (model, size, t), value, error in zip(rows, means, errors, strict=True):
         label = _LABELS.get(model, model.upper())
-        if model == "nsfh" and not halves:
+        if model == "nsfh" and not halves and not by_spatial:
             label = f"NSFH, {t} spatial"
-        drawn.setdefault(label, []).append((size, value, error))
+        x = t if by_spatial and model == "nsfh" else size
+        drawn.setdefault(label, []).append((x, value, error))
     curves = {label: points for label, points in drawn.items() if points[0][0]}
     ticks = sorted({size for points in curves.values() for size, _, _ in points})
     # Side by side, because many models are about as good.
@@ -107,7 +110,8 @@ def comparison(
         ax.axhline(points[0][1], color="0.5", ls=style, lw=1, label=label)
     if ticks:
         ax.set_xticks(ticks)
-    ax.set(xlabel="number of factors", ylabel="held-out deviance")
+    name = "spatial factors" if by_spatial else "factors"
+    ax.set(xlabel=f"number of {name}", ylabel="held-out deviance")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @shared_docs
 def objective(adata: AnnData, key: str = "nmf", *, ax: Axes | None = None) -> Axes:
-    """Show how the objective fell during the fit.
+    """Show the course of the objective during the fit.
 
     Iterations are on a logarithmic scale: the first ones gain most, and a fit that has
     settled is flat over the last stretch, not only over the last few iterations.
@@ -55,7 +55,9 @@ def objective(adata: AnnData, key: str = "nmf", *, ax: Axes | None = None) -> Ax
     (line,) = ax.plot(iteration, values, lw=1.2)
     ax.plot(iteration[-1:], values[-1:], "o", ms=4, color=line.get_color())
     ax.set_xscale("log")
-    ax.set(xlabel="iteration", ylabel="objective")
+    # A bound from below, which rises.
+    label = "ELBO" if "elbo" in info else "objective"
+    ax.set(xlabel="iteration", ylabel=label)
     ending = "converged" if info["converged"] else "not converged"
     ax.set_title(f"{key}: {ending} after {info['n_iter']} iterations", fontsize="small")
     ax.xaxis.set_major_formatter("{x:.0f}")

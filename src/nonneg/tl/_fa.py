@@ -27,8 +27,8 @@ def fa(
     size_factors: str | NDArray[np.floating[Any]] | None = "total",
     log_normalized: bool = False,
     learning_rate: float = 1.0,
-    tol: float = 1e-5,
-    max_iter: int = 100,
+    tol: float = 1e-4,
+    max_iter: int = 200,
     rng: RNGLike = 0,
     key_added: str | None = None,
     copy: bool = False,
@@ -66,8 +66,8 @@ def fa(
     `None`, or the annotated copy if `copy=True`. Sets:
 
     `.obsm['X_fa' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
-        Posterior mean of the factors. With the loadings and size factors, the
-        fitted mean is `size * X @ W.T`.
+        Posterior mean of the factors. The fitted mean of normalised
+        values is `center + X @ W.T`.
     `.obsm['X_fa_std' | key_added + '_std']` : :class:`numpy.ndarray`
         Posterior standard deviation of the factors.
     `.varm['fa' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)

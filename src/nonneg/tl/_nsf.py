@@ -40,8 +40,8 @@ def nsf(
     n_inducing: int | None = None,
     batch_size: int | None = None,
     learning_rate: float = 1.0,
-    tol: float = 1e-5,
-    max_iter: int = 100,
+    tol: float = 1e-4,
+    max_iter: int = 200,
     chunk_size: int | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -66,8 +66,8 @@ def nsf(
     genes first, e.g. with :func:`nonneg.pp.deviant_genes`.
 
     Where `length_scale`, `amplitude` or `dispersion` are not given, they are chosen on
-    a fifth of the locations, held out while the model is fitted to the others; then
-    all are fitted.
+    locations that are held out, a fifth at a time, while the model is fitted to the
+    others; then all are fitted.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def nsf(
     shared_kernel
         One covariance for all factors, or one for each, chosen in turn.
     anisotropic
-        One length scale for every axis.
+        A length scale of its own for each axis.
     %(fit)s
     %(max_iter)s
     %(chunk_size)s
@@ -103,6 +103,9 @@ def nsf(
         Posterior standard deviation of the factors.
     `.varm['nsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
         Loadings, NaN outside `mask_var`.
+    `.var['nsf_dispersion']`
+        With the negative binomial likelihood, the dispersion of every gene. Named after
+        `key_added` where that is given.
     `.uns['nsf' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
         `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),

@@ -41,8 +41,8 @@ def nsfh(
     n_inducing: int | None = None,
     batch_size: int | None = None,
     learning_rate: float = 1.0,
-    tol: float = 1e-5,
-    max_iter: int = 100,
+    tol: float = 1e-4,
+    max_iter: int = 200,
     chunk_size: int | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -76,7 +76,7 @@ def nsfh(
     shared_kernel
         One covariance for all factors, or one for each, chosen in turn.
     anisotropic
-        One length scale for every axis.
+        A length scale of its own for each axis.
     %(fit)s
     %(max_iter)s
     %(chunk_size)s
@@ -98,8 +98,11 @@ def nsfh(
         Loadings, NaN outside `mask_var`.
     `.var['nsfh_spatial_importance']`, `.obs['nsfh_spatial_importance']`
         Spatial share of the fitted mean of every gene and observation, 0 to 1; NaN
-        for genes without counts. With `_std` appended, standard deviations. Named
-        after `key_added` where that is given.
+        for genes without counts. With `_std` appended, standard deviations, given the
+        loadings. Named after `key_added` where that is given.
+    `.var['nsfh_dispersion']`
+        With the negative binomial likelihood, the dispersion of every gene. Named after
+        `key_added` where that is given.
     `.uns['nsfh' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
         `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),

@@ -30,8 +30,8 @@ def pnmf(
     size_factors: str | NDArray[np.floating[Any]] | None = "total",
     batch_size: int | None = None,
     learning_rate: float = 1.0,
-    tol: float = 1e-5,
-    max_iter: int = 100,
+    tol: float = 1e-4,
+    max_iter: int = 200,
     chunk_size: int | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -74,6 +74,9 @@ def pnmf(
         Posterior standard deviation of the factors.
     `.varm['pnmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
         Loadings, NaN outside `mask_var`.
+    `.var['pnmf_dispersion']`
+        With the negative binomial likelihood, the dispersion of every gene. Named after
+        `key_added` where that is given.
     `.uns['pnmf' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
         `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),

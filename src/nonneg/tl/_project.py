@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._adata import read_factors, read_matrix, resolve_adata, write_factors
-from .._array import computing
+from .._array import computing, log_normalised
 from .._docs import shared_docs
 from .._keys import factor_keys
 from .._validators import (
@@ -20,6 +20,7 @@ from .._validators import (
 from .._warnings import warn
 from ..models.alternate import Penalty
 from ..models.project import project as fit_scores
+from ._spatial import COUNT_MODELS, LINEAR_MODELS, read_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from .._adata import Factors
+    from ..models.nmf import Loss
 
 
 @shared_docs
@@ -49,7 +51,9 @@ def project(
     `adata` as in `reference`. Variables are matched by name; the loss, the
     constraint and the penalty on the scores are those of the reference. A
     reference without observations, `reference[:0].copy()`, is enough: that is
-    what a model file holds.
+    what a model file holds. Of the models with coordinates, the loadings are used and
+    not the space: scores follow from the counts of each observation alone, for size
+    factors of the same kind. For places without counts, see :func:`nonneg.tl.predict`.
 
     Parameters
     ----------
@@ -123,15 +127,37 @@ def project(
         _check_columns(source.columns, factors.info.get("columns"), source.where)
         _check_width(source.op.shape[1], int(used.sum()), source.where)
         stats = source.op.stats()
-        signed = factors.info["method"] == "seminmf"
-        (check_finite if signed else check_nonnegative)(stats, source.where)
+        method = factors.info["method"]
+        (check_finite if method == "seminmf" else check_nonnegative)(
+            stats, source.where
+        )
+        op, size = source.op, None
+        if method in COUNT_MODELS + LINEAR_MODELS:
+            size, _ = read_size(
+                target,
+                fitted["size_factors"],
+                stats,
+                source.where,
+                float(fitted["size_median"]),
+            )
+        if method in LINEAR_MODELS and not fitted["log_normalized"]:
+            assert size is not None
+            op = log_normalised(op, size, source.where)
+        w = loadings[used]
         scores = fit_scores(
-            source.op,
-            loadings[used].T,
-            loss=fitted.get("beta_loss", "frobenius"),
-            nonnegative=fitted.get("nonnegative", "scores") == "scores",
+            op,
+            w.T,
+            loss=_loss(method, fitted),
+            nonnegative=method not in LINEAR_MODELS
+            and fitted.get("nonnegative", "scores") == "scores",
             penalty=_penalty(fitted, factors),
         )
+        if method in LINEAR_MODELS:
+            center = np.asarray(reference.var[f"{key}_center"], np.float64)
+            center = _match(target, reference, center[:, None])[used, 0]
+            scores = scores - np.linalg.lstsq(w, center, rcond=None)[0]
+        elif size is not None and method in COUNT_MODELS:
+            scores = scores / np.where(size > 0, size, 1)[:, None]
     share = np.nansum(np.square(loadings)) / np.nansum(np.square(factors.loadings))
     write_factors(
         target,
@@ -152,8 +178,16 @@ def project(
     return target if copy else None
 
 
+def _loss(method: str, fitted: Mapping[str, Any]) -> Loss:
+    counts = fitted.get("likelihood") in {"poisson", "negative_binomial"}
+    if method in COUNT_MODELS:
+        return "kullback-leibler" if counts else "frobenius"
+    loss: Loss = fitted.get("beta_loss", "frobenius")
+    return loss
+
+
 def _match(
-    target: AnnData, reference: AnnData, loadings: NDArray[np.float32]
+    target: AnnData, reference: AnnData, loadings: NDArray[np.floating[Any]]
 ) -> NDArray[np.float32]:
     """Loadings of the target's variables, NaN where the reference has none."""
     check_unique_names(target.var_names, "Variables of adata")

@@ -35,8 +35,8 @@ def rsf(
     anisotropic: bool = False,
     n_inducing: int | None = None,
     learning_rate: float = 1.0,
-    tol: float = 1e-5,
-    max_iter: int = 100,
+    tol: float = 1e-4,
+    max_iter: int = 200,
     rng: RNGLike = 0,
     key_added: str | None = None,
     copy: bool = False,
@@ -62,9 +62,9 @@ def rsf(
         Whether the matrix already is normalised and logarithmic. Otherwise
         `log(1 + counts / size)` is used. Means are removed either way.
     %(space)s
-    %(kernel)s
+    %(linear_kernel)s
     anisotropic
-        One length scale for every axis.
+        A length scale of its own for each axis.
     learning_rate
         Part of the way that factors go in one step, above 0 and at most 1.
     tol
@@ -80,8 +80,8 @@ def rsf(
     `None`, or the annotated copy if `copy=True`. Sets:
 
     `.obsm['X_rsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
-        Posterior mean of the factors. With the loadings and size factors, the
-        fitted mean is `size * X @ W.T`.
+        Posterior mean of the factors. The fitted mean of normalised
+        values is `center + X @ W.T`.
     `.obsm['X_rsf_std' | key_added + '_std']` : :class:`numpy.ndarray`
         Posterior standard deviation of the factors.
     `.varm['rsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 type LikelihoodName = Literal["poisson", "negative_binomial", "gaussian"]
 type Method = Literal["nsf", "nsfh", "pnmf", "rsf", "fa"]
 
+COUNT_MODELS: tuple[str, ...] = ("nsf", "nsfh", "pnmf")
+LINEAR_MODELS: tuple[str, ...] = ("rsf", "fa")
 _LIKELIHOODS = ("poisson", "negative_binomial", "gaussian")
 _KERNELS = ("matern32", "matern52", "rbf")
 # Sections of more sites have as many inducing points as fit the time of a coffee.
@@ -92,7 +94,7 @@ class Request:
     @property
     def linear(self) -> bool:
         """Whether factors are real-valued."""
-        return self.method in {"fa", "rsf"}
+        return self.method in LINEAR_MODELS
 
 
 def fit_factors(request: Request) -> AnnData | None:
@@ -142,7 +144,9 @@ def fit_factors(request: Request) -> AnnData | None:
             request.n_components,
             n_spatial=request.n_spatial,
             options=options,
-            order=_by_morans_i(coords, section) if request.method == "nsfh" else None,
+            order=_by_morans_i(coords, section)
+            if request.method == "nsfh" and request.n_spatial
+            else None,
             callback=callback,
         )
     params = {
@@ -389,11 +393,12 @@ def _spatial_info(
                 / transform.scale,
                 "amplitude": float(np.exp(np.log(k.amplitude).mean())),
                 "dispersion": k.dispersion,
+                "iteration": iteration,
                 "score": score,
             }
-            for k, score in result.tried
+            for iteration, k, score in result.tried
         ],
-        columns=["length_scale", "amplitude", "dispersion", "score"],
+        columns=["length_scale", "amplitude", "dispersion", "iteration", "score"],
     )
     table.index = table.index.astype(str)
     return {
