@@ -13,19 +13,17 @@ All of this runs in float64: an inverse of K in single precision is of no use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from .sparse import jit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from .sparse import quadratic_forms, spread, weighted_gram
 
 type Kernel = Literal["matern32", "matern52", "rbf"]
 type Floats = NDArray[np.floating[Any]]
@@ -163,7 +161,7 @@ def tie(
 
 @jax.jit(static_argnums=0)
 def _precision(
-    kernel: Kernel, z: jax.Array, section: jax.Array, jitter: float
+    kernel: Kernel, z: jax.Array, section: jax.Array, jitter: Any
 ) -> tuple[jax.Array, jax.Array]:
     same = section[:, None] == section
     cov = jnp.where(same, kernel_function(kernel, _distance(z, z)), 0)
@@ -175,7 +173,7 @@ def _precision(
 
 @jax.jit(static_argnums=0)
 def _conditional(
-    kernel: Kernel, x: jax.Array, z: jax.Array, used: jax.Array, jitter: float
+    kernel: Kernel, x: jax.Array, z: jax.Array, used: jax.Array, jitter: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Weights of ``z`` (n, k, d) for ``x`` (n, d), and the variance left."""
     both = used[:, :, None] & used[:, None, :]
@@ -234,48 +232,6 @@ def conditional(
 # --- posterior --------------------------------------------------------------
 
 
-@jit
-def _gram(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
-    """Add ``Aᵀ diag(values) A``."""
-    for i in range(neighbors.shape[0]):
-        for p in range(neighbors.shape[1]):
-            if neighbors[i, p] < 0:
-                continue
-            scaled = values[i] * weights[i, p]
-            for q in range(neighbors.shape[1]):
-                if neighbors[i, q] >= 0:
-                    out[neighbors[i, p], neighbors[i, q]] += scaled * weights[i, q]
-
-
-@jit
-def _quadratic(neighbors, weights, cov, out):  # type: ignore[no-untyped-def]
-    """Fill in ``diag(A cov Aᵀ)``."""
-    for i in range(neighbors.shape[0]):
-        total = 0.0
-        for p in range(neighbors.shape[1]):
-            if neighbors[i, p] < 0:
-                continue
-            for q in range(neighbors.shape[1]):
-                if neighbors[i, q] >= 0:
-                    total += (
-                        weights[i, p]
-                        * weights[i, q]
-                        * cov[neighbors[i, p], neighbors[i, q]]
-                    )
-        out[i] = total
-
-
-@jit
-def _spread(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
-    """Add ``Aᵀ values``, values (n_sites, k)."""
-    for i in range(neighbors.shape[0]):
-        for p in range(neighbors.shape[1]):
-            j = neighbors[i, p]
-            if j >= 0:
-                for t in range(values.shape[1]):
-                    out[j, t] += weights[i, p] * values[i, t]
-
-
 def carry(layout: Layout, weights: Floats, inducing_values: Floats) -> Floats:
     """``A u``: values at the sites."""
     picked = np.where(layout.neighbors >= 0, inducing_values[layout.neighbors], 0)
@@ -285,13 +241,13 @@ def carry(layout: Layout, weights: Floats, inducing_values: Floats) -> Floats:
 def carry_var(layout: Layout, weights: Floats, cov: Floats | jax.Array) -> Floats:
     """``diag(A S Aᵀ)``: variances at the sites."""
     out = np.empty(len(weights))
-    _quadratic(layout.neighbors, weights, np.asarray(cov), out)
+    quadratic_forms(layout.neighbors, weights, np.asarray(cov), out)
     return out
 
 
 @jax.jit
 def _condition(
-    precision: jax.Array, gram: jax.Array, var: float
+    precision: jax.Array, gram: jax.Array, var: Any
 ) -> tuple[jax.Array, jax.Array]:
     factor = jnp.linalg.cholesky(precision / var + gram)
     cov = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(gram)))
@@ -304,7 +260,9 @@ def site_covariance(
     """Posterior covariance of ``a u``, and minus its log determinant."""
     residual = amplitude**2 * prior.residual
     gram = np.zeros(prior.precision.shape)
-    _gram(layout.neighbors, prior.weights, precision / (1 + precision * residual), gram)
+    weighted_gram(
+        layout.neighbors, prior.weights, precision / (1 + precision * residual), gram
+    )
     with _exact():
         cov, logdet = _condition(prior.precision, jnp.asarray(gram), amplitude**2)
     return cov, float(logdet)
@@ -314,7 +272,7 @@ def site_covariance(
 def _predict(
     precision: jax.Array,
     gram: jax.Array,
-    var: float,
+    var: Any,
     carried: jax.Array,
     targets: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -343,10 +301,10 @@ def predict(
     damping = 1 / (1 + precision * residual)
     lam, h = precision * damping, shift * damping
     gram = np.zeros(prior.precision.shape)
-    _gram(layout.neighbors, prior.weights, lam, gram)
+    weighted_gram(layout.neighbors, prior.weights, lam, gram)
     columns = np.column_stack([lam[:, None] * basis, h])
     carried = np.zeros((len(gram), columns.shape[1]))
-    _spread(layout.neighbors, prior.weights, columns, carried)
+    spread(layout.neighbors, prior.weights, columns, carried)
     picked = np.zeros((len(gram), targets.size))
     index = layout.neighbors[targets]
     rows, columns_used = np.nonzero(index >= 0)
@@ -389,7 +347,7 @@ def condition(
 
     columns = np.column_stack([lam[:, None] * basis, h])
     carried = np.zeros((len(layout.inducing), columns.shape[1]))
-    _spread(layout.neighbors, prior.weights, columns, carried)
+    spread(layout.neighbors, prior.weights, columns, carried)
     with _exact():
         solved = np.asarray(cov @ carried)
     trend = _solve_trend(basis, columns, carried.T @ solved)
@@ -430,6 +388,6 @@ def sum_var(
     residual = amplitude**2 * prior.residual
     damping = 1 / (1 + precision * residual)
     carried = np.zeros((len(layout.inducing), 1))
-    _spread(layout.neighbors, prior.weights, (weight * damping)[:, None], carried)
+    spread(layout.neighbors, prior.weights, (weight * damping)[:, None], carried)
     field = carried[:, 0] @ np.asarray(post.inducing_cov) @ carried[:, 0]
     return float(field + (weight**2 * damping * residual).sum())

@@ -332,13 +332,17 @@ class Gaussian(Likelihood):
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
         weighted = (w / self.noise[:, None]).astype(w.dtype)
         product = np.asarray(self.op.matmul(weighted))
-        present = exp(mean)
-        # The quadratic term, separated in proportion to the parts of the mean.
-        share = (present @ (w.T @ weighted)) / np.maximum(present, 1e-30)
-        first = product * expected(mean, var)
-        second = share * exp(2 * mean + 2 * var)
-        precision = np.maximum(2 * second - first, second / 2)
-        step = np.minimum(first - second, limit * precision)
+        gram = (w.T @ weighted).astype(np.float64)
+        factors = expected(mean, var).astype(np.float64)
+        squared = factors**2 * exp(var)
+        # The square of the mean, separated in proportion to its parts; what variances
+        # add to it is separate already.
+        first = product * factors
+        second = (factors @ gram) * factors
+        extra = np.diagonal(gram) * (squared - factors**2)
+        precision = second + extra + np.diagonal(gram) * squared - first
+        precision = np.maximum(precision, (second + extra) / 2)
+        step = np.minimum(first - second - extra, limit * precision)
         return Sites(precision, step + precision * mean)
 
     def score(
@@ -376,7 +380,7 @@ class LinearGaussian(Likelihood):
     def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
         m = mean.astype(np.float64)
         gram = m.T @ m + np.diag(var.sum(0, dtype=np.float64))
-        product = np.asarray(self.op.rmatmul(mean.astype(w.dtype)), np.float64)
+        product = np.array(self.op.rmatmul(mean.astype(w.dtype)), np.float64)
         product -= np.outer(self.center, m.sum(0))
         error = _residual(self.sq_norm, product, gram, w)
         value = _gaussian_value(error, self.noise, self.op.shape[0])

@@ -85,10 +85,10 @@ def _padded(b: Floats, dtype: np.dtype[Any]) -> Floats:
     return out
 
 
-jit = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
+_jit = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
 
 
-@jit
+@_jit
 def _matmul_rows(data, indices, indptr, b, out, start, stop):  # type: ignore[no-untyped-def]
     k = out.shape[1]
     width = b.shape[1]
@@ -116,7 +116,7 @@ def _matmul_rows(data, indices, indptr, b, out, start, stop):  # type: ignore[no
             out[i, t] = acc[t]
 
 
-@jit
+@_jit
 def _rmatmul_rows(data, indices, indptr, w, out, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = out.shape[1]
@@ -131,7 +131,7 @@ def _rmatmul_rows(data, indices, indptr, w, out, start, stop):  # type: ignore[n
                 out[j, t] += x * row[t]
 
 
-@jit
+@_jit
 def _ratio_matmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = h.shape[1]
@@ -153,7 +153,7 @@ def _ratio_matmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # 
             out[i, t] = acc[t]
 
 
-@jit
+@_jit
 def _ratio_rmatmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = h.shape[1]
@@ -171,7 +171,7 @@ def _ratio_rmatmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  #
                 out[j, t] += ratio * row[t]
 
 
-@jit
+@_jit
 def _log_ratio_rows(data, indices, indptr, w, h, tiny, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = h.shape[1]
@@ -191,7 +191,7 @@ def _log_ratio_rows(data, indices, indptr, w, h, tiny, start, stop):  # type: ig
     return total
 
 
-@jit
+@_jit
 def _allocate_rows(data, indices, indptr, w, h, rows, columns, tiny, start, stop):  # type: ignore[no-untyped-def]
     k = w.shape[1]
     width = h.shape[1]
@@ -328,3 +328,48 @@ def _ratio_inputs(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, Any]:
     # Keeps x / mean finite where the mean of a positive entry is zero.
     tiny = dtype.type(np.sqrt(np.finfo(dtype).tiny))
     return np.ascontiguousarray(w, dtype), _padded(h, dtype), tiny
+
+
+# --- weights of a few columns per row, -1 where there is none ------------------
+
+
+@_jit
+def weighted_gram(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
+    """Add ``Aᵀ diag(values) A``."""
+    for i in range(neighbors.shape[0]):
+        for p in range(neighbors.shape[1]):
+            if neighbors[i, p] < 0:
+                continue
+            scaled = values[i] * weights[i, p]
+            for q in range(neighbors.shape[1]):
+                if neighbors[i, q] >= 0:
+                    out[neighbors[i, p], neighbors[i, q]] += scaled * weights[i, q]
+
+
+@_jit
+def quadratic_forms(neighbors, weights, cov, out):  # type: ignore[no-untyped-def]
+    """Fill in ``diag(A cov Aᵀ)``."""
+    for i in range(neighbors.shape[0]):
+        total = 0.0
+        for p in range(neighbors.shape[1]):
+            if neighbors[i, p] < 0:
+                continue
+            for q in range(neighbors.shape[1]):
+                if neighbors[i, q] >= 0:
+                    total += (
+                        weights[i, p]
+                        * weights[i, q]
+                        * cov[neighbors[i, p], neighbors[i, q]]
+                    )
+        out[i] = total
+
+
+@_jit
+def spread(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
+    """Add ``Aᵀ values``, values (n_sites, k)."""
+    for i in range(neighbors.shape[0]):
+        for p in range(neighbors.shape[1]):
+            j = neighbors[i, p]
+            if j >= 0:
+                for t in range(values.shape[1]):
+                    out[j, t] += weights[i, p] * values[i, t]

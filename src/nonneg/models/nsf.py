@@ -50,13 +50,13 @@ _SEARCH_START, _SEARCH_EVERY, _SEARCH_ITERATIONS = 8, 3, 26
 _FIRST_STEP, _LAST_STEP = 1.0, 0.2
 _LENGTH_RANGE, _AMPLITUDE_RANGE, _DISPERSION_RANGE = (0.02, 8.0), (0.05, 20.0), (1, 1e4)
 # How far one step may raise a rate, at first; the bound is loosened every time.
-_LIMIT, _LOOSEN, _MAX_LIMIT = 2.0, 1.3, 1e6
+_LIMIT, _LOOSEN, _MAX_LIMIT = 2.0, 1.3, 10.0
 _ROUGHEN, _TOLERANCE, _TRUSTED = 1.25, 2.0, 2.0
 _MIN_PRECISION = 1e-10
 _MIN_SEARCH_SITES = 20
 # Share of a gene's mean.
 _NEGLIGIBLE = 1e-5
-_SLACK = 1e-6
+_SLACK, _RECOVER = 1e-6, 1.2
 
 
 class Kernels(NamedTuple):
@@ -469,6 +469,32 @@ def loosened(limit: float, iteration: int) -> float:
     return min(limit * _LOOSEN**iteration, _MAX_LIMIT)
 
 
+class Descent:
+    """Steps at fixed kernels.
+
+    One that lowers the bound, or leaves the finite numbers, is taken back and repeated
+    with half the rate.
+    """
+
+    def __init__(self, stepper: Model | Batches, rate: float) -> None:
+        self.stepper, self.top, self.rate = stepper, rate, rate
+        self.best: tuple[State, float] | None = None
+
+    def step(self, state: State, kernels: Kernels, limit: float) -> tuple[State, float]:
+        """The next state, and the bound of the one that it starts from."""
+        new, objective = self.stepper.step(state, kernels, limit, self.rate)
+        if self.best is not None and not (
+            objective >= self.best[1] - _SLACK * abs(self.best[1])
+        ):
+            self.rate /= 2
+            state = self.best[0]
+            new, objective = self.stepper.step(state, kernels, limit, self.rate)
+        else:
+            self.rate = min(self.rate * _RECOVER, self.top)
+        self.best = state, objective
+        return new, objective
+
+
 def descend(
     model: Model,
     state: State,
@@ -477,28 +503,15 @@ def descend(
     limit: float = _LIMIT,
     callback: Callback | None = None,
 ) -> tuple[State, Trace]:
-    """Iterate at fixed kernels until the bound stands still.
-
-    A step that lowers the bound, or leaves the finite numbers, is taken back and
-    repeated with half the rate.
-    """
+    """Iterate at fixed kernels until the bound stands still."""
     options = model.options
-    rate = options.learning_rate
-    best: tuple[State, float] | None = None
     stepper: Model | Batches = model
     if options.batch_size is not None and options.batch_size < len(state.mean):
         stepper = Batches(model, np.random.default_rng(options.seed))
+    descent = Descent(stepper, options.learning_rate)
 
     def step(state: State, iteration: int) -> tuple[State, Report]:
-        nonlocal rate, best
-        new, objective = stepper.step(state, kernels, loosened(limit, iteration), rate)
-        if best is not None and not objective >= best[1] - _SLACK * abs(best[1]):
-            rate /= 2
-            state = best[0]
-            new, objective = stepper.step(state, kernels, limit, rate)
-        else:
-            rate = min(rate * 1.2, options.learning_rate)
-        best = state, objective
+        new, objective = descent.step(state, kernels, loosened(limit, iteration))
         return new, Report(objective)
 
     def finished(reports: list[Report]) -> bool:
@@ -509,9 +522,17 @@ def descend(
         assert before is not None
         return abs(last - before) <= 3 * options.tol * abs(last)
 
-    return iterate(
+    state, trace = iterate(
         step, state, max_iter=options.max_iter, finished=finished, callback=callback
     )
+    if descent.best is not None and not _is_finite(state):
+        # The last step has not been judged.
+        state = descent.best[0]
+    return state, trace
+
+
+def _is_finite(state: State) -> bool:
+    return bool(np.isfinite(state.mean).all() and np.isfinite(state.w).all())
 
 
 def fit(
@@ -797,24 +818,29 @@ def search(
         return None
 
     size, iteration = _FIRST_STEP, 0
+    descents = [Descent(part.model, options.learning_rate) for part in parts]
     for iteration in range(1, _SEARCH_ITERATIONS + 1):
         limit = loosened(_LIMIT, iteration)
         moved = [
-            part.model.step(state, kernels, limit, 1.0)
-            for part, state in zip(parts, states, strict=True)
+            descent.step(state, kernels, limit)
+            for descent, state in zip(descents, states, strict=True)
         ]
         states = [state for state, _ in moved]
         if callback is not None:
             callback(iteration, Report(sum(objective for _, objective in moved)))
         if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
             continue
-        best = float(score(kernels).sum())
+        best, before = float(score(kernels).sum()), kernels
         for _ in range(2):
             better = improve(moves(kernels, size, free), best)
             if better is None:
                 size /= 2
             else:
                 kernels, best = better
+        if kernels is not before:
+            # Another prior, another bound.
+            for descent in descents:
+                descent.best = None
         if size < _LAST_STEP:
             break
     if "amplitude" in free:
