@@ -137,7 +137,7 @@ def test_poisson_precision_is_the_slope_in_the_variance(case):
 def test_negative_binomial_sites_are_the_gradient(case):
     x, size, mean, var, w = case
     likelihood = NegativeBinomial(operator(x), size)
-    likelihood.dispersion = phi = np.linspace(0.1, 0.6, N_VARS)
+    likelihood.scatter = phi = np.linspace(0.1, 0.6, N_VARS)
     ours = slope(likelihood, mean, var, w)
 
     def bound(m):
@@ -153,14 +153,16 @@ def test_gaussian_sites_are_the_gradient(case):
     """Of the bound that separates the factors of the square, at its shares."""
     x, _, mean, var, w = case
     likelihood = Gaussian(operator(x), column_sq_norm(operator(x)))
-    likelihood.noise = noise = np.linspace(1, 3, N_VARS)
+    likelihood.scatter = noise = np.linspace(1, 3, N_VARS)
     ours = slope(likelihood, mean, var, w)
-    present = np.exp(mean)[:, None] * w
+    present = np.exp(mean + var / 2)[:, None] * w
     share = present / present.sum(-1, keepdims=True)
 
     def bound(m):
-        fitted = jnp.exp(m + var / 2) @ w.T
-        square = (jnp.exp(2 * m + 2 * var)[:, None] * w**2 / share).sum(-1)
+        factors = jnp.exp(m + var / 2)
+        fitted = factors @ w.T
+        square = (factors[:, None] ** 2 * w**2 / share).sum(-1)
+        square += (factors**2 * jnp.expm1(var)) @ (w**2).T
         return ((x * fitted - square / 2) / noise).sum()
 
     expected = jax.grad(bound)(jnp.asarray(mean))
@@ -174,12 +176,12 @@ def test_linear_sites_are_exact(case, form):
     op, center = operator(form(x)), x.mean(0)
     likelihood = LinearGaussian(op, column_sq_norm(op), center)
     new, _ = likelihood.loadings(mean, var, w)
-    gram = new.T @ (new / likelihood.noise[:, None])
+    gram = new.T @ (new / likelihood.scatter[:, None])
     np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-6 * gram.max())
     sites = likelihood.sites(mean, var, new, np.inf)
 
     def log_likelihood(f):
-        return -(jnp.square(x - center - f @ new.T) / likelihood.noise).sum() / 2
+        return -(jnp.square(x - center - f @ new.T) / likelihood.scatter).sum() / 2
 
     expected = jax.grad(log_likelihood)(jnp.asarray(mean))
     ours = sites.shift - sites.precision * mean
@@ -231,17 +233,17 @@ def test_dispersion_is_found(x64):
     likelihood = NegativeBinomial(operator(x), np.ones(n_obs))
     for _ in range(30):
         likelihood.loadings(mean, mean, w)
-    np.testing.assert_allclose(likelihood.dispersion, phi, rtol=0.15)
+    np.testing.assert_allclose(likelihood.scatter, phi, rtol=0.15)
 
 
 def test_gaussian_value_is_the_expectation(case):
     x, _, mean, var, w = case
     likelihood = Gaussian(operator(x), column_sq_norm(operator(x)))
-    noise = likelihood.noise.copy()
+    noise = likelihood.scatter.copy()
     _, value = likelihood.loadings(mean, np.zeros_like(var), w)
     fitted = np.exp(mean) @ w.T
     assert value == pytest.approx(st.norm.logpdf(x, fitted, np.sqrt(noise)).sum())
-    likelihood.noise = noise
+    likelihood.scatter = noise
     _, value = likelihood.loadings(mean, var, w)
     fitted = draws(mean, var) @ w.T
     per_draw = st.norm.logpdf(x, fitted, np.sqrt(noise)).sum((1, 2))
@@ -254,7 +256,7 @@ def test_linear_value_is_the_expectation(case, form):
     x, _, mean, var, w = case
     op, center = operator(form(x)), x.mean(0)
     likelihood = LinearGaussian(op, column_sq_norm(op), center)
-    noise = likelihood.noise.copy()
+    noise = likelihood.scatter.copy()
     np.testing.assert_allclose(noise, x.var(0))
     _, value = likelihood.loadings(mean, var, w)
     fitted = np.log(draws(mean, var)) @ w.T + center
@@ -277,7 +279,7 @@ def test_score_differs_from_scipy_by_a_constant(case, name, form):
     def expected(m):
         rate = np.exp(m + var / 2) @ w.T
         if name == "gaussian":
-            return st.norm.logpdf(x, rate, np.sqrt(likelihood.noise)).sum(1)
+            return st.norm.logpdf(x, rate, np.sqrt(likelihood.scatter)).sum(1)
         rate = size[:, None] * rate
         if name == "poisson":
             return st.poisson.logpmf(x, rate).sum(1)

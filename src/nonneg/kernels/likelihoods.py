@@ -59,8 +59,8 @@ class Likelihood(ABC):
     """Of real factors: what is subtracted from every variable."""
     rotation: Floats
     """Of real factors: what the last loadings were multiplied by."""
-    dispersion: Floats
-    """Of the negative binomial distribution, one for every variable."""
+    scatter: Floats | None = None
+    """What is learned of every variable's noise: dispersion, or variance."""
 
     @abstractmethod
     def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
@@ -202,14 +202,14 @@ class NegativeBinomial(Likelihood):
     ) -> None:
         self.op = op
         self.size = size[:, None]
-        self.dispersion = np.broadcast_to(
+        self.scatter = np.broadcast_to(
             np.asarray(dispersion, np.float32), op.shape[1:]
         ).copy()
         self._log_size = float(op.stats().row_sums @ np.log(size).astype(np.float64))
         self._observed = np.empty(0)
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> NegativeBinomial:
-        return NegativeBinomial(op, self.size[rows, 0], self.dispersion)
+        return NegativeBinomial(op, self.size[rows, 0], self.scatter)
 
     def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
         shares = self.op.allocate(exp(mean), w.T)
@@ -220,16 +220,16 @@ class NegativeBinomial(Likelihood):
         curvature: Any = 0.0
         value = 0.0
         for rows, x in self.op.dense_blocks():
-            part = _nb_block(x, factors[rows], w, self.dispersion)
+            part = _nb_block(x, factors[rows], w, self.scatter)
             total = total + np.asarray(part[0], np.float64)
             value += float(part[1])
             slope = slope + np.asarray(part[2], np.float64)
             curvature = curvature + np.asarray(part[3], np.float64)
         step = slope / np.maximum(np.abs(curvature), 1e-6)
         step = np.clip(step, -_MAX_DISPERSION_STEP, _MAX_DISPERSION_STEP)
-        self.dispersion = np.clip(
-            self.dispersion * np.exp(step), *_DISPERSION_RANGE
-        ).astype(np.float32)
+        self.scatter = np.clip(self.scatter * np.exp(step), *_DISPERSION_RANGE).astype(
+            np.float32
+        )
         self.parts = shares.columns, np.asarray(total)
         value += shares.log_sum + self._log_size
         return ratio(*self.parts).astype(w.dtype), value
@@ -239,7 +239,7 @@ class NegativeBinomial(Likelihood):
         rate = np.empty_like(factors)
         for rows, x in self.op.dense_blocks():
             rate[rows] = factors[rows] * np.asarray(
-                _nb_exposure(x, factors[rows], w, self.dispersion)
+                _nb_exposure(x, factors[rows], w, self.scatter)
             )
         return _newton(self._observed, rate, mean, limit)
 
@@ -247,9 +247,7 @@ class NegativeBinomial(Likelihood):
         self, op: MatrixOperator, size: Floats, mean: Floats, var: Floats, w: Floats
     ) -> Floats:
         factors = (size[:, None] * expected(mean, var)).astype(w.dtype)
-        return _score(
-            op, lambda x, rows: _nb_score(x, factors[rows], w, self.dispersion)
-        )
+        return _score(op, lambda x, rows: _nb_score(x, factors[rows], w, self.scatter))
 
 
 def _nb_noise(
@@ -308,7 +306,7 @@ class Gaussian(Likelihood):
     def __init__(self, op: MatrixOperator, sq_norm: Floats) -> None:
         self.op = op
         self.sq_norm = sq_norm
-        self.noise = np.maximum(sq_norm / op.shape[0], 1e-12)
+        self.scatter = np.maximum(sq_norm / op.shape[0], 1e-12)
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> Gaussian:
         return Gaussian(op, column_sq_norm(op))
@@ -317,20 +315,20 @@ class Gaussian(Likelihood):
         factors, gram = _moments(mean, var)
         product = np.asarray(self.op.rmatmul(factors.astype(w.dtype)))
         error = _residual(self.sq_norm, product, gram, w)
-        value = _gaussian_value(error, self.noise, self.op.shape[0])
+        value = _gaussian_value(error, self.scatter, self.op.shape[0])
         new = np.asarray(
             hals_update(
                 jnp.asarray(w), jnp.asarray(product), jnp.asarray(gram, w.dtype)
             )
         )
         error = _residual(self.sq_norm, product, gram, new)
-        self.noise = np.maximum(
+        self.scatter = np.maximum(
             error / self.op.shape[0], 1e-6 * self.sq_norm / self.op.shape[0] + 1e-12
         )
         return new, value
 
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
-        weighted = (w / self.noise[:, None]).astype(w.dtype)
+        weighted = (w / self.scatter[:, None]).astype(w.dtype)
         product = np.asarray(self.op.matmul(weighted))
         gram = (w.T @ weighted).astype(np.float64)
         factors = expected(mean, var).astype(np.float64)
@@ -350,7 +348,8 @@ class Gaussian(Likelihood):
     ) -> Floats:
         factors, center = expected(mean, var).astype(w.dtype), np.zeros(len(w))
         return _score(
-            op, lambda x, rows: _gaussian_score(x, factors[rows], w, self.noise, center)
+            op,
+            lambda x, rows: _gaussian_score(x, factors[rows], w, self.scatter, center),
         )
 
 
@@ -370,8 +369,8 @@ class LinearGaussian(Likelihood):
         n_obs = op.shape[0]
         total = op.stats().col_sums
         self.sq_norm = sq_norm - 2 * center * total + n_obs * center**2
-        self.noise = np.maximum(self.sq_norm / n_obs, 1e-12)
-        self.floor = 1e-3 * self.noise + 1e-12
+        self.scatter = np.maximum(self.sq_norm / n_obs, 1e-12)
+        self.floor = 1e-3 * self.scatter + 1e-12
         self.rotation = np.empty(0)
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> LinearGaussian:
@@ -383,21 +382,21 @@ class LinearGaussian(Likelihood):
         product = np.array(self.op.rmatmul(mean.astype(w.dtype)), np.float64)
         product -= np.outer(self.center, m.sum(0))
         error = _residual(self.sq_norm, product, gram, w)
-        value = _gaussian_value(error, self.noise, self.op.shape[0])
+        value = _gaussian_value(error, self.scatter, self.op.shape[0])
         new = np.linalg.solve(
             gram + 1e-9 * np.trace(gram) * np.eye(len(gram)), product.T
         ).T
         error = _residual(self.sq_norm, product, gram, new)
-        self.noise = np.maximum(error / self.op.shape[0], self.floor)
+        self.scatter = np.maximum(error / self.op.shape[0], self.floor)
         # Rotate so that factors separate.
         _, _, rotation = np.linalg.svd(
-            new / np.sqrt(self.noise)[:, None], full_matrices=False
+            new / np.sqrt(self.scatter)[:, None], full_matrices=False
         )
         self.rotation = rotation.T
         return (new @ self.rotation).astype(w.dtype), value
 
     def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
-        weighted = (w / self.noise[:, None]).astype(w.dtype)
+        weighted = (w / self.scatter[:, None]).astype(w.dtype)
         shift = np.asarray(self.op.matmul(weighted)) - self.center @ weighted
         precision = np.broadcast_to((w * weighted).sum(0), shift.shape)
         return Sites(precision, shift)
@@ -409,7 +408,7 @@ class LinearGaussian(Likelihood):
         return _score(
             op,
             lambda x, rows: _gaussian_score(
-                x, factors[rows], w, self.noise, self.center
+                x, factors[rows], w, self.scatter, self.center
             ),
         )
 

@@ -204,6 +204,15 @@ class Model:
         self.n_spatial, self.options = n_spatial, options
         self._priors: dict[tuple[float, ...], Prior] = {}
 
+    @property
+    def learned(self) -> list[Any]:
+        """What the likelihood has learned of the noise."""
+        return [self.likelihood.scatter]
+
+    @learned.setter
+    def learned(self, values: list[Any]) -> None:
+        (self.likelihood.scatter,) = values
+
     def prior(self, length_scale: Floats) -> Prior:
         """Prior at a length scale; the last few are kept."""
         assert self.space is not None
@@ -423,6 +432,16 @@ class Batches:
         ]
         self.sums: list[tuple[Floats, Floats]] = []
 
+    @property
+    def learned(self) -> list[Any]:
+        """What the likelihoods have learned of the noise."""
+        return [likelihood.scatter for _, likelihood in self.parts]
+
+    @learned.setter
+    def learned(self, values: list[Any]) -> None:
+        for (_, likelihood), value in zip(self.parts, values, strict=True):
+            likelihood.scatter = value
+
     def step(
         self, state: State, kernels: Kernels, limit: float, rate: float
     ) -> tuple[State, float]:
@@ -457,10 +476,10 @@ def first_kernels(
     return Kernels(
         np.full(
             (n_spatial, n_axes if options.anisotropic else 1),
-            options.length_scale or _LENGTH_SCALE,
+            float(options.length_scale or _LENGTH_SCALE),
         ),
-        np.full(n_spatial, options.amplitude or _AMPLITUDE),
-        options.dispersion or (_DISPERSION if searched else 1.0),
+        np.full(n_spatial, float(options.amplitude or _AMPLITUDE)),
+        float(options.dispersion or (_DISPERSION if searched else 1.0)),
     )
 
 
@@ -478,20 +497,22 @@ class Descent:
 
     def __init__(self, stepper: Model | Batches, rate: float) -> None:
         self.stepper, self.top, self.rate = stepper, rate, rate
-        self.best: tuple[State, float] | None = None
+        self.best: tuple[State, float, list[Any]] | None = None
 
     def step(self, state: State, kernels: Kernels, limit: float) -> tuple[State, float]:
         """The next state, and the bound of the one that it starts from."""
+        learned = self.stepper.learned
         new, objective = self.stepper.step(state, kernels, limit, self.rate)
         if self.best is not None and not (
             objective >= self.best[1] - _SLACK * abs(self.best[1])
         ):
             self.rate /= 2
-            state = self.best[0]
+            state, _, learned = self.best
+            self.stepper.learned = learned
             new, objective = self.stepper.step(state, kernels, limit, self.rate)
         else:
             self.rate = min(self.rate * _RECOVER, self.top)
-        self.best = state, objective
+        self.best = state, objective, learned
         return new, objective
 
 
@@ -660,7 +681,7 @@ def _finish(
             total_var[j] = gp.sum_var(
                 prior,
                 space.layout,
-                kernels.amplitude[j],
+                float(kernels.amplitude[j]),
                 precision[:, j],
                 post,
                 weight[:, j],
