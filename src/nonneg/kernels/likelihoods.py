@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 type Floats = NDArray[np.floating[Any]]
 type Loss = Literal["kullback-leibler", "frobenius"]
 
-# exp of it, squared, is finite in single precision.
-_MAX_LOG = 40.0
+# Its exponential to the third power is finite in single precision, summed as well.
+_MAX_LOG = 20.0
 _MAX_DISPERSION_STEP = 1.0
 _DISPERSION_RANGE = (1e-6, 1e3)
 
@@ -59,7 +59,7 @@ class Likelihood(ABC):
     """Of real factors: what is subtracted from every variable."""
     rotation: Floats
     """Of real factors: what the last loadings were multiplied by."""
-    scatter: Floats | None = None
+    scatter: Floats = np.empty(0)
     """What is learned of every variable's noise: dispersion, or variance."""
 
     @abstractmethod

@@ -163,7 +163,6 @@ def fit_factors(request: Request) -> AnnData | None:
     if center is not None:
         adata.var[f"{keys.uns}_center"] = source.spread(center[:, None])[:, 0]
     if request.likelihood == "negative_binomial":
-        assert likelihood.scatter is not None
         found = likelihood.scatter[:, None]
         adata.var[f"{keys.uns}_dispersion"] = source.spread(found)[:, 0]
     _report(request, source, stats, result)
