@@ -87,9 +87,7 @@ def _exact() -> Any:
 # --- kernels ----------------------------------------------------------------
 
 
-def kernel_function(
-    kernel: Kernel, r: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+def kernel_function(kernel: Kernel, r: jax.Array) -> jax.Array:
     """Correlation at a distance given in length scales."""
     if kernel == "matern32":
         t = np.sqrt(3) * r
