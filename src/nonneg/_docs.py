@@ -85,25 +85,16 @@ _SHARED = {
             Covariance: `"matern32"`, `"matern52"` or `"rbf"`.
         trend
             Mean of the fields: `"linear"` in the coordinates, or `"constant"`.
-        length_scale, amplitude
-            Of the covariance: in units of the coordinates, and the standard deviation
-            of a factor's logarithm. `None`: chosen.
-        dispersion
-            By how much counts scatter more than the likelihood says; the log
-            likelihood is divided by it. With 1, factors follow every location; the
-            larger, the more they take from their neighbours. `None`: chosen.
-        n_inducing
-            Number of inducing points. All locations if there are no more; otherwise
-            centres of k-means. `None`: all up to 1,500, else 1,000. Time grows with
-            the cube.
         """,
-    "linear_kernel": """
-        kernel
-            Covariance: `"matern32"`, `"matern52"` or `"rbf"`.
-        trend
-            Mean of the fields: `"linear"` in the coordinates, or `"constant"`.
+    "length_scale": """
         length_scale
             Of the covariance, in units of the coordinates. `None`: chosen.
+        """,
+    "amplitude": """
+        amplitude
+            Standard deviation of a factor's logarithm. `None`: chosen.
+        """,
+    "dispersion": """
         dispersion
             By how much counts scatter more than the likelihood says; the log
             likelihood is divided by it. With 1, factors follow every location; the

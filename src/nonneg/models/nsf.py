@@ -110,16 +110,6 @@ class Space(NamedTuple):
         member = sp.csr_array((ones, (self.site, np.arange(shape[1]))), shape=shape)
         return member @ values.astype(np.float64)
 
-    def restrict(self, rows: NDArray[np.intp]) -> tuple[Space, NDArray[np.intp]]:
-        """The same for some observations, and the sites that these have."""
-        kept, index = np.unique(self.site[rows], return_inverse=True)
-        layout = self.layout._replace(
-            sites=self.layout.sites[kept],
-            section=self.layout.section[kept],
-            neighbors=self.layout.neighbors[kept],
-        )
-        return Space(layout, index, self.basis[kept]), kept
-
 
 class State(NamedTuple):
     """A fit in progress."""
@@ -293,9 +283,9 @@ class Model:
                 center = m.mean(0)
                 spread = np.maximum(((m - center) ** 2 + v).mean(0), 1e-4)
             iid = np.stack([center, spread])
-            ratio = v / spread
+            left = v / spread
             penalty += float(
-                ((ratio - np.log(ratio) - 1 + (m - center) ** 2 / spread) / 2).sum()
+                ((left - np.log(left) - 1 + (m - center) ** 2 / spread) / 2).sum()
             )
         return State(
             state.w,

@@ -80,6 +80,9 @@ def nsf(
     %(size_factors)s
     %(space)s
     %(kernel)s
+    %(length_scale)s
+    %(amplitude)s
+    %(dispersion)s
     shared_kernel
         One covariance for all factors, or one for each, chosen in turn.
     anisotropic

@@ -62,7 +62,9 @@ def rsf(
         Whether the matrix already is normalised and logarithmic. Otherwise
         `log(1 + counts / size)` is used. Means are removed either way.
     %(space)s
-    %(linear_kernel)s
+    %(kernel)s
+    %(length_scale)s
+    %(dispersion)s
     anisotropic
         A length scale of its own for each axis.
     learning_rate
