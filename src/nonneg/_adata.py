@@ -80,7 +80,7 @@ class MatrixInput:
         """Loadings of all variables, NaN outside the mask."""
         if self.mask is None:
             return loadings
-        full = np.full((self.mask.size, loadings.shape[1]), np.nan, loadings.dtype)
+        full = np.full((self.mask.size, *loadings.shape[1:]), np.nan, loadings.dtype)
         full[self.mask] = loadings
         return full
 
@@ -92,8 +92,12 @@ def read_matrix(
     obsm: str | None = None,
     mask_var: str | NDArray[np.bool_] | None = None,
     chunk_size: int | None = None,
+    spread: bool = True,
 ) -> MatrixInput:
-    """The matrix a method was asked to work on, as an operator."""
+    """The matrix a method was asked to work on, as an operator.
+
+    Without ``spread``, dask arrays are streamed also where there is a cluster.
+    """
     x, where = select_matrix(adata, layer=layer, obsm=obsm)
     if 0 in x.shape:
         msg = f"{where} is empty: {x.shape[0]} observations x {x.shape[1]} variables."
@@ -105,7 +109,9 @@ def read_matrix(
             raise ValueError(msg)
         mask = _read_mask(adata, mask_var)
     return MatrixInput(
-        op=as_operator(x, where=where, mask=mask, chunk_size=chunk_size),
+        op=as_operator(
+            x, where=where, columns=mask, chunk_size=chunk_size, spread=spread
+        ),
         where=where,
         mask=mask,
         columns=x.columns.astype(str).to_numpy(object)
@@ -168,10 +174,12 @@ def write_factors(
     params: Mapping[str, Any],
     info: Mapping[str, Any],
     columns: NDArray[Any] | None = None,
+    side: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Store a factorization: all of it, or nothing.
 
-    ``loadings`` go to varm, or into uns where they belong to an element of obsm.
+    ``loadings`` go to varm, or into uns where they belong to an element of obsm;
+    arrays of ``side`` to varm, under the key and their names.
     """
     scores = np.asarray(scores, np.float32)
     loadings = np.asarray(loadings, np.float32)
@@ -194,6 +202,8 @@ def write_factors(
     elif keys.uns in adata.uns:
         # Loadings of variables that an earlier fit left under this key.
         adata.varm.pop(keys.varm, None)
+    for name, values in (side or {}).items():
+        adata.varm[f"{keys.varm}_{name}"] = np.asarray(values, np.float32)
     adata.uns[keys.uns] = entry
     logger.info("Stored %s in adata.uns[%r] and what it names.", method, keys.uns)
 

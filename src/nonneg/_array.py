@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 8 * 2**20
 # The same for lazy data, as if they were dense: how sparse they are is not known.
 _LAZY_BYTES = 16 * 2**20
+# The smallest piece that is read at random.
+_PIECE_BYTES = 2**17
 
 
 _single_thread = ExitStack()
@@ -84,8 +86,9 @@ def as_operator(
     x: Any,
     *,
     where: str,
-    mask: NDArray[np.bool_] | None = None,
+    columns: NDArray[np.bool_ | np.intp] | None = None,
     chunk_size: int | None = None,
+    spread: bool = True,
 ) -> MatrixOperator:
     """Operator of any matrix an AnnData can hold.
 
@@ -96,10 +99,13 @@ def as_operator(
         (HDF5 or Zarr) matrix, which is streamed.
     where
         What to call it in messages.
-    mask
-        Variables to use.
+    columns
+        Variables to use: a mask, or their positions.
     chunk_size
         Rows per block where the data are streamed.
+    spread
+        Leave products of a dask array to a cluster, if there is one, instead of
+        streaming it.
     """
     if isinstance(x, pd.DataFrame):
         x = x.to_numpy()
@@ -108,7 +114,7 @@ def as_operator(
         raise TypeError(msg)
     _check_numeric(x, where)
     if isinstance(x, fau.CSDataset | fau.H5Dataset | fau.ZarrArray):
-        return _block_operator(x, where, mask, chunk_size)
+        return _block_operator(x, where, columns, chunk_size)
     lazy = isinstance(x, fau.DaskArray)
     if chunk_size is not None:
         hint = "has chunks of its own: rechunk it" if lazy else "is in memory"
@@ -118,16 +124,16 @@ def as_operator(
         )
         raise ValueError(msg)
     if lazy:
-        return _lazy_operator(x, mask)
-    return local_operator(x, mask=mask, dtype=_dtype(x), n_threads=settings.n_threads)
+        return _lazy_operator(x, columns, spread=spread)
+    return local_operator(x, columns=columns, dtype=_dtype(x), n_threads=settings.n_threads)
 
 
 def local_operator(
-    x: Any, *, mask: NDArray[np.bool_] | None, dtype: np.dtype[Any], n_threads: int
+    x: Any, *, columns: NDArray[np.bool_ | np.intp] | None, dtype: np.dtype[Any], n_threads: int
 ) -> MatrixOperator:
     """Operator of a matrix in memory."""
-    if mask is not None:
-        x = x[:, mask]
+    if columns is not None:
+        x = x[:, columns]
     if not sp.issparse(x):
         on_device = isinstance(x, jax.Array)
         return DenseOperator(x.astype(dtype) if on_device else np.asarray(x, dtype))
@@ -139,12 +145,13 @@ def local_operator(
 
 
 def _block_operator(
-    x: Any, where: str, mask: NDArray[np.bool_] | None, chunk_size: int | None
+    x: Any, where: str, columns: NDArray[np.bool_ | np.intp] | None, chunk_size: int | None
 ) -> BlockOperator:
     n_obs, n_vars = x.shape
     dtype = _dtype(x)
     row_bytes = n_vars * dtype.itemsize
-    open_rows: Callable[[], Callable[[slice], Any]] = partial(getattr, x, "__getitem__")
+    open_rows: Callable[[], Callable[[list[slice]], Any]] = partial(_read_rows, x)
+    stored = x
     if isinstance(x, fau.CSDataset):
         if x.format != "csr":
             msg = (
@@ -156,22 +163,37 @@ def _block_operator(
         # A value and its column.
         row_bytes = (dtype.itemsize + 4) * int(indptr[-1]) // n_obs + 1
         open_rows = partial(_StoredRows, x, indptr, dtype)
+        stored = cast("Any", x).group["data"]
     if chunk_size is None:
         chunk_size = max(_BLOCK_BYTES // row_bytes, 256)
     # Blocks of equal size: they compile once.
     n_blocks = -(-n_obs // chunk_size)
     size = -(-n_obs // n_blocks)
-    bounds = np.minimum(np.arange(n_blocks + 1) * size, n_obs)
+    # A stored chunk is read as a whole; so are small pieces, in about the same time.
+    chunk_bytes = int(np.prod(stored.chunks or 0)) * stored.dtype.itemsize
+    piece = max(_PIECE_BYTES, chunk_bytes) // row_bytes + 1
     to_operator = partial(
-        local_operator, mask=mask, dtype=dtype, n_threads=settings.n_threads
+        local_operator, columns=columns, dtype=dtype, n_threads=settings.n_threads
     )
     return BlockOperator(
         open_rows,
         to_operator,
-        bounds,
-        n_vars if mask is None else int(mask.sum()),
+        np.minimum(np.arange(n_blocks + 1) * size, n_obs),
+        _n_columns(n_vars, columns),
         dtype,
+        np.minimum(np.arange(-(-n_obs // piece) + 1) * piece, n_obs),
+        row_bytes,
     )
+
+
+def _read_rows(x: Any) -> Callable[[list[slice]], Any]:
+    """Reader of the rows of a stored dense matrix."""
+
+    def read(pieces: list[slice]) -> Any:
+        parts = [x[rows] for rows in pieces]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return read
 
 
 class _StoredRows:
@@ -190,43 +212,49 @@ class _StoredRows:
             (np.empty(0, dtype), np.empty(0, np.int32)) for _ in range(2)
         ]
 
-    def __call__(self, rows: slice) -> sp.csr_matrix:
-        indptr = self._indptr[rows.start : rows.stop + 1]
-        start, stop = int(indptr[0]), int(indptr[-1])
-        size = stop - start
+    def __call__(self, pieces: list[slice]) -> sp.csr_matrix:
+        bounds = [self._indptr[[rows.start, rows.stop]].tolist() for rows in pieces]
+        size = sum(stop - start for start, stop in bounds)
         data, indices = self._buffers.pop(0)
         if data.size < size:
             data, indices = np.empty(size, self._dtype), np.empty(size, np.int32)
         self._buffers.append((data, indices))
-        for stored, buffer in ((self._data, data), (self._indices, indices)):
-            if size and hasattr(stored, "read_direct"):  # HDF5
-                stored.read_direct(buffer, np.s_[start:stop], np.s_[:size])
-            else:
-                buffer[:size] = stored[start:stop]
-        local = (indptr - start).astype(np.int32)
+        done = 0
+        for start, stop in bounds:
+            after = done + stop - start
+            for stored, buffer in ((self._data, data), (self._indices, indices)):
+                if after > done and hasattr(stored, "read_direct"):  # HDF5
+                    stored.read_direct(buffer, np.s_[start:stop], np.s_[done:after])
+                else:
+                    buffer[done:after] = stored[start:stop]
+            done = after
+        n_stored = [
+            np.diff(self._indptr[rows.start : rows.stop + 1]) for rows in pieces
+        ]
+        indptr = np.cumsum(np.concatenate([[0], *n_stored])).astype(np.int32)
         return sp.csr_matrix(
-            (data[:size], indices[:size], local),
-            shape=(local.size - 1, self._n_vars),
+            (data[:size], indices[:size], indptr),
+            shape=(indptr.size - 1, self._n_vars),
             copy=False,
         )
 
 
 def _lazy_operator(
-    x: Any, mask: NDArray[np.bool_] | None
+    x: Any, columns: NDArray[np.bool_ | np.intp] | None, *, spread: bool
 ) -> LazyOperator | BlockOperator:
     if np.isnan(x.shape[0]):
         x = x.compute_chunk_sizes()
     x = x.rechunk({1: -1})
-    n_vars = x.shape[1] if mask is None else int(mask.sum())
+    n_vars = _n_columns(x.shape[1], columns)
     dtype = _dtype(x)
     bounds = np.concatenate([[0], np.cumsum(x.chunks[0])])
-    if _on_cluster():
+    if spread and _on_cluster():
         # The workers are the parallelism: one thread for each product.
-        to_operator = partial(local_operator, mask=mask, dtype=dtype, n_threads=1)
+        to_operator = partial(local_operator, columns=columns, dtype=dtype, n_threads=1)
         blocks = x.to_delayed()[:, 0].tolist()
         return LazyOperator(blocks, bounds, n_vars, dtype, to_operator)
     to_operator = partial(
-        local_operator, mask=mask, dtype=dtype, n_threads=settings.n_threads
+        local_operator, columns=columns, dtype=dtype, n_threads=settings.n_threads
     )
     # Whole chunks, several at a time where they are small: a part of a chunk
     # costs as much to read as the chunk.
@@ -238,12 +266,18 @@ def _lazy_operator(
     # In the reading thread, unless the user chose otherwise: more threads are slower
     # and leave their heaps behind.
     scheduler = sys.modules["dask"].config.get("scheduler", None) or "synchronous"
+
+    def read(pieces: list[slice]) -> Any:
+        parts = [x[rows] for rows in pieces]
+        joined = (
+            parts[0]
+            if len(parts) == 1
+            else sys.modules["dask.array"].concatenate(parts)
+        )
+        return joined.compute(scheduler=scheduler)
+
     return BlockOperator(
-        lambda: lambda rows: x[rows].compute(scheduler=scheduler),
-        to_operator,
-        bounds[starts],
-        n_vars,
-        dtype,
+        lambda: read, to_operator, bounds[starts], n_vars, dtype, pieces=bounds
     )
 
 
@@ -257,6 +291,10 @@ def _on_cluster() -> bool:
     except ValueError:
         return False
     return True
+
+
+def _n_columns(n_vars: int, columns: NDArray[np.bool_ | np.intp] | None) -> int:
+    return n_vars if columns is None else np.arange(n_vars)[columns].size
 
 
 def _dtype(x: Any) -> np.dtype[Any]:

@@ -22,12 +22,12 @@ X[:, 5] = 0
 
 
 def in_memory(x):
-    return local_operator(x, mask=None, dtype=np.dtype(np.float64), n_threads=2)
+    return local_operator(x, columns=None, dtype=np.dtype(np.float64), n_threads=2)
 
 
 def in_blocks(x, bounds=(0, 300, 301, 1100)):
     def open_rows():
-        return lambda rows: x[rows]
+        return lambda pieces: x[np.r_[tuple(pieces)]]
 
     n_vars, dtype = x.shape[1], np.dtype(np.float64)
     return BlockOperator(open_rows, in_memory, np.array(bounds), n_vars, dtype)

@@ -262,7 +262,11 @@ def test_blocks_change_nothing(solver, loss, x64):
 
     def blocks(bounds, of):
         return BlockOperator(
-            lambda: lambda rows: x[rows], of, np.array(bounds), 40, np.dtype(np.float64)
+            lambda: lambda pieces: x[np.r_[tuple(pieces)]],
+            of,
+            np.array(bounds),
+            40,
+            np.dtype(np.float64),
         )
 
     plain = run(DenseOperator(x))

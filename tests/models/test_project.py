@@ -18,7 +18,7 @@ H = np.random.default_rng(5).gamma(0.5, 1, (4, 40))
 
 def in_blocks(x):
     return BlockOperator(
-        lambda: lambda rows: x[rows],
+        lambda: lambda pieces: x[np.r_[tuple(pieces)]],
         DenseOperator,
         np.array([0, 25, 60]),
         40,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Trace(NamedTuple):
     objective: list[float]
     iteration: list[int]
     """Iterations after which the objective was computed."""
+    seconds: list[float]
+    """When they were complete, from the start of the loop."""
     n_iter: int
     converged: bool
     interrupted: bool
@@ -48,11 +51,14 @@ def iterate[State](
     complete state; before the first iteration is complete it is passed on.
     """
     reports: list[Report] = []
+    seconds: list[float] = []
+    start = perf_counter()
     converged = interrupted = False
     try:
         while len(reports) < max_iter and not converged:
             state, report = step(state, len(reports) + 1)
             reports.append(report)
+            seconds.append(perf_counter() - start)
             converged = finished(reports)
             if callback is not None:
                 callback(len(reports), report)
@@ -66,6 +72,7 @@ def iterate[State](
     return state, Trace(
         objective=[objective for _, objective in known],
         iteration=[i for i, _ in known],
+        seconds=[seconds[i - 1] for i, _ in known],
         n_iter=len(reports),
         converged=converged,
         interrupted=interrupted,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
@@ -21,7 +21,7 @@ from scipy.special import xlogy
 from . import sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from jax.typing import ArrayLike
     from numpy.typing import NDArray
@@ -74,6 +74,10 @@ class MatrixOperator(Protocol):
 
     def rmatmul(self, w: Matrix) -> Matrix:
         """``X.T @ w``, (n_vars, k)."""
+        ...
+
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        """``(X * X).T @ w``, (n_vars, k)."""
         ...
 
     def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
@@ -198,6 +202,11 @@ class DenseOperator:
         # twice as long.
         return _matmul_left(jnp.asarray(w), self.x).T
 
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        w = jnp.asarray(w)
+        parts = (_matmul_left(w[rows], x * x) for rows, x in self._steps())
+        return sum(parts, start=jnp.zeros((w.shape[1], self.shape[1]), w.dtype)).T
+
     def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
         w, h = jnp.asarray(w), jnp.asarray(h)
         parts = [_dense_ratio_matmul(x, w[rows], h) for rows, x in self._steps()]
@@ -276,6 +285,10 @@ class CSROperator:
     def rmatmul(self, w: Matrix) -> Matrix:
         return sparse.rmatmul(self._csr, np.asarray(w))
 
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        squares = self._csr._replace(data=np.square(self._csr.data))
+        return sparse.rmatmul(squares, np.asarray(w))
+
     def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
         return sparse.ratio_matmul(self._csr, np.asarray(w), np.asarray(h).T)
 
@@ -314,44 +327,58 @@ class BlockOperator:
     Parameters
     ----------
     open_rows
-        Begins a pass over the data: returns what reads the rows in a slice. Called
-        once per pass, because reading may go through buffers.
+        Begins a pass over the data: returns what reads the rows in some slices, one
+        after another. Called once per pass, because reading may go through buffers:
+        what was read is overwritten when the next but one is.
     operator
         Turns what was read into its operator.
     bounds
         First row of every block and the number of rows.
     n_vars, dtype
         Of the matrix.
+    pieces
+        First rows of the smallest pieces that it pays to read at random, and the
+        number of rows. `None`: the blocks.
+    row_bytes
+        What a row takes in memory, on average. `None`: as a dense row.
     """
 
     def __init__(
         self,
-        open_rows: Callable[[], Callable[[slice], Any]],
+        open_rows: Callable[[], Callable[[list[slice]], Any]],
         operator: Callable[[Any], MatrixOperator],
         bounds: NDArray[np.int64],
         n_vars: int,
         dtype: np.dtype[Any],
+        pieces: NDArray[np.int64] | None = None,
+        row_bytes: int | None = None,
     ) -> None:
         self._open_rows = open_rows
         self._operator = operator
-        self._rows = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+        self._rows = _slices(bounds)
+        self.pieces = _slices(bounds if pieces is None else pieces)
+        self.row_bytes = n_vars * dtype.itemsize if row_bytes is None else row_bytes
         self.shape = (int(bounds[-1]), n_vars)
         self.dtype = dtype
 
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        yield from zip(
+            self._rows, self.windows([[rows] for rows in self._rows]), strict=True
+        )
+
+    def windows(self, plan: Iterable[list[slice]]) -> Iterator[MatrixOperator]:
+        """Some pieces at a time, the next ones read while these are worked on."""
         read = self._open_rows()
+        plan = iter(plan)
         with ThreadPoolExecutor(1, thread_name_prefix="nonneg-read") as reader:
-            ahead = reader.submit(read, self._rows[0])
-            for rows, following in zip(
-                self._rows, [*self._rows[1:], None], strict=True
-            ):
-                block = ahead.result()
-                if following is not None:
-                    ahead = reader.submit(read, following)
-                yield rows, self._operator(block)
+            ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
+            while ahead:
+                block = ahead.pop().result()
+                ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
+                yield self._operator(block)
 
     def stats(self) -> MatrixStats:
-        return _stats([block.stats() for _, block in self.row_blocks()])
+        return join_stats([block.stats() for _, block in self.row_blocks()])
 
     def matmul(self, b: Matrix) -> Matrix:
         out = np.empty((self.shape[0], b.shape[1]), self.dtype)
@@ -361,6 +388,9 @@ class BlockOperator:
 
     def rmatmul(self, w: Matrix) -> Matrix:
         return self._sum(lambda rows, block: block.rmatmul(w[rows]))
+
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        return self._sum(lambda rows, block: block.square_rmatmul(w[rows]))
 
     def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
         out = np.empty((self.shape[0], h.shape[0]), self.dtype)
@@ -437,7 +467,7 @@ class LazyOperator:
 
         self._dask = dask
         self._blocks = [dask.delayed(operator, pure=False)(block) for block in blocks]
-        self._rows = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+        self._rows = _slices(bounds)
         self.shape = (int(bounds[-1]), n_vars)
         self.dtype = dtype
 
@@ -445,7 +475,7 @@ class LazyOperator:
         yield slice(0, self.shape[0]), self
 
     def stats(self) -> MatrixStats:
-        return _stats(self._compute([self._call("stats", b) for b in self._blocks]))
+        return join_stats(self._compute([self._call("stats", b) for b in self._blocks]))
 
     def matmul(self, b: Matrix) -> Matrix:
         shared = self._dask.delayed(np.asarray(b))
@@ -454,6 +484,14 @@ class LazyOperator:
     def rmatmul(self, w: Matrix) -> Matrix:
         return self._sum(
             [self._call("rmatmul", x, self._part(w, i)) for i, x in self._numbered()]
+        )
+
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        return self._sum(
+            [
+                self._call("square_rmatmul", x, self._part(w, i))
+                for i, x in self._numbered()
+            ]
         )
 
     def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
@@ -542,6 +580,10 @@ class LazyOperator:
         return np.asarray(self._compute(tasks)[0], self.dtype)
 
 
+def _slices(bounds: NDArray[np.int64]) -> list[slice]:
+    return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+
+
 def stack(parts: list[Any]) -> MatrixOperator:
     """One operator on the rows of several in memory, all of one kind."""
     matrices = [part.x for part in parts]
@@ -578,7 +620,8 @@ def _csr_stats(x: sp.csr_matrix | sp.csr_array) -> MatrixStats:
     )
 
 
-def _stats(parts: list[MatrixStats]) -> MatrixStats:
+def join_stats(parts: list[MatrixStats]) -> MatrixStats:
+    """Statistics of rows that are held in several matrices."""
     return MatrixStats(
         minimum=float(np.min([p.minimum for p in parts])),
         sq_norm=sum(p.sq_norm for p in parts),

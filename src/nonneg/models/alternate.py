@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..kernels.hals import hals_update
+from ..kernels.hals import N_SWEEPS, hals_update
 from ..kernels.kkt import projected_gradient
 from ..kernels.mu import mu_update
 from ..kernels.nnls import least_squares, nnls
 
 if TYPE_CHECKING:
+    from jax.typing import ArrayLike
     from numpy.typing import NDArray
 
     from ..kernels.operators import Matrix, MatrixOperator
@@ -43,6 +44,27 @@ class Penalty(NamedTuple):
         return float(np.sum(self.l1 * linear + self.l2 / 2 * square))
 
 
+def minimise(
+    factor: jax.Array,
+    product: jax.Array,
+    gram: jax.Array,
+    rule: Rule,
+    *,
+    l1: ArrayLike = 0.0,
+    n_sweeps: int = N_SWEEPS,
+) -> jax.Array:
+    """Update F towards the minimum of ``1/2 tr(F G Fᵀ) - tr(F Pᵀ) + l1 ‖F‖₁``."""
+    match rule:
+        case "hals":
+            return hals_update(factor, product - l1, gram, n_sweeps=n_sweeps)
+        case "mu":
+            return mu_update(factor, product, factor @ gram + l1)
+        case "anls":
+            return nnls(product - l1, gram, start=factor)
+        case "unconstrained":
+            return least_squares(product - l1, gram)
+
+
 @partial(jax.jit, static_argnames="rule")
 def update_factor(
     factor: jax.Array, product: jax.Array, gram: jax.Array, penalty: Penalty, rule: Rule
@@ -53,20 +75,10 @@ def update_factor(
     products: their ratio does not depend on the units of the data.
     """
     scale = jnp.abs(product).sum()
-    # Penalties are part of the quadratic form that every rule minimises.
-    product = product - penalty.l1
+    # The quadratic penalty is part of the form that every rule minimises.
     gram = gram + jnp.diag(jnp.broadcast_to(penalty.l2, gram.shape[0]))
-    gradient = factor @ gram - product
-    match rule:
-        case "hals":
-            new = hals_update(factor, product, gram)
-        case "mu":
-            numerator = product + penalty.l1
-            new = mu_update(factor, numerator, factor @ gram + penalty.l1)
-        case "anls":
-            new = nnls(product, gram, start=factor)
-        case "unconstrained":
-            new = least_squares(product, gram)
+    gradient = factor @ gram - product + penalty.l1
+    new = minimise(factor, product, gram, rule, l1=penalty.l1)
     if rule != "unconstrained":
         gradient = projected_gradient(factor, gradient)
     return new, new.T @ new, jnp.abs(gradient).sum(), scale
