@@ -1,0 +1,332 @@
+"""Online iNMF: one mini-batch of cells at a time, in memory that does not grow.
+
+Every mini-batch updates sums over cells, which forget older ones exponentially over
+about one epoch, and the loadings follow the sums :cite:p:`Gao2021`. The sums are over
+cells, not means over mini-batches as printed there, so that the fixed points are those
+of the objective.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice, pairwise
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..kernels.loop import Report
+from ..kernels.operators import BlockOperator
+from .inmf import (
+    Block,
+    Model,
+    Sums,
+    add,
+    add_blocks,
+    fit_loadings,
+    in_use,
+    objectives,
+    rescale,
+    revive,
+    solve,
+    standardise,
+    take,
+    update_rows,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ..kernels.loop import Callback
+    from ..kernels.operators import MatrixOperator
+    from .inmf import Data, Floats, Part, Penalties
+
+# Bytes that are read and shuffled together where the data are not in memory; as much
+# again is on its way.
+_WINDOW_BYTES = 32 * 2**20
+# Sweeps for the scores of a mini-batch, which start from zero.
+_SWEEPS = 10
+
+
+class OnlineState(NamedTuple):
+    """All that a fit needs to go on."""
+
+    model: Model
+    running: Sums
+    """Sums that forget, of the data sets that arrive."""
+    n_effective: NDArray[np.float64]
+    """Number of cells that they stand for."""
+    step: int
+    objective: NDArray[np.float64]
+    """Estimated after every epoch."""
+    seconds: NDArray[np.float64]
+    change: NDArray[np.float64]
+    """Relative change of W in every step."""
+
+
+def begin(model: Model) -> OnlineState:
+    """State before the first mini-batch."""
+    n_batches, rank, n_vars = model.V.shape
+    return OnlineState(
+        model=model,
+        running=Sums(
+            np.zeros((n_batches, rank, rank)), np.zeros((n_batches, rank, n_vars))
+        ),
+        n_effective=np.zeros(n_batches),
+        step=0,
+        objective=np.empty(0),
+        seconds=np.empty(0),
+        change=np.empty(0),
+    )
+
+
+# --- mini-batches -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an epoch is cut into mini-batches."""
+
+    data: Data
+    minibatch_size: int
+    seed: int
+
+    @property
+    def n_steps(self) -> int:
+        """Mini-batches per epoch."""
+        return -(-self.data.shape[0] // self.minibatch_size)
+
+    def steps(self, epoch: int, first: int) -> Iterator[list[Block]]:
+        """Mini-batches of an epoch from the ``first`` on.
+
+        Each holds every data set in proportion to its size. Data in memory are
+        shuffled as a whole. Stored data are read in windows of some mini-batches,
+        each of pieces from everywhere, and shuffled within them.
+        """
+        n_windows = min(-(-self._stored_bytes // _WINDOW_BYTES), self.n_steps) or 1
+        bounds = np.linspace(0, self.n_steps, n_windows + 1).astype(int).tolist()
+        window = int(np.searchsorted(bounds, first, side="right")) - 1
+        parts = self.data.parts
+        readers = [
+            _windows(part.op, n_windows, window, self._rng(epoch, i))
+            for i, part in enumerate(parts)
+        ]
+        for w, held in enumerate(zip(*readers, strict=True), window):
+            rng = self._rng(epoch, len(parts), w)
+            steps = _cut(parts, held, bounds[w + 1] - bounds[w], rng)
+            yield from islice(steps, max(first - bounds[w], 0), None)
+
+    @property
+    def _stored_bytes(self) -> int:
+        ops = [part.op for part in self.data.parts]
+        return sum(
+            op.row_bytes * op.shape[0] for op in ops if isinstance(op, BlockOperator)
+        )
+
+    def _rng(self, *what: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *what])
+
+
+class _Held(NamedTuple):
+    """Rows of a part that are in memory together."""
+
+    op: MatrixOperator
+    rows: NDArray[np.intp]
+    """Which rows of the part they are."""
+
+
+def _windows(
+    op: MatrixOperator, n_windows: int, first: int, rng: np.random.Generator
+) -> Iterator[_Held]:
+    """All rows, in random windows from the ``first`` on."""
+    n_rows = op.shape[0]
+    if not isinstance(op, BlockOperator):
+        if n_windows == 1:
+            yield _Held(op, np.arange(n_rows))
+            return
+        for rows in np.array_split(rng.permutation(n_rows), n_windows)[first:]:
+            rows.sort()
+            yield _Held(op.rows(rows), rows)
+        return
+    pieces = op.pieces
+    if len(pieces) < n_windows:
+        bounds = np.linspace(0, n_rows, n_windows + 1).astype(int)
+        pieces = [slice(a, b) for a, b in pairwise(bounds.tolist())]
+    bounds = np.linspace(0, len(pieces), n_windows + 1).astype(int)[first:]
+    order = rng.permutation(len(pieces))
+    plan = [
+        [pieces[i] for i in sorted(order[a:b].tolist())]
+        for a, b in pairwise(bounds.tolist())
+    ]
+    rows_of = [
+        np.concatenate([np.arange(n_rows)[p] for p in chosen]) for chosen in plan
+    ]
+    for rows, held in zip(rows_of, op.windows(plan), strict=True):
+        yield _Held(held, rows)
+
+
+def _cut(
+    parts: Sequence[Part], held: Sequence[_Held], n_steps: int, rng: np.random.Generator
+) -> Iterator[list[Block]]:
+    """What is in memory, as mini-batches in random order."""
+    shares: list[list[tuple[int, int, NDArray[np.intp]]]] = [[] for _ in range(n_steps)]
+    for i, (part, (_, rows)) in enumerate(zip(parts, held, strict=True)):
+        batch = np.broadcast_to(part.batch, part.op.shape[0])[rows]
+        for d in np.unique(batch).tolist():
+            index = rng.permutation(np.flatnonzero(batch == d))
+            for share, cells in zip(
+                shares, np.array_split(index, n_steps), strict=True
+            ):
+                if cells.size:
+                    share.append((i, d, np.sort(cells)))
+    for share in shares:
+        yield [
+            Block(d, take(parts[i].rows, held[i].rows[cells]), held[i].op.rows(cells))
+            for i, d, cells in share
+        ]
+
+
+# --- fit --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What is fitted, and what is known from before."""
+
+    plan: Plan
+    sample: Data
+    penalties: Penalties
+    known: Sums | None = None
+    """Sums over cells that are not there any more."""
+    active: NDArray[np.bool_] | None = None
+    """Data sets whose own part is fitted; ``None``: all."""
+
+
+def fit(
+    arrival: Arrival,
+    state: OnlineState,
+    *,
+    n_epochs: int,
+    callback: Callback | None = None,
+    save: Callable[[OnlineState], None] | None = None,
+) -> tuple[OnlineState, bool]:
+    """Go on from a state to the end of the last epoch.
+
+    ``save`` is called after every mini-batch. Also returns whether an interruption
+    ended it: then the state is that after the last complete mini-batch.
+    """
+    n_steps = arrival.plan.n_steps
+    began = perf_counter() - float(np.max(state.seconds, initial=0.0))
+    try:
+        while state.step < n_epochs * n_steps:
+            epoch, first = divmod(state.step, n_steps)
+            state = _revive(arrival, state)
+            for blocks in arrival.plan.steps(epoch, first):
+                state = _step(arrival, state, blocks)
+                if state.step % n_steps == 0:
+                    state = _end_epoch(arrival, state, perf_counter() - began)
+                if save is not None:
+                    save(state)
+                if callback is not None:
+                    objective = state.objective[-1] if state.objective.size else None
+                    callback(state.step, Report(objective))
+    except KeyboardInterrupt:
+        if state.step == 0:
+            raise
+        return state, True
+    return state, False
+
+
+def _step(arrival: Arrival, state: OnlineState, blocks: list[Block]) -> OnlineState:
+    data, penalties = arrival.plan.data, arrival.penalties
+    model = state.model
+    new = add_blocks(
+        data,
+        blocks,
+        model,
+        penalties.lam,
+        scores=None,
+        update=partial(update_rows, rule="hals", n_sweeps=_SWEEPS),
+        keep=lambda *_: None,
+    )
+    n_new = np.zeros(len(data.names))
+    for block in blocks:
+        n_new[block.batch] += block.op.shape[0]
+    kept = 1 - 1 / arrival.plan.n_steps
+    running = Sums(*(kept * old + x for old, x in zip(state.running, new, strict=True)))
+    sums = add(running, arrival.known)
+    after = fit_loadings(model, sums, penalties, active=arrival.active)
+    moved = np.linalg.norm(after.W - model.W) / max(
+        float(np.linalg.norm(after.W)), 1e-30
+    )
+    return state._replace(
+        model=after,
+        running=running,
+        n_effective=kept * state.n_effective + n_new,
+        step=state.step + 1,
+        change=np.append(state.change, moved),
+    )
+
+
+def _end_epoch(arrival: Arrival, state: OnlineState, seconds: float) -> OnlineState:
+    """Estimate the objective from sums that stand for fewer cells than there are."""
+    data, penalties = arrival.plan.data, arrival.penalties
+    there = state.n_effective > 0
+    share = np.divide(
+        data.n_cells, state.n_effective, out=np.zeros(there.size), where=there
+    )
+    running = Sums(*(x * share[:, None, None] for x in state.running))
+    value = objectives(data.sq_norm, state.model, running, penalties.lam)
+    estimate = float(penalties.weight @ value)
+    return state._replace(
+        objective=np.append(state.objective, estimate),
+        seconds=np.append(state.seconds, seconds),
+    )
+
+
+def _revive(arrival: Arrival, state: OnlineState) -> OnlineState:
+    """Point factors that no cell uses at the worst explained cells of the sample."""
+    sums = add(state.running, arrival.known)
+    if state.step == 0 or in_use(sums).all():
+        return state
+    sample, rank = arrival.sample, state.model.W.shape[0]
+    scores = np.zeros((sample.shape[0], rank), sample.dtype)
+
+    def keep(block: Block, new: Floats) -> None:
+        scores[block.rows] = new
+
+    solve(sample, state.model, arrival.penalties.lam, keep)
+    return state._replace(model=revive(sample, state.model, scores, sums, {}))
+
+
+class Scored(NamedTuple):
+    """A model and the exact sums of all cells that are there."""
+
+    model: Model
+    sums: Sums
+    known: Sums | None
+    """Sums from before, in the scale of the model."""
+    objective: float
+
+
+def finish(
+    arrival: Arrival,
+    state: OnlineState,
+    keep: Callable[[Block, Floats], None],
+    *,
+    sort: bool,
+) -> Scored:
+    """Exact scores of all cells, handed over block by block, and their sums."""
+    data, penalties = arrival.plan.data, arrival.penalties
+    # Before the scores are computed: they may be on disk when all are known.
+    model, norm, order = standardise(state.model, add(state.running, arrival.known))
+    if not sort:
+        model = Model(*(x[..., np.argsort(order), :] for x in model))
+        order = np.arange(order.size)
+    sums = solve(data, model, penalties.lam, keep)
+    value = objectives(data.sq_norm, model, sums, penalties.lam)
+    known = None if arrival.known is None else rescale(arrival.known, norm, order)
+    return Scored(model, sums, known, float(penalties.weight @ value))
