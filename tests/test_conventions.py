@@ -26,8 +26,13 @@ KERNEL = dict(length_scale=3, amplitude=1, dispersion=1, max_iter=10)
 
 
 def located():
-    """Counts on a grid."""
+    """Counts on a grid, with a factorization of two data sets."""
     adata = counts()
+    nng.tl.nmf(adata, 3, tol=0.1, key_added="stored")
+    adata.uns["stored"] |= {"batches": np.array(["a", "b"])}
+    adata.uns["stored"]["params"]["batch_key"] = "batch"
+    adata.varm["stored_specific"] = np.zeros((adata.n_vars, 2, 3), np.float32)
+    adata.obs["stored_cluster"] = adata.obsm["stored"].argmax(axis=1).astype(str)
     place = np.arange(adata.n_obs)
     adata.obsm["spatial"] = np.stack([place % 12, place // 12], axis=1).astype(float)
     return adata
@@ -56,6 +61,15 @@ CALLS = {
     ),
     "tl.project": lambda adata, **kwargs: nng.tl.project(
         adata, nng.tl.nmf(counts(seed=1), 3, copy=True), **kwargs
+    ),
+    "tl.quantile_align": lambda adata, **kwargs: nng.tl.quantile_align(
+        adata, batch_key="batch", key="stored", min_cells=5, **kwargs
+    ),
+    "tl.centroid_align": lambda adata, **kwargs: nng.tl.centroid_align(
+        adata, batch_key="batch", key="stored", **kwargs
+    ),
+    "tl.factor_markers": lambda adata, **kwargs: nng.tl.factor_markers(
+        adata, key="stored", **kwargs
     ),
     "pp.deviant_genes": lambda adata, **kwargs: nng.pp.deviant_genes(
         adata, 10, subset=True, **kwargs

@@ -125,11 +125,17 @@ def as_operator(
         raise ValueError(msg)
     if lazy:
         return _lazy_operator(x, columns, spread=spread)
-    return local_operator(x, columns=columns, dtype=_dtype(x), n_threads=settings.n_threads)
+    return local_operator(
+        x, columns=columns, dtype=_dtype(x), n_threads=settings.n_threads
+    )
 
 
 def local_operator(
-    x: Any, *, columns: NDArray[np.bool_ | np.intp] | None, dtype: np.dtype[Any], n_threads: int
+    x: Any,
+    *,
+    columns: NDArray[np.bool_ | np.intp] | None,
+    dtype: np.dtype[Any],
+    n_threads: int,
 ) -> MatrixOperator:
     """Operator of a matrix in memory."""
     if columns is not None:
@@ -145,7 +151,10 @@ def local_operator(
 
 
 def _block_operator(
-    x: Any, where: str, columns: NDArray[np.bool_ | np.intp] | None, chunk_size: int | None
+    x: Any,
+    where: str,
+    columns: NDArray[np.bool_ | np.intp] | None,
+    chunk_size: int | None,
 ) -> BlockOperator:
     n_obs, n_vars = x.shape
     dtype = _dtype(x)

@@ -123,6 +123,45 @@ _SHARED = {
             If entries are negative or NaN, coordinates are not finite or all the same,
             or an argument does not suit.
         """,
+    "integrated": """
+        layer
+            Layer to use instead of `adata.X`.
+        mask_var
+            Genes to use: a boolean column of `adata.var`, an array, or their names.
+            The loadings of the others are NaN. Genes that vary in most data sets are
+            best, e.g. of :func:`scanpy.pp.highly_variable_genes` with its `batch_key`.
+        """,
+    "lam": """
+        lam
+            Weight of the penalty on what is specific to a data set; a mapping gives
+            each its own. The larger, the more is shared: 5 suits most data, 1
+            replicates or data sets that differ little.
+        dataset_weights
+            `"cells"`: all cells weigh the same. `"equal"`: all data sets do, so that
+            small ones count; the objective is then that of their means, times the
+            number of cells.
+        """,
+    "scaling": """
+        size_factors
+            What cells are divided by: `"total"`, the sum of all their counts, for raw
+            counts; a column of obs, or an array; `None`, nothing, for data that are
+            normalised already.
+        scale
+            Divide every gene by its root mean square in each data set, without
+            centring, as LIGER does. Data that are scaled like this already are not
+            changed by it. Neither scaling touches the data that are stored.
+        """,
+    "inmf_fields": """
+        `.varm['inmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+            Shared metagenes :math:`W`. NaN outside `mask_var`.
+        `.varm['inmf_specific' | key_added + '_specific']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches, n_components)`)
+            Those of each data set, :math:`V_d`. Shared plus the mean of these have unit
+            2-norm.
+        `.varm['inmf_stats' | key_added + '_stats']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches, n_components)`)
+            :math:`H_d^T X_d`, which with `gram` stands for the cells when others come.
+        `.varm['inmf_scale' | key_added + '_scale']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches)`)
+            What genes were multiplied by.
+        """,
     "key": """
         adata
             Annotated data with a factorization.

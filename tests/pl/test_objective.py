@@ -31,6 +31,33 @@ def test_ax_and_key(adata):
     assert ax.get_title().startswith("again:")
 
 
+def test_against_time(adata):
+    nng.tl.nmf(adata, 4)
+    info = adata.uns["nmf"]
+    info["seconds"] = np.linspace(0.1, 2, len(info["objective"]))
+    ax = nng.pl.objective(adata, against="time")
+    x, y = ax.lines[0].get_data()
+    np.testing.assert_array_equal(x, info["seconds"])
+    np.testing.assert_array_equal(y, info["objective"])
+    assert ax.get_xscale() == "linear"
+    assert ax.get_xlabel() == "seconds"
+    # Several fits on the same Axes can be told apart.
+    assert ax.lines[0].get_label() == "nmf"
+
+
+def test_all_iterations_unless_recorded(adata):
+    nng.tl.nmf(adata, 4)
+    info = adata.uns["nmf"]
+    del info["iteration"]
+    x = nng.pl.objective(adata).lines[0].get_xdata()
+    np.testing.assert_array_equal(x, np.arange(1, len(info["objective"]) + 1))
+
+
 def test_refusal(adata):
     with pytest.raises(KeyError, match="records no objective: it holds"):
         nng.pl.objective(adata, "truth")
+    nng.tl.nmf(adata, 4)
+    with pytest.raises(KeyError, match=r"records no seconds: it holds.*against='iter"):
+        nng.pl.objective(adata, against="time")
+    with pytest.raises(ValueError, match="against='epoch' must be one of"):
+        nng.pl.objective(adata, against="epoch")

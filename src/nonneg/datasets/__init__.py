@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ._batches import batches
 from ._ggblocks import ggblocks
 from ._quilt import quilt
 
-__all__ = ["ggblocks", "quilt"]
+__all__ = ["batches", "ggblocks", "quilt"]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from ._dataset_specificity import dataset_specificity
 from ._factor_df import factor_df
 from ._factors import factors
 from ._image import image
 from ._loadings_df import loadings_df
 from ._top_genes import top_genes
 
-__all__ = ["factor_df", "factors", "image", "loadings_df", "top_genes"]
+__all__ = [
+    "dataset_specificity",
+    "factor_df",
+    "factors",
+    "image",
+    "loadings_df",
+    "top_genes",
+]

@@ -154,8 +154,8 @@ class Survey(NamedTuple):
     data: Data
     sample: Data
     """Some cells of every data set, in memory."""
-    stats: list[MatrixStats]
-    """Of every data set, before scaling."""
+    stats: dict[int, MatrixStats]
+    """Of every data set that has cells, before scaling."""
     expressed: NDArray[np.bool_]
     """(n_batches, n_vars): genes with non-zero entries."""
 
@@ -168,10 +168,12 @@ def survey(
     totals: NDArray[np.float64] | None,
     scale_genes: bool,
     seed: int,
+    gene_scale: Floats | None = None,
 ) -> Survey:
     """Read everything once: scales, norms, and cells to start from.
 
     Cells are divided by ``totals``, or by the sums of their entries if it is ``None``.
+    ``gene_scale`` are those that are known, NaN where they are not.
     """
     n_batches, n_vars = len(names), parts[0].op.shape[1]
     n_cells = np.zeros(n_batches, np.int64)
@@ -206,10 +208,12 @@ def survey(
         index = chosen[d][(chosen[d] >= first) & (chosen[d] < n_seen[d])] - first
         if index.size:
             taken[d].append((op.rows(index), scale[index]))
-    gene_scale = np.ones((n_batches, n_vars))
+    scales = np.ones((n_batches, n_vars))
     if scale_genes:
-        gene_scale = _inverse(np.sqrt(squares / np.maximum(n_cells - 1, 1)[:, None]))
-        gene_scale[squares == 0] = 1
+        scales = _inverse(np.sqrt(squares / np.maximum(n_cells - 1, 1)[:, None]))
+        scales[squares == 0] = 1
+    if gene_scale is not None:
+        scales = np.where(np.isnan(gene_scale), scales, gene_scale)
     data = Data(
         parts,
         names,
@@ -217,10 +221,10 @@ def survey(
         (n_obs, n_vars),
         dtype,
         cell_scale,
-        gene_scale.astype(dtype),
-        np.sum(squares * gene_scale**2, axis=1),
+        scales.astype(dtype),
+        np.sum(squares * scales**2, axis=1),
     )
-    joined = [join_stats(of_batch) for of_batch in stats]
+    joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
     return Survey(data, _sample(data, taken), joined, squares > 0)
 
 
@@ -245,21 +249,25 @@ def _sample(data: Data, taken: list[list[tuple[MatrixOperator, Floats]]]) -> Dat
     parts: list[Part] = []
     scales: list[Floats] = []
     first = 0
+    n_cells = np.zeros_like(data.n_cells)
     for d, pieces in enumerate(taken):
+        if not pieces:
+            continue
         op = stack([op for op, _ in pieces])
         parts.append(Part(op, slice(first, first + op.shape[0]), d))
+        n_cells[d] = op.shape[0]
         first += op.shape[0]
         scales.extend(scale for _, scale in pieces)
     return Data(
         parts,
         data.names,
-        np.array([part.op.shape[0] for part in parts]),
+        n_cells,
         (first, data.shape[1]),
         data.dtype,
         None if data.cell_scale is None else np.concatenate(scales),
         data.gene_scale,
         # Only differences of objectives matter on a sample.
-        np.zeros(len(parts)),
+        np.zeros(len(data.names)),
     )
 
 
@@ -458,11 +466,10 @@ def start(
     """
     rng = np.random.default_rng([seed, attempt])
     w = rng.uniform(0, 2, (rank, sample.shape[1]))
-    v = [
-        _dense_rows(sample, part, stream(seed, name, attempt), rank)
-        for name, part in zip(sample.names, sample.parts, strict=True)
-    ]
-    model = Model(*(_unit(x).astype(sample.dtype) for x in (w, np.stack(v))))
+    v = np.stack(
+        [own_cells(sample, part, rank, seed, attempt) for part in sample.parts]
+    )
+    model = Model(*(unit(x).astype(sample.dtype) for x in (w, v)))
     return refine(sample, model, penalties)
 
 
@@ -471,16 +478,16 @@ def refine(
     model: Model,
     penalties: Penalties,
     *,
-    frozen: Sums | None = None,
+    known: Sums | None = None,
     active: NDArray[np.bool_] | None = None,
 ) -> Model:
-    """Iterate on a sample."""
+    """Iterate on a sample, beside sums that are ``known`` of other cells."""
     rank = model.W.shape[0]
     scores = np.zeros((sample.shape[0], rank), sample.dtype)
     update = partial(update_rows, rule="hals", n_sweeps=2 * _ROW_SWEEPS)
     for _ in range(_SAMPLE_ITERATIONS):
         scores, sums = pass_over(sample, model, penalties.lam, scores, update)
-        model = fit_loadings(model, add(sums, frozen), penalties, active=active)
+        model = fit_loadings(model, add(sums, known), penalties, active=active)
     return model
 
 
@@ -515,21 +522,23 @@ def fit_loadings(
     return Model(*map(np.asarray, new))
 
 
-def _dense_rows(
-    data: Data, part: Part, rng: np.random.Generator, n: int
+def own_cells(
+    sample: Data, part: Part, rank: int, seed: int, attempt: int = 0
 ) -> NDArray[np.float64]:
-    """Random cells of a part, scaled."""
+    """Random cells of a data set, scaled."""
     n_rows = part.op.shape[0]
-    index = rng.choice(n_rows, n, replace=n > n_rows)
     assert isinstance(part.rows, slice)
     assert isinstance(part.batch, int)
-    picks = np.zeros((n_rows, n), data.dtype)
-    picks[index, np.arange(n)] = 1
-    rows = np.asarray(part.op.rmatmul(picks * data.scale_of(part.rows)), np.float64).T
-    return rows * data.gene_scale[part.batch]
+    rng = stream(seed, sample.names[part.batch], attempt)
+    index = rng.choice(n_rows, rank, replace=rank > n_rows)
+    picks = np.zeros((n_rows, rank), sample.dtype)
+    picks[index, np.arange(rank)] = 1
+    cells = part.op.rmatmul(picks * sample.scale_of(part.rows))
+    return np.asarray(cells, np.float64).T * sample.gene_scale[part.batch]
 
 
-def _unit(x: Floats) -> Floats:
+def unit(x: Floats) -> Floats:
+    """Rows of unit 2-norm; zero rows stay zero."""
     norm = np.linalg.norm(x, axis=-1, keepdims=True)
     return x / np.where(norm > 0, norm, 1)
 

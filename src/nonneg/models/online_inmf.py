@@ -8,11 +8,11 @@ of the objective.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, pairwise
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -203,6 +203,7 @@ class Arrival:
     """Sums over cells that are not there any more."""
     active: NDArray[np.bool_] | None = None
     """Data sets whose own part is fitted; ``None``: all."""
+    began: float = field(default_factory=perf_counter)
 
 
 def fit(
@@ -219,7 +220,7 @@ def fit(
     ended it: then the state is that after the last complete mini-batch.
     """
     n_steps = arrival.plan.n_steps
-    began = perf_counter() - float(np.max(state.seconds, initial=0.0))
+    began = arrival.began - float(np.max(state.seconds, initial=0.0))
     try:
         while state.step < n_epochs * n_steps:
             epoch, first = divmod(state.step, n_steps)

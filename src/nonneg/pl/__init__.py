@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from ._cluster_composition import cluster_composition
 from ._comparison import comparison
 from ._factor_maps import factor_maps
 from ._loadings import loadings
+from ._metagenes import metagenes
 from ._objective import objective
+from ._shared_change import shared_change
 from ._spatial_importance import spatial_importance
 from ._top_genes import top_genes
 
 __all__ = [
+    "cluster_composition",
     "comparison",
     "factor_maps",
     "loadings",
+    "metagenes",
     "objective",
+    "shared_change",
     "spatial_importance",
     "top_genes",
 ]

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata import read_factors
 from .._docs import shared_docs
+from .._validators import check_one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 
 @shared_docs
-def objective(adata: AnnData, key: str = "nmf", *, ax: Axes | None = None) -> Axes:
+def objective(
+    adata: AnnData,
+    key: str = "nmf",
+    *,
+    against: Literal["iteration", "time"] = "iteration",
+    ax: Axes | None = None,
+) -> Axes:
     """Show the course of the objective during the fit.
 
     Iterations are on a logarithmic scale: the first ones gain most, and a fit that has
-    settled is flat over the last stretch, not only over the last few iterations.
+    settled is flat over the last stretch, not only over the last few iterations. Time
+    is on a linear scale: to compare fits, draw them on the same Axes.
 
     Parameters
     ----------
     %(key)s
+    against
+        `"iteration"`; or `"time"` in seconds, of fits that recorded it.
     ax
         Axes to draw on.
 
@@ -35,7 +48,10 @@ def objective(adata: AnnData, key: str = "nmf", *, ax: Axes | None = None) -> Ax
     Raises
     ------
     KeyError
-        If there is no factorization under the key, or its objective is not recorded.
+        If there is no factorization under the key, or its objective, or time, is not
+        recorded.
+    ValueError
+        If `against` is neither.
 
     Examples
     --------
@@ -45,22 +61,45 @@ def objective(adata: AnnData, key: str = "nmf", *, ax: Axes | None = None) -> Ax
     >>> nng.pl.objective(adata).get_ylabel()
     'objective'
     """
+    check_one_of(against, ("iteration", "time"), "against")
     info = read_factors(adata, key).info
     if "objective" not in info:
         msg = f"adata.uns[{key!r}] records no objective: it holds {list(info)}."
         raise KeyError(msg)
-    iteration, values = np.asarray(info["iteration"]), np.asarray(info["objective"])
+    values = np.asarray(info["objective"])
+    x = (
+        _iterations(info, values.size)
+        if against == "iteration"
+        else _seconds(info, key)
+    )
     if ax is None:
         _, ax = plt.subplots(figsize=(3.2, 2.4), layout="constrained")
-    (line,) = ax.plot(iteration, values, lw=1.2)
-    ax.plot(iteration[-1:], values[-1:], "o", ms=4, color=line.get_color())
-    ax.set_xscale("log")
+    (line,) = ax.plot(x, values, lw=1.2, label=key)
+    ax.plot(x[-1:], values[-1:], "o", ms=4, color=line.get_color())
+    if against == "iteration":
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:.0f}")
     # A bound from below, which rises.
     label = "ELBO" if "elbo" in info else "objective"
-    ax.set(xlabel="iteration", ylabel=label)
+    ax.set(xlabel="iteration" if against == "iteration" else "seconds", ylabel=label)
     ending = "converged" if info["converged"] else "not converged"
     ax.set_title(f"{key}: {ending} after {info['n_iter']} iterations", fontsize="small")
-    ax.xaxis.set_major_formatter("{x:.0f}")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _iterations(info: Mapping[str, Any], n: int) -> NDArray[np.int_]:
+    """Iterations at which the objective was computed: all, unless others are recorded."""
+    return np.asarray(info.get("iteration", np.arange(1, n + 1)))
+
+
+def _seconds(info: Mapping[str, Any], key: str) -> NDArray[np.float64]:
+    if "seconds" not in info:
+        msg = (
+            f"adata.uns[{key!r}] records no seconds: it holds {list(info)}. Only "
+            "`nonneg.tl.inmf` and `nonneg.tl.online_inmf` take the time; use "
+            "against='iteration'."
+        )
+        raise KeyError(msg)
+    return np.asarray(info["seconds"])

@@ -20,6 +20,7 @@ from .._validators import (
 from .._warnings import warn
 from ..models.alternate import Penalty
 from ..models.project import project as fit_scores
+from ._project_integration import project_integration
 from ._spatial import COUNT_MODELS, LINEAR_MODELS, read_size
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def project(
     reference: AnnData,
     *,
     key: str = "nmf",
+    batch_key: str | None = None,
     layer: str | None = None,
     chunk_size: int | None = None,
     key_added: str | None = None,
@@ -63,6 +65,10 @@ def project(
         Annotated data with a factorization.
     key
         Key of the factorization in `reference.uns`.
+    batch_key
+        Of an integration: column of `adata.obs` that names the data set of every cell.
+        Cells of data sets that the model knows are scored on shared and specific
+        metagenes, others on the shared ones alone, as are all without `batch_key`.
     layer
         Layer of `adata` to use; by default the one of the same name as the
         reference was fitted on, or `adata.X` where there is none.
@@ -82,7 +88,8 @@ def project(
         The reference's loadings, NaN for variables that it does not have.
     `.uns['nmf' | key_added]` : :class:`dict`
         The parameters of the reference, and `projected`, the share of the
-        squared norm of its loadings that variables of `adata` hold.
+        squared norm of its loadings that variables of `adata` hold. Of an integration,
+        also `projected_objective`, the objective of these cells.
 
     Raises
     ------
@@ -111,6 +118,24 @@ def project(
     fitted: Mapping[str, Any] = factors.info["params"]
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     layer = _choose_layer(target, fitted.get("layer"), layer)
+    keys = factors.keys if key_added is None else factor_keys("", key_added)
+    if "batches" in factors.info:
+        project_integration(
+            target,
+            reference,
+            keys,
+            key=key,
+            batch_key=batch_key,
+            layer=layer,
+            chunk_size=chunk_size,
+        )
+        return target if copy else None
+    if batch_key is not None:
+        msg = (
+            f"batch_key={batch_key!r} only applies to an integration, but "
+            f"reference.uns[{key!r}] was made by {factors.info['method']!r}."
+        )
+        raise ValueError(msg)
     obsm = fitted.get("obsm")
     loadings = factors.loadings
     if obsm is None:
@@ -161,7 +186,7 @@ def project(
     share = np.nansum(np.square(loadings)) / np.nansum(np.square(factors.loadings))
     write_factors(
         target,
-        factors.keys if key_added is None else factor_keys("", key_added),
+        keys,
         method=factors.info["method"],
         scores=scores,
         loadings=loadings,

@@ -1,0 +1,102 @@
+"""A fit that survives being killed: its state in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .models.inmf import Model, Sums
+from .models.online_inmf import OnlineState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._stored import AnyPath
+
+# Part of the time that may go into saving.
+_SHARE = 0.05
+
+
+class Checkpoint:
+    """Where the state of an online fit is kept.
+
+    Parameters
+    ----------
+    path
+        The file; it is replaced as a whole, so that it is never half written.
+    made_by
+        What determines the fit. A file that something else has made is refused.
+    """
+
+    def __init__(self, path: AnyPath, made_by: Mapping[str, Any]) -> None:
+        self._path = Path(path)
+        # As it comes back from the file.
+        self._made_by = json.loads(json.dumps(made_by))
+        self._saved = perf_counter()
+        self._cost = 0.0
+        if not self._path.parent.exists():
+            msg = f"The folder of checkpoint={str(path)!r} does not exist."
+            raise ValueError(msg)
+
+    def load(self) -> OnlineState | None:
+        """The state that was saved last, if there is one."""
+        if not self._path.exists():
+            return None
+        try:
+            with np.load(self._path, allow_pickle=False) as file:
+                arrays = dict(file)
+            made_by = json.loads(str(arrays["made_by"]))
+        except (OSError, ValueError, KeyError) as error:
+            msg = f"checkpoint={str(self._path)!r} is not a checkpoint: {error}"
+            raise ValueError(msg) from error
+        differing = {
+            name: (made_by.get(name), value)
+            for name, value in self._made_by.items()
+            if made_by.get(name) != value
+        }
+        if differing:
+            msg = (
+                f"checkpoint={str(self._path)!r} belongs to another fit. Differences, "
+                f"as (there, here): {differing}. Give another path, or remove the file."
+            )
+            raise ValueError(msg)
+        return OnlineState(
+            model=Model(arrays["W"], arrays["V"]),
+            running=Sums(arrays["gram"], arrays["product"]),
+            n_effective=arrays["n_effective"],
+            step=int(arrays["step"]),
+            objective=arrays["objective"],
+            seconds=arrays["seconds"],
+            change=arrays["change"],
+        )
+
+    def save(self, state: OnlineState, *, now: bool = False) -> None:
+        """Save the state, unless that has taken too much time already."""
+        began = perf_counter()
+        if not now and self._cost > _SHARE * (began - self._saved):
+            return
+        unfinished = self._path.with_name(f".unfinished-{self._path.name}")
+        with unfinished.open("wb") as file:
+            np.savez(
+                file,
+                made_by=json.dumps(self._made_by),
+                W=state.model.W,
+                V=state.model.V,
+                gram=state.running.gram,
+                product=state.running.product,
+                n_effective=state.n_effective,
+                step=state.step,
+                objective=state.objective,
+                seconds=state.seconds,
+                change=state.change,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self._path)
+        self._saved = perf_counter()
+        self._cost = self._saved - began

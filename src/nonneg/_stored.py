@@ -1,0 +1,203 @@
+"""AnnData on disk, read and written piece by piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import zarr
+from anndata.io import read_elem, sparse_dataset, write_elem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from os import PathLike
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+type AnyPath = str | PathLike[str]
+
+# Names that are read and written at a time, and rows of a stored chunk.
+_NAMES, _CHUNK = 65_536, 4096
+
+
+def _open(path: AnyPath, mode: str) -> Any:
+    if Path(path).suffix == ".zarr":
+        return zarr.open_group(path, mode=mode)  # type: ignore[arg-type]
+    return h5py.File(path, mode)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An AnnData in a file, of which nothing is in memory yet."""
+
+    path: AnyPath
+    group: Any
+
+    @property
+    def n_obs(self) -> int:
+        """Number of observations."""
+        return int(self._names("obs").shape[0])
+
+    @property
+    def var_names(self) -> pd.Index[str]:
+        """Names of the variables."""
+        names = self._names("var")
+        names = names.asstr() if isinstance(names, h5py.Dataset) else names
+        return pd.Index(np.asarray(names[:], object)).astype(str)
+
+    def matrix(self, layer: str | None) -> tuple[Any, str]:
+        """X or a layer, and what to call it in messages."""
+        where = "X" if layer is None else f"layers/{layer}"
+        if where not in self.group:
+            layers = sorted(self.group.get("layers", {}))
+            msg = f"{self.path} has no {where}; its layers are {layers}."
+            raise KeyError(msg)
+        x = self.group[where]
+        is_sparse = isinstance(x, h5py.Group | zarr.Group)
+        return (sparse_dataset(x) if is_sparse else x), f"{where} of {self.path}"
+
+    def column(self, of: str, name: str) -> pd.Series[Any]:
+        """A column of obs or var."""
+        columns = [str(column) for column in self.group[of].attrs["column-order"]]
+        if name not in columns:
+            msg = f"{name!r} is not in {of} of {self.path}, which holds {columns}."
+            raise KeyError(msg)
+        return pd.Series(read_elem(self.group[of][name]))
+
+    def obs_names(self) -> Iterator[NDArray[Any]]:
+        """Names of the observations, some at a time."""
+        names = self._names("obs")
+        names = names.asstr() if isinstance(names, h5py.Dataset) else names
+        for start in range(0, self.n_obs, _NAMES):
+            yield np.asarray(names[start : start + _NAMES], object)
+
+    def _names(self, of: str) -> Any:
+        names = self.group[of][self.group[of].attrs["_index"]]
+        # Strings that may be missing have a mask beside them; names never are.
+        return names["values"] if isinstance(names, h5py.Group | zarr.Group) else names
+
+    def write_scores(self, scores: NDArray[Any], key: str) -> None:
+        """Store scores, which may be on disk themselves, in obsm."""
+        if "obsm" not in self.group:
+            write_elem(self.group, "obsm", {})
+        # Not as a memory map, which has no writer.
+        write_elem(self.group["obsm"], key, np.asarray(scores))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if isinstance(self.group, h5py.File):
+            self.group.close()
+
+
+def open_stored(path: AnyPath, *, write: bool = False) -> Stored:
+    """Open an .h5ad or .zarr file."""
+    if not Path(path).exists():
+        msg = f"There is no file {path}."
+        raise ValueError(msg)
+    try:
+        group = _open(path, "r+" if write else "r")
+    except (OSError, zarr.errors.BaseZarrError) as error:
+        msg = f"{path} cannot be opened as .h5ad or .zarr: {error}"
+        raise ValueError(msg) from error
+    if not {"obs", "var"} <= set(group):
+        msg = f"{path} holds no AnnData: it has {sorted(group)}."
+        raise ValueError(msg)
+    return Stored(path, group)
+
+
+class ScoreFile:
+    """An AnnData of scores that is written row by row, and appears when complete.
+
+    Parameters
+    ----------
+    path
+        Where to write it: .h5ad or .zarr.
+    key
+        Of the scores in obsm.
+    shape
+        Observations x components.
+    """
+
+    def __init__(self, path: AnyPath, key: str, shape: tuple[int, int]) -> None:
+        self._path = Path(path)
+        self._unfinished = self._path.with_name(f".unfinished-{self._path.name}")
+        self.group = _open(self._unfinished, "w")
+        for name in ("obsm", "layers", "obsp", "varp"):
+            write_elem(self.group, name, {})
+        self.group.attrs.update(
+            {"encoding-type": "anndata", "encoding-version": "0.1.0"}
+        )
+        self._n_obs = shape[0]
+        self.scores = self._array(self.group["obsm"], key, shape, "float32", "array")
+
+    def write_obs(
+        self, names: Iterator[NDArray[Any]], columns: Mapping[str, pd.Categorical]
+    ) -> None:
+        """Names of all observations, and columns."""
+        obs = self.group.create_group("obs")
+        obs.attrs.update(
+            {
+                "encoding-type": "dataframe",
+                "encoding-version": "0.2.0",
+                "_index": "_index",
+                "column-order": np.array(list(columns), dtype=object)
+                if isinstance(obs, h5py.Group)
+                else list(columns),
+            }
+        )
+        dtype = h5py.string_dtype() if isinstance(obs, h5py.Group) else str
+        index = self._array(obs, "_index", (self._n_obs,), dtype, "string-array")
+        start = 0
+        for some in names:
+            index[start : start + some.size] = some
+            start += some.size
+        for name, values in columns.items():
+            write_elem(obs, name, values)
+
+    def write_model(self, model: AnnData) -> None:
+        """Variables and all that is known of them."""
+        write_elem(self.group, "var", model.var)
+        for name in ("varm", "uns"):
+            write_elem(self.group, name, dict(getattr(model, name)))
+
+    def close(self) -> None:
+        """Put the file in its place."""
+        if isinstance(self.group, h5py.File):
+            self.group.close()
+        self._unfinished.replace(self._path)
+
+    @staticmethod
+    def _array(
+        group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: str
+    ) -> Any:
+        chunks = (max(min(shape[0], _CHUNK), 1), *shape[1:])
+        create = (
+            group.create_dataset
+            if isinstance(group, h5py.Group)
+            else group.create_array
+        )
+        array = create(name, shape=shape, dtype=dtype, chunks=chunks)
+        array.attrs.update({"encoding-type": kind, "encoding-version": "0.2.0"})
+        return array
+
+
+def check_target(path: AnyPath, inputs: Sequence[AnyPath]) -> None:
+    """Raise unless scores can be written to a new file of this name."""
+    target = Path(path)
+    if target.suffix not in {".h5ad", ".zarr"}:
+        msg = f"scores={str(path)!r} must end in .h5ad or .zarr."
+        raise ValueError(msg)
+    if target.resolve() in {Path(used).resolve() for used in inputs}:
+        msg = f"scores={str(path)!r} is one of the files to read."
+        raise ValueError(msg)
+    if target.suffix == ".zarr" and target.exists():
+        msg = f"scores={str(path)!r} exists. Remove it, or write elsewhere."
+        raise ValueError(msg)
+    if not target.parent.exists():
+        msg = f"The folder of scores={str(path)!r} does not exist."
+        raise ValueError(msg)

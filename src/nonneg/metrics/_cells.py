@@ -1,0 +1,43 @@
+"""Cells as they are given to metrics: embeddings and labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def read_embedding(x: Any, name: str) -> NDArray[Any]:
+    """An embedding (n_cells, n_dims) without NaN."""
+    embedding = np.asarray(x)
+    if embedding.ndim != 2:
+        msg = f"{name} must be a matrix of cells x dimensions, not {embedding.shape}."
+        raise ValueError(msg)
+    if not np.isfinite(embedding).all():
+        n_bad = int((~np.isfinite(embedding)).any(axis=1).sum())
+        msg = f"{name} has {n_bad} cells with NaN or infinite entries."
+        raise ValueError(msg)
+    return embedding
+
+
+def encode(labels: Any) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Code of every label, -1 where it is missing, and the sorted labels."""
+    # A series: in an array of strings, NaN would be one of them.
+    codes, names = pd.factorize(pd.Series(labels).to_numpy(), sort=True)
+    return codes, names
+
+
+def read_batches(batches: Any, n_cells: int) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Data set of every cell as a code, and the sorted names of data sets."""
+    codes, names = encode(batches)
+    if codes.shape != (n_cells,):
+        msg = f"x has {n_cells} cells, but batches has {codes.size} labels."
+        raise ValueError(msg)
+    if (codes < 0).any():
+        msg = f"batches is missing for {int((codes < 0).sum())} cells."
+        raise ValueError(msg)
+    return codes, names

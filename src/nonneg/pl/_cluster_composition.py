@@ -1,0 +1,155 @@
+"""Clusters of every data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .._adata import read_factors
+from .._docs import shared_docs
+from .._validators import check_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+# The label of cells without a cluster, besides missing ones.
+_NONE = "-1"
+_GREY = "0.85"
+# Least entries in a column of the legend.
+_LEGEND_ROWS = 8
+
+
+@shared_docs
+def cluster_composition(
+    adata: AnnData,
+    *,
+    key: str = "inmf",
+    cluster_key: str | None = None,
+    batch_key: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Show how large a part of each data set every cluster is.
+
+    One bar per data set, with its number of cells at the end. Clusters that were not
+    assigned (`-1`) or are missing are grey. Colours are those that scanpy stored in
+    `adata.uns`, if any, and scanpy's otherwise.
+
+    Parameters
+    ----------
+    %(key)s
+    cluster_key
+        Column of `adata.obs` that names the cluster of every cell; `None`: that of
+        :func:`nonneg.tl.quantile_align`, `"inmf_cluster"` for `key="inmf"`.
+    batch_key
+        Column of `adata.obs` that names the data set; `None`: that of the
+        factorization. With both columns named, no factorization is needed.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        If there is no factorization under the key, or a column does not exist.
+    ValueError
+        If the factorization knows no data sets.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.batches((60, 40), 50, 3)
+    >>> ax = nng.pl.cluster_composition(adata, key="truth", cluster_key="cell_type")
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['batch_0', 'batch_1']
+    """
+    if batch_key is None:
+        batch_key = _batch_key(adata, key)
+    check_key(adata, "obs", batch_key, hint="Name another column as `batch_key`.")
+    if cluster_key is None:
+        cluster_key = f"{key}_cluster"
+    hint = "Call `nonneg.tl.quantile_align` first, or name a column as `cluster_key`."
+    check_key(adata, "obs", cluster_key, hint=hint)
+    clusters = adata.obs[cluster_key].astype("category")
+    batches = adata.obs[batch_key].astype("category").cat
+    code = clusters.cat.codes.to_numpy().copy()
+    code[(clusters.astype(str) == _NONE).to_numpy()] = -1
+    labels = [*clusters.cat.categories.astype(str), "none"]
+    colors = [*_colors(adata, cluster_key, len(labels) - 1), _GREY]
+    # Code -1 counts in the last place.
+    sizes = np.zeros((len(batches.categories) + 1, len(labels)), int)
+    np.add.at(sizes, (batches.codes.to_numpy(), code), 1)
+    sizes = sizes[:-1]
+    shares = sizes / np.maximum(sizes.sum(axis=1, keepdims=True), 1)
+    shown = np.flatnonzero(sizes.any(axis=0))
+    ncols = -(-len(shown) // max(_LEGEND_ROWS, len(sizes)))
+    if ax is None:
+        _, ax = plt.subplots(
+            figsize=(4.4 + 0.5 * ncols, max(1.5, 0.9 + 0.27 * len(sizes))),
+            layout="constrained",
+        )
+    place = np.arange(len(sizes))
+    left = np.zeros(len(sizes))
+    for i in shown:
+        ax.barh(
+            place,
+            shares[:, i],
+            left=left,
+            height=0.8,
+            color=colors[i],
+            label=labels[i],
+            ec="w",
+            lw=0.4,
+        )
+        left += shares[:, i]
+    for y, n in [(-0.75, "cells"), *enumerate(sizes.sum(axis=1))]:
+        text = n if isinstance(n, str) else f"{n:,}"
+        ax.text(1.01, y, text, va="center", fontsize="x-small", color="0.3")
+    ax.set_yticks(place, batches.categories.astype(str), fontsize="small")
+    ax.set(xlim=(0, 1), ylim=(len(sizes) - 0.5, -0.5), xlabel="share of cells")
+    ax.tick_params(axis="x", labelsize="small")
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.legend(
+        title=cluster_key,
+        ncols=ncols,
+        loc="center left",
+        # Beyond the numbers of cells.
+        bbox_to_anchor=(1.2, 0.5),
+        fontsize="x-small",
+        title_fontsize="small",
+        frameon=False,
+        handlelength=1,
+        columnspacing=1,
+    )
+    return ax
+
+
+def _colors(adata: AnnData, cluster_key: str, n: int) -> list[str]:
+    """Colours that scanpy stored, or those that it would take."""
+    from scanpy.plotting import palettes
+
+    stored = adata.uns.get(f"{cluster_key}_colors", ())
+    if len(stored) == n:
+        return list(stored)
+    palette = next(
+        (some for some in (palettes.default_20, palettes.default_28) if len(some) >= n),
+        palettes.default_102,
+    )
+    return [palette[i % len(palette)] for i in range(n)]
+
+
+def _batch_key(adata: AnnData, key: str) -> str:
+    params = read_factors(adata, key).info["params"]
+    if "batch_key" not in params:
+        msg = (
+            f"adata.uns[{key!r}] knows no data sets. Name the column of adata.obs that "
+            "tells them apart as `batch_key`."
+        )
+        raise ValueError(msg)
+    return str(params["batch_key"])
