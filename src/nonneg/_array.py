@@ -226,7 +226,9 @@ class _StoredRows:
         size = sum(stop - start for start, stop in bounds)
         data, indices = self._buffers.pop(0)
         if data.size < size:
-            data, indices = np.empty(size, self._dtype), np.empty(size, np.int32)
+            # Room for others that are a little larger.
+            room = size + size // 8
+            data, indices = np.empty(room, self._dtype), np.empty(room, np.int32)
         self._buffers.append((data, indices))
         done = 0
         for start, stop in bounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,9 @@ _NAMES, _CHUNK = 65_536, 4096
 
 def _open(path: AnyPath, mode: str) -> Any:
     if Path(path).suffix == ".zarr":
-        return zarr.open_group(path, mode=mode)  # type: ignore[arg-type]
+        # Consolidated metadata cannot be written to.
+        consolidated = False if mode == "r+" else None
+        return zarr.open_group(path, mode=mode, use_consolidated=consolidated)  # type: ignore[arg-type]
     return h5py.File(path, mode)
 
 
@@ -87,11 +90,21 @@ class Stored:
             write_elem(self.group, "obsm", {})
         # Not as a memory map, which has no writer.
         write_elem(self.group["obsm"], key, np.asarray(scores))
+        if isinstance(self.group, zarr.Group):
+            _consolidate_again(self.path)
 
     def close(self) -> None:
         """Let go of the file."""
         if isinstance(self.group, h5py.File):
             self.group.close()
+
+
+def _consolidate_again(path: AnyPath) -> None:
+    """Bring consolidated metadata up to date, where there are some."""
+    if zarr.open_group(path, mode="r").metadata.consolidated_metadata is not None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+            zarr.consolidate_metadata(path)
 
 
 def open_stored(path: AnyPath, *, write: bool = False) -> Stored:

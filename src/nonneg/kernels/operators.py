@@ -7,8 +7,9 @@ over the data serves both products of an iteration.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -362,20 +363,18 @@ class BlockOperator:
         self.dtype = dtype
 
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
-        yield from zip(
-            self._rows, self.windows([[rows] for rows in self._rows]), strict=True
-        )
+        blocks = self.windows([rows] for rows in self._rows)
+        yield from zip(self._rows, blocks, strict=True)
 
     def windows(self, plan: Iterable[list[slice]]) -> Iterator[MatrixOperator]:
         """Some pieces at a time, the next ones read while these are worked on."""
-        read = self._open_rows()
+        read, reader = self._open_rows(), _reader()
         plan = iter(plan)
-        with ThreadPoolExecutor(1, thread_name_prefix="nonneg-read") as reader:
+        ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
+        while ahead:
+            block = ahead.pop().result()
             ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
-            while ahead:
-                block = ahead.pop().result()
-                ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
-                yield self._operator(block)
+            yield self._operator(block)
 
     def stats(self) -> MatrixStats:
         return join_stats([block.stats() for _, block in self.row_blocks()])
@@ -578,6 +577,17 @@ class LazyOperator:
         while len(tasks) > 1:
             tasks = [add(tasks[i : i + 8]) for i in range(0, len(tasks), 8)]
         return np.asarray(self._compute(tasks)[0], self.dtype)
+
+
+@cache
+def _reader() -> ThreadPoolExecutor:
+    """The thread that reads ahead: one for all, because each keeps a heap of its own."""
+    return ThreadPoolExecutor(1, thread_name_prefix="nonneg-read")
+
+
+# A forked child inherits the executor but not its thread.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reader.cache_clear)
 
 
 def _slices(bounds: NDArray[np.int64]) -> list[slice]:

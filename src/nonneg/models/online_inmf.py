@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 # Bytes that are read and shuffled together where the data are not in memory; as much
 # again is on its way.
-_WINDOW_BYTES = 32 * 2**20
+_WINDOW_BYTES = 16 * 2**20
 # Sweeps for the scores of a mini-batch, which start from zero.
 _SWEEPS = 10
 
@@ -110,11 +110,11 @@ class Plan:
         bounds = np.linspace(0, self.n_steps, n_windows + 1).astype(int).tolist()
         window = int(np.searchsorted(bounds, first, side="right")) - 1
         parts = self.data.parts
-        readers = [
+        windows = [
             _windows(part.op, n_windows, window, self._rng(epoch, i))
             for i, part in enumerate(parts)
         ]
-        for w, held in enumerate(zip(*readers, strict=True), window):
+        for w, held in enumerate(zip(*windows, strict=True), window):
             rng = self._rng(epoch, len(parts), w)
             steps = _cut(parts, held, bounds[w + 1] - bounds[w], rng)
             yield from islice(steps, max(first - bounds[w], 0), None)
@@ -139,7 +139,10 @@ class _Held(NamedTuple):
 
 
 def _windows(
-    op: MatrixOperator, n_windows: int, first: int, rng: np.random.Generator
+    op: MatrixOperator,
+    n_windows: int,
+    first: int,
+    rng: np.random.Generator,
 ) -> Iterator[_Held]:
     """All rows, in random windows from the ``first`` on."""
     n_rows = op.shape[0]
