@@ -10,11 +10,17 @@ from pathlib import Path
 
 from nonneg.kernels.sparse import _available_cpus
 
-from . import nmf, nsf, streaming
+from . import inmf, nmf, nsf, streaming
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
+_INMF = {
+    "inmf-peers": inmf.compare,
+    "inmf-online": inmf.against_batch,
+    "inmf-disk": inmf.from_disk,
+}
 _GROUPS = {
+    "inmf": list(_INMF),
     "memory": list(nmf.CASES),
     "stream": list(_STREAMED),
     "nsf": list(_NSF),
@@ -22,7 +28,7 @@ _GROUPS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    names = [*nmf.CASES, *_STREAMED, *_NSF]
+    names = [*nmf.CASES, *_STREAMED, *_NSF, *_INMF]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names",
@@ -61,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     sizes = [size for name, size in _NSF.items() if size and name in chosen]
     if sizes:
         print("\n" + nsf.scale(sizes, quick=args.quick))
+    for name, run in _INMF.items():
+        if name in chosen:
+            print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
     return 0
 
 

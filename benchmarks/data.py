@@ -13,6 +13,7 @@ import zarr
 from anndata.io import sparse_dataset, write_elem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,6 +56,37 @@ def low_rank_counts(
         for i in range(0, n_obs, 2000)
     ]
     return sp.vstack(blocks, format="csr")
+
+
+def integration_counts(
+    sizes: Sequence[int],
+    n_vars: int,
+    rank: int,
+    *,
+    density: float = 0.1,
+    seed: int = 0,
+) -> list[sp.csr_matrix]:
+    """Counts of data sets that share metagenes and have parts of their own."""
+    rng = np.random.default_rng(seed)
+    shared = rng.gamma(0.3, size=(rank, n_vars))
+    found = []
+    for n in sizes:
+        loadings = shared + 0.4 * rng.gamma(0.3, size=(rank, n_vars))
+        mean = rng.dirichlet(np.full(rank, 0.15), n) @ loadings
+        low, high = 1e-4, 1e4
+        for _ in range(40):
+            depth = np.sqrt(low * high)
+            if -np.expm1(-depth * mean[:500]).mean() > density:
+                high = depth
+            else:
+                low = depth
+        mean *= depth * rng.lognormal(0, 0.3, (n, 1))
+        blocks = [
+            sp.csr_matrix(rng.poisson(mean[i : i + 2000]).astype(np.float32))
+            for i in range(0, n, 2000)
+        ]
+        found.append(sp.vstack(blocks, format="csr"))
+    return found
 
 
 def write_stored(path: Path, n_obs: int, n_vars: int, rank: int) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import anndata as ad
+import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
 import nonneg as nng
@@ -123,6 +126,44 @@ def fit_nsf(
     }
 
 
+def integrate_stored(
+    *, files: dict[str, str], rank: int, n_epochs: int, scores: str
+) -> dict[str, Any]:
+    """Seconds and memory of an online fit from files, beyond a small one."""
+    from .data import integration_counts
+
+    nng.settings.progress = False
+    small = {
+        f"small {d}": ad.AnnData(
+            x, var=pd.DataFrame(index=[f"g{j}" for j in range(500)])
+        )
+        for d, x in enumerate(integration_counts([3000] * len(files), 500, 20))
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: f"{folder}/{name}.h5ad" for name in small}
+        for name, adata in small.items():
+            adata.write_h5ad(paths[name])
+        nng.tl.online_inmf(
+            paths, rank, size_factors="total", scores=f"{folder}/scores.h5ad"
+        )
+    del small
+    before = resident()
+    reset_peak()
+    start = time.perf_counter()
+    model = nng.tl.online_inmf(
+        files, rank, size_factors="total", n_epochs=n_epochs, scores=scores
+    )
+    seconds = time.perf_counter() - start
+    assert model is not None
+    info = model.uns["inmf"]
+    return {
+        "seconds": seconds,
+        "growth": peak() - before,
+        "n_cells": int(info["n_cells"].sum()),
+        "objective": float(info["objective"][-1]),
+    }
+
+
 def _csr_bytes(path: str) -> int:
     """Size of the matrix if it were read."""
     import h5py
@@ -140,6 +181,7 @@ if __name__ == "__main__":
         "first_call": first_call,
         "measure_stream": measure_stream,
         "fit_nsf": fit_nsf,
+        "integrate_stored": integrate_stored,
     }
     task = tasks[sys.argv[1]]
     print(json.dumps(task(**json.loads(sys.argv[2]))))
