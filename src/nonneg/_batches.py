@@ -295,6 +295,9 @@ def read_file(path: AnyPath, choice: Choice, *, write: bool = False) -> Batches:
     stored = open_stored(path, write=write)
     try:
         source = Source(stored, str(path))
+        if source.n_obs == 0:
+            msg = f"{path} has no cells."
+            raise ValueError(msg)
         assert choice.batch_key is not None
         column = source.column("obs", choice.batch_key)
         if column.isna().any():
@@ -374,11 +377,14 @@ def _common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
         names = source.var_names
         check_unique_names(names, f"Variables of {source.label!r}")
         if isinstance(mask_var, str):
-            names = names[source.column("var", mask_var).to_numpy(dtype=bool)]
+            where = f"{mask_var!r} in var of {source.label!r}"
+            mask = source.column("var", mask_var).to_numpy()
+            names = names[_check_mask(mask, len(names), where)]
         usable.append(names)
     common = reduce(lambda a, b: a[a.isin(b)], usable)
     if mask_var is not None and not isinstance(mask_var, str):
-        common = common[_mask_of(common, mask_var)]
+        mask = _mask_of(common, mask_var)
+        common = common[_check_mask(mask, len(common), "mask_var")]
     if common.empty:
         examples = {s.label: list(n[:3]) for s, n in zip(sources, usable, strict=True)}
         msg = f"The data sets have no variable in common: {examples}."
@@ -392,11 +398,22 @@ def _common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
     return common
 
 
+def _check_mask(mask: NDArray[Any], n_vars: int, where: str) -> NDArray[np.bool_]:
+    if mask.dtype != bool or mask.shape != (n_vars,):
+        msg = (
+            f"{where} must be {n_vars} booleans, one per variable, but has dtype "
+            f"{mask.dtype} and shape {mask.shape}."
+        )
+        raise ValueError(msg)
+    return mask
+
+
 def _positions(source: Source, genes: pd.Index[str]) -> NDArray[np.intp] | None:
     """Where the genes are; ``None``: these are all, in this order."""
     names = source.var_names
     if names.equals(genes):
         return None
+    check_unique_names(names, f"Variables of {source.label!r}")
     positions = names.get_indexer(genes)
     if (positions < 0).any():
         missing = list(genes[positions < 0])

@@ -117,10 +117,12 @@ def open_stored(path: AnyPath, *, write: bool = False) -> Stored:
     except (OSError, zarr.errors.BaseZarrError) as error:
         msg = f"{path} cannot be opened as .h5ad or .zarr: {error}"
         raise ValueError(msg) from error
+    stored = Stored(path, group)
     if not {"obs", "var"} <= set(group):
         msg = f"{path} holds no AnnData: it has {sorted(group)}."
+        stored.close()
         raise ValueError(msg)
-    return Stored(path, group)
+    return stored
 
 
 class ScoreFile:

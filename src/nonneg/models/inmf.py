@@ -40,8 +40,10 @@ _MOST_ROWS, _FEWEST_ROWS = 2048, 128
 _ROW_SWEEPS, _LOADING_ROUNDS = 2, 3
 # Sweeps until scores are taken for exact: at most, and between checks.
 _MOST_SWEEPS, _SWEEPS_PER_CHECK = 500, 10
-# Cells on which starting values are iterated, and how often.
+# Cells on which starting values are iterated, how often, and how often of these with a
+# penalty that is at least so large.
 SAMPLE_SIZE, _SAMPLE_ITERATIONS = 4000, 30
+_FIRST_ITERATIONS, _FIRST_LAM = 20, 20.0
 _MAX_RESEEDS = 3
 
 
@@ -462,7 +464,10 @@ def start(
     """Random loadings, iterated on a sample of the cells until they point somewhere.
 
     W is uniform and V are cells, both of unit norm, as in LIGER. Passes over the sample
-    cost little, and with enough of them fits seldom end in a poor local optimum.
+    cost little, and with enough of them fits seldom end in a poor local optimum. The
+    worst are those where factors belong to one data set each; a large penalty at first
+    keeps clear of them: on simulated data it lowers what is reached with a penalty of 1
+    by a fifth.
     """
     rng = np.random.default_rng([seed, attempt])
     w = rng.uniform(0, 2, (rank, sample.shape[1]))
@@ -485,9 +490,11 @@ def refine(
     rank = model.W.shape[0]
     scores = np.zeros((sample.shape[0], rank), sample.dtype)
     update = partial(update_rows, rule="hals", n_sweeps=2 * _ROW_SWEEPS)
-    for _ in range(_SAMPLE_ITERATIONS):
-        scores, sums = pass_over(sample, model, penalties.lam, scores, update)
-        model = fit_loadings(model, add(sums, known), penalties, active=active)
+    first = penalties._replace(lam=np.maximum(penalties.lam, _FIRST_LAM))
+    for i in range(_SAMPLE_ITERATIONS):
+        current = first if i < _FIRST_ITERATIONS else penalties
+        scores, sums = pass_over(sample, model, current.lam, scores, update)
+        model = fit_loadings(model, add(sums, known), current, active=active)
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._cluster_composition import cluster_composition
 from ._comparison import comparison
 from ._factor_maps import factor_maps
+from ._inmf_search import inmf_search
 from ._loadings import loadings
 from ._metagenes import metagenes
 from ._objective import objective
@@ -16,6 +17,7 @@ __all__ = [
     "cluster_composition",
     "comparison",
     "factor_maps",
+    "inmf_search",
     "loadings",
     "metagenes",
     "objective",

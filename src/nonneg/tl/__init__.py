@@ -7,6 +7,7 @@ from ._compare import compare
 from ._fa import fa
 from ._factor_markers import factor_markers
 from ._inmf import inmf
+from ._inmf_search import inmf_search
 from ._nmf import nmf
 from ._nsf import nsf
 from ._nsfh import nsfh
@@ -25,6 +26,7 @@ __all__ = [
     "fa",
     "factor_markers",
     "inmf",
+    "inmf_search",
     "nmf",
     "nsf",
     "nsfh",

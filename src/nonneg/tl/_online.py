@@ -83,6 +83,9 @@ def resolve(
     if not files:
         msg = "There are no data sets in the mapping."
         raise ValueError(msg)
+    if isinstance(data, Mapping) and len({str(name) for name in data}) < len(data):
+        msg = f"Names of data sets repeat when they are strings: {list(data)}."
+        raise ValueError(msg)
     for one in files:
         if not isinstance(one, AnnData | str | PathLike):
             msg = f"Expected an AnnData or a path, not a {type(one).__name__}."
@@ -91,7 +94,8 @@ def resolve(
         msg = "Give either scores or write_back, not both."
         raise ValueError(msg)
     if scores is not None:
-        check_target(scores, [one for one in files if not isinstance(one, AnnData)])
+        used = [one.filename if isinstance(one, AnnData) else one for one in files]
+        check_target(scores, [path for path in used if path is not None])
     return Destination(data, None, scores, write_back, copy=False)
 
 
@@ -205,10 +209,12 @@ def _traces(
     task: Task, state: OnlineState, exact: float, *, interrupted: bool
 ) -> dict[str, Any]:
     """Objectives of epochs and changes of W, after those of earlier fits."""
-    took = perf_counter() - task.arrival.began
+    took = max(perf_counter() - task.arrival.began, state.seconds.max(initial=0.0))
+    # Those of epochs are of the cells that arrive, not of all.
+    alone = task.before is not None
     new = {
-        "objective": np.append(state.objective, exact),
-        "seconds": np.append(state.seconds, max(took, state.seconds.max(initial=0.0))),
+        "objective": np.append([] if alone else state.objective, exact),
+        "seconds": np.append([] if alone else state.seconds, took),
         "change": state.change,
         "change_batch": np.full(state.change.size, task.label, dtype=object),
     }

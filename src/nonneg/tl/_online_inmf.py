@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .._batches import Batches
     from .._random import RNGLike
+    from ..models.inmf import Survey
 
 
 @shared_docs
@@ -164,7 +165,7 @@ def online_inmf(
             found = look_at(batches, choice, seed=seed)
             keeper, state = None, None
             if checkpoint is not None:
-                about = _fingerprint(batches, penalties, found.data.sq_norm)
+                about = _fingerprint(batches, penalties, found)
                 keeper = Checkpoint(checkpoint, {**params, **about})
                 state = keeper.load()
             if state is None:
@@ -193,14 +194,20 @@ def online_inmf(
 
 
 def _fingerprint(
-    batches: Batches, penalties: Penalties, sq_norm: NDArray[np.float64]
+    batches: Batches, penalties: Penalties, found: Survey
 ) -> dict[str, Any]:
     """What else tells a fit from others."""
     names = "\n".join(batches.var_names.astype(str))
+    data = found.data
     return {
         "batches": batches.names,
+        # Mini-batches are drawn in the order of the mapping.
+        "order": [part.batch for part in batches.parts if isinstance(part.batch, int)],
         "n_cells": batches.n_cells.tolist(),
         "lam": penalties.lam.tolist(),
-        "sq_norm": sq_norm.tolist(),
+        # Data that are scaled have the same norm, whatever they are.
+        "entries": [found.stats[d].sq_norm for d in range(len(batches.names))],
+        "sq_norm": data.sq_norm.tolist(),
+        "gene_scale": data.gene_scale.sum(axis=1).tolist(),
         "variables": hashlib.sha256(names.encode()).hexdigest(),
     }

@@ -100,7 +100,8 @@ def online_inmf_update(
     -------
     `None`, or the annotated copy if `copy=True`: `data` with its scores and the model
     of all data sets. For files and mappings, the model, without cells. Fields are those
-    of :func:`nonneg.tl.online_inmf`; traces go on from those of `reference`.
+    of :func:`nonneg.tl.online_inmf`; `change` goes on from that of `reference`, and
+    `objective` is that of all data sets, at the end alone.
 
     Raises
     ------
@@ -134,6 +135,12 @@ def online_inmf_update(
     seed = as_seed(rng)
     before, genes, factors = read_integration(reference, key)
     fitted = factors.info["params"]
+    if size_factors is None and fitted["size_factors"] == "array":
+        msg = (
+            "The integration was fitted with an array of size_factors, of its own cells. "
+            "Name a column of obs of the new data, or 'total', with `size_factors`."
+        )
+        raise ValueError(msg)
     destination = resolve(
         data, scores=scores, write_back=write_back, copy=copy, table_key=None
     )
@@ -257,5 +264,5 @@ def _begin(known: Integration, found: Survey, seed: int) -> Model:
 
 
 def _history(info: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("objective", "seconds", "change", "change_batch")
+    names = ("change", "change_batch")
     return {name: np.asarray(info[name]) for name in names if name in info}

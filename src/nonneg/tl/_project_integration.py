@@ -55,6 +55,12 @@ def project_integration(
             "names in both."
         )
         raise ValueError(msg)
+    if fitted["size_factors"] == "array" and "array" not in target.obs:
+        msg = (
+            "The integration was fitted with an array of size_factors, of its own cells. "
+            "Store those of adata as adata.obs['array']."
+        )
+        raise ValueError(msg)
     codes, names = read_sections(target, batch_key)
     model, gene_scale, lam = _of_labels(known, [str(name) for name in names], there)
     choice = Choice(

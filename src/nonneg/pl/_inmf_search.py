@@ -1,0 +1,74 @@
+"""Numbers of components and penalties of an integration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._validators import check_key
+from ._panels import new_panels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_PANELS = {
+    "held_out": "unexplained, held out",
+    "concentration": "concentration of scores",
+    "alignment": "alignment",
+    "specific": "specific share",
+}
+
+
+def inmf_search(adata: AnnData, *, key: str = "inmf_search") -> list[Axes]:
+    """Show how integrations with other numbers of components or penalties compare.
+
+    Along the axis is what more values were tried of; the other is told apart by colour.
+    Points are the fits. See :func:`nonneg.tl.inmf_search` for how to read them.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a search.
+    key
+        Key of the search in `adata.uns`.
+
+    Returns
+    -------
+    Axes of what is unexplained of cells that were not fitted, of the concentration of
+    scores, the alignment, and the share of the loadings that is specific.
+
+    Raises
+    ------
+    KeyError
+        If there is no search under the key.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.batches()
+    >>> nng.tl.inmf_search(adata, (4, 6), batch_key="batch", size_factors="total")
+    >>> [ax.get_ylabel() for ax in nng.pl.inmf_search(adata)][2]
+    'alignment'
+    """
+    check_key(adata, "uns", key, hint="Run `nonneg.tl.inmf_search` first.")
+    table = adata.uns[key]["table"]
+    labels = {"n_components": "number of components", "lam": "penalty λ"}
+    along, other = labels
+    if table["lam"].nunique() > table["n_components"].nunique():
+        along, other = other, along
+    axes = new_panels(len(_PANELS), 2, (3.0, 2.3))
+    for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
+        for value, rows in table.sort_values(along).groupby(other, sort=True):
+            name = f"{labels[other]} {value:g}"
+            ax.plot(rows[along], rows[column], "o-", ms=4, lw=1.2, label=name)
+        if along == "lam" and (table["lam"] > 0).all():
+            ax.set_xscale("log")
+        ax.set_xticks(sorted(table[along].unique()))
+        ax.minorticks_off()
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set(xlabel=labels[along], ylabel=label)
+        ax.tick_params(labelsize="small")
+        ax.spines[["top", "right"]].set_visible(False)
+    if table[other].nunique() > 1:
+        axes[0].legend(fontsize="small", frameon=False)
+    return axes
