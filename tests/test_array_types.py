@@ -73,6 +73,50 @@ def test_project(array_type, beta_loss, tmp_path):
 
 
 @GRID
+def test_inmf(array_type, tmp_path):
+    kwargs = dict(batch_key="batch", size_factors="total", tol=0, max_iter=10)
+    expected = nng.tl.inmf(ADATA, 4, copy=True, **kwargs)
+    adata = array_type(ADATA, tmp_path)
+    assert nng.tl.inmf(adata, 4, **kwargs) is None
+    assert_same_fit(adata, expected, "inmf", rtol=1e-4)
+    assert adata.obsm["X_inmf"].dtype == np.float32
+
+
+@GRID
+def test_online_inmf(array_type, tmp_path):
+    """Also in which order cells arrive."""
+    kwargs = dict(batch_key="batch", size_factors="total", minibatch_size=50)
+    expected = nng.tl.online_inmf(ADATA, 4, copy=True, n_epochs=2, **kwargs)
+    adata = array_type(ADATA, tmp_path)
+    assert nng.tl.online_inmf(adata, 4, n_epochs=2, **kwargs) is None
+    assert_same_fit(adata, expected, "inmf", rtol=1e-3)
+
+
+@GRID
+def test_project_on_an_integration(array_type, tmp_path):
+    reference = nng.tl.inmf(
+        counts(seed=1), 4, batch_key="batch", size_factors="total", copy=True
+    )
+    kwargs = dict(key="inmf", batch_key="batch")
+    expected = nng.tl.project(ADATA, reference, copy=True, **kwargs)
+    adata = array_type(ADATA, tmp_path)
+    nng.tl.project(adata, reference, **kwargs)
+    assert_same_fit(adata, expected, "inmf", rtol=1e-4)
+
+
+@pytest.mark.parametrize("array_type", ARRAY_TYPES[::4], ids=str)
+def test_online_inmf_update(array_type, tmp_path):
+    reference = nng.tl.inmf(
+        counts(seed=1), 4, batch_key="batch", size_factors="total", copy=True
+    )
+    kwargs = dict(batch="c", minibatch_size=50)
+    expected = nng.tl.online_inmf_update(reference, ADATA, copy=True, **kwargs)
+    adata = array_type(ADATA, tmp_path)
+    nng.tl.online_inmf_update(reference, adata, **kwargs)
+    assert_same_fit(adata, expected, "inmf", rtol=1e-3)
+
+
+@GRID
 @pytest.mark.parametrize("batch_key", [None, "batch"])
 def test_deviant_genes(array_type, batch_key, tmp_path):
     expected = nng.pp.deviant_genes(ADATA, 12, batch_key=batch_key, copy=True).var
@@ -108,6 +152,8 @@ def test_chunk_size(array_type, tmp_path):
         lambda: nng.tl.nmf(adata, 4, **kwargs),
         lambda: nng.tl.seminmf(adata, 4, chunk_size=7),
         lambda: nng.pp.deviant_genes(adata, 4, chunk_size=7),
+        lambda: nng.tl.inmf(adata, 4, batch_key="batch", chunk_size=7),
+        lambda: nng.tl.online_inmf(adata, 4, batch_key="batch", chunk_size=7),
     ):
         with pytest.raises(ValueError, match="chunk_size=7 only applies to backed"):
             call()
@@ -145,10 +191,12 @@ def test_stored_csc_says_what_to_do(tmp_path):
         lambda: nng.tl.nmf(backed, 4),
         lambda: nng.tl.seminmf(backed, 4),
         lambda: nng.pp.deviant_genes(backed, 4),
+        lambda: nng.tl.inmf(backed, 4, batch_key="batch"),
+        lambda: nng.tl.online_inmf(backed, 4, batch_key="batch"),
     ):
         with pytest.raises(ValueError, match=r"stored as CSC.*to_memory.*CSR"):
             call()
-    assert "nmf" not in backed.uns
+    assert not backed.uns
 
 
 def test_unknown_chunk_sizes():

@@ -38,11 +38,25 @@ def located():
     return adata
 
 
-def untimed(copy, adata):
+def untimed(copy, adata, key="comparison"):
     """Seconds differ from run to run."""
     target = adata if copy is None else copy
-    del target.uns["comparison"]["seconds"]
+    del target.uns[key]["seconds"]
     return copy
+
+
+def untimed_search(copy, adata):
+    """As above, for a table in an entry."""
+    target = adata if copy is None else copy
+    del target.uns["inmf_search"]["table"]["seconds"]
+    return copy
+
+
+def integrated():
+    """A model of two data sets, without cells."""
+    adata = counts(seed=1)
+    nng.tl.online_inmf(adata, 3, batch_key="batch", size_factors="total", n_epochs=1)
+    return adata[:0].copy()
 
 
 # Smallest calls of the functions that have `copy`.
@@ -58,6 +72,29 @@ CALLS = {
     "tl.fa": lambda adata, **kwargs: nng.tl.fa(adata, 3, **kwargs),
     "tl.compare": lambda adata, **kwargs: untimed(
         nng.tl.compare(adata, ["pnmf", "intercept"], 3, n_splits=1, **kwargs), adata
+    ),
+    "tl.inmf": lambda adata, **kwargs: untimed(
+        nng.tl.inmf(adata, 3, batch_key="batch", size_factors="total", **kwargs),
+        adata,
+        "inmf",
+    ),
+    "tl.online_inmf": lambda adata, **kwargs: untimed(
+        nng.tl.online_inmf(
+            adata, 3, batch_key="batch", size_factors="total", n_epochs=1, **kwargs
+        ),
+        adata,
+        "inmf",
+    ),
+    "tl.online_inmf_update": lambda adata, **kwargs: untimed(
+        nng.tl.online_inmf_update(integrated(), adata, batch="c", **kwargs),
+        adata,
+        "inmf",
+    ),
+    "tl.inmf_search": lambda adata, **kwargs: untimed_search(
+        nng.tl.inmf_search(
+            adata, [3], batch_key="batch", size_factors="total", max_iter=5, **kwargs
+        ),
+        adata,
     ),
     "tl.project": lambda adata, **kwargs: nng.tl.project(
         adata, nng.tl.nmf(counts(seed=1), 3, copy=True), **kwargs
@@ -75,6 +112,10 @@ CALLS = {
         adata, 10, subset=True, **kwargs
     ),
 }
+# Data may be files and mappings as well, and arrive at a model that comes first.
+FIRST = {"tl.online_inmf": "data", "tl.online_inmf_update": "reference"}
+# A data set that arrives is an AnnData or a file, not a table of many.
+WITHOUT_TABLE = {"tl.online_inmf_update"}
 WITH_COPY = [public for public in PUBLIC if "copy" in public.parameters]
 EACH_WITH_COPY = pytest.mark.parametrize("public", WITH_COPY, ids=str)
 
@@ -96,7 +137,7 @@ def test_something_is_found():
 def test_first_argument(public):
     first = next(iter(public.parameters), None)
     if public.module in {"pp", "tl", "pl", "get"}:
-        assert first == "adata"
+        assert first == FIRST.get(str(public), "adata")
     else:
         assert "adata" not in public.parameters
 
@@ -198,6 +239,8 @@ def test_copy_shares_nothing(public):
 @EACH_WITH_COPY
 def test_tail_of_the_arguments(public):
     names = list(public.parameters)
+    if str(public) in WITHOUT_TABLE:
+        names.append("table_key")
     assert names[-2:] == ["copy", "table_key"]
     if "key_added" in names:
         assert names[-3] == "key_added"

@@ -32,6 +32,48 @@ METHODS = {
 }
 
 
+# Of data sets; with `batch` in obs.
+SCALED = dict(batch_key="batch", size_factors="total")
+INTEGRATIONS = {
+    "inmf": lambda adata, **kwargs: nng.tl.inmf(adata, 4, **SCALED, **kwargs),
+    "inmf-mask": lambda adata, **kwargs: nng.tl.inmf(
+        adata, 4, mask_var="used", lam={"a": 1, "b": 2}, **SCALED, **kwargs
+    ),
+    "online_inmf": lambda adata, **kwargs: nng.tl.online_inmf(
+        adata, 4, **SCALED, n_epochs=1, **kwargs
+    ),
+    "update": lambda adata, key_added=None, **kwargs: nng.tl.online_inmf_update(
+        nng.tl.inmf(counts(seed=1), 4, **SCALED, key_added=key_added, copy=True),
+        adata,
+        batch="c",
+        key=key_added or "inmf",
+        **kwargs,
+    ),
+    "project": lambda adata, **kwargs: nng.tl.project(
+        adata,
+        nng.tl.inmf(counts(seed=1), 4, **SCALED, copy=True),
+        key="inmf",
+        batch_key="batch",
+        **kwargs,
+    ),
+}
+SIDES = ("", "_specific", "_stats", "_scale")
+
+
+@pytest.fixture(params=INTEGRATIONS)
+def integration(request):
+    return INTEGRATIONS[request.param]
+
+
+@pytest.fixture(scope="module")
+def integrated():
+    """All integrations in one object."""
+    adata = counts()
+    for name, method in INTEGRATIONS.items():
+        method(adata, key_added=name)
+    return adata
+
+
 @pytest.fixture(params=METHODS)
 def method(request):
     return METHODS[request.param]
@@ -238,3 +280,147 @@ def test_concatenation(fitted):
         nng.get.loadings_df(both), nng.get.loadings_df(fitted)
     )
     nng.tl.project(counts(seed=2), both)
+
+
+# --- integrations -----------------------------------------------------------
+
+
+def test_keys_of_integrations(integration):
+    adata = counts()
+    before = snapshot(adata)
+    integration(adata)
+    assert added(before, snapshot(adata)) == {
+        "obsm": {"X_inmf"},
+        "varm": {f"inmf{side}" for side in SIDES},
+        "uns": {"inmf"},
+    }
+    n = len(adata.uns["inmf"]["batches"])
+    shapes = dict(zip(SIDES, [(40, 4), (40, n, 4), (40, n, 4), (40, n)], strict=True))
+    for side, shape in shapes.items():
+        stored = adata.varm[f"inmf{side}"]
+        assert type(stored) is np.ndarray
+        assert (stored.shape, stored.dtype) == (shape, np.float32)
+    assert adata.obsm["X_inmf"].shape == (120, 4)
+    assert adata.uns["inmf"]["obsm_key"] == "X_inmf"
+    assert adata.uns["inmf"]["varm_key"] == "inmf"
+
+
+def test_added_keys_of_integrations(integration):
+    adata = counts()
+    nng.tl.inmf(adata, 3, **SCALED)
+    before = snapshot(adata)
+    integration(adata, key_added="foo")
+    after = snapshot(adata)
+    assert added(before, after) == {
+        "obsm": {"foo"},
+        "varm": {f"foo{side}" for side in SIDES},
+        "uns": {"foo"},
+    }
+    assert adata.uns["foo"]["obsm_key"] == adata.uns["foo"]["varm_key"] == "foo"
+    # What was there is left alone.
+    for name in ("obsm", "varm", "uns"):
+        after[name] = {key: after[name][key] for key in before[name]}
+    assert_same(after, before)
+
+
+@pytest.mark.parametrize("method", ["inmf", "online_inmf"])
+def test_entries_of_integrations_are_those_of_the_documentation(integrated, method):
+    doc = nng.tl.inmf.__doc__ + getattr(nng.tl, method).__doc__
+    documented = set(re.findall(r"`(\w+)`", DOCS.read_text() + doc))
+    entry = integrated.uns[method]
+    common = {
+        *("method", "params", "obsm_key", "varm_key", "batches", "lam", "weight"),
+        *("n_cells", "sq_norm", "gram", "objective", "seconds", "n_iter", "converged"),
+    }
+    online = {"change", "change_batch"} if method == "online_inmf" else set()
+    assert set(entry) == common | online
+    assert set(entry) <= documented
+    assert entry["method"] == method
+    listed = re.findall(r"^`\.(?:obsm|varm|uns)\['(\w+)'", doc, re.MULTILINE)
+    assert {"X_inmf", *(f"inmf{side}" for side in SIDES)} <= set(listed)
+
+
+def test_parameters_of_integrations_are_recorded(integrated):
+    params = integrated.uns["inmf-mask"]["params"]
+    assert params["batch_key"] == "batch"
+    assert params["mask_var"] == "used"
+    assert params["size_factors"] == "total"
+    assert params["version"] == nng.__version__
+    np.testing.assert_array_equal(integrated.uns["inmf-mask"]["lam"], [1, 2])
+    assert set(integrated.uns["online_inmf"]["params"]) == {
+        *("n_components", "batch_key", "layer", "mask_var", "size_factors", "scale"),
+        *("dataset_weights", "minibatch_size", "n_epochs", "seed", "version"),
+    }
+
+
+def test_types_of_integrations_are_safe(integrated):
+    def check(value, where):
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                assert type(key) is str
+                check(entry, f"{where}/{key}")
+            return
+        assert isinstance(value, SAFE), (where, type(value))
+        assert not isinstance(value, np.generic), where
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "fib":
+            # Names of data sets.
+            assert where.endswith(("/batches", "/change_batch")), where
+            assert {type(name) for name in value} == {str}
+
+    check(dict(integrated.uns), "uns")
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_round_trip_of_integrations(integrated, form, tmp_path):
+    path = tmp_path / f"integrated.{form}"
+    getattr(integrated, f"write_{form}")(path)
+    read = getattr(ad, f"read_{form}")(path)
+    before, after = snapshot(integrated), snapshot(read)
+    assert_same(as_text(loose(after["uns"])), as_text(loose(before["uns"])))
+    for name in ("obsm", "varm"):
+        assert_same(after[name], before[name])
+    # What is read is what functions understand.
+    for key in INTEGRATIONS:
+        one, other = (
+            nng.tl.project(counts(seed=2), x, key=key, batch_key="batch", copy=True)
+            for x in (read, integrated)
+        )
+        info = one.uns[key]
+        np.testing.assert_array_equal(
+            one.obsm[info["obsm_key"]], other.obsm[info["obsm_key"]]
+        )
+        nng.tl.online_inmf_update(read, counts(seed=2), batch="new", key=key)
+
+
+def as_text(value):
+    """Arrays of strings in one form: files keep another one."""
+    if isinstance(value, dict):
+        return {key: as_text(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "fib":
+        return value.astype(object)
+    return value
+
+
+def test_subsets_of_integrations(integrated):
+    rows, columns = np.arange(0, 120, 7), np.arange(0, 40, 3)
+    part = integrated[rows, columns].copy()
+    np.testing.assert_array_equal(part.obsm["inmf"], integrated.obsm["inmf"][rows])
+    for side in SIDES:
+        np.testing.assert_array_equal(
+            part.varm[f"inmf{side}"], integrated.varm[f"inmf{side}"][columns]
+        )
+    # Still a reference, of the genes that are left.
+    new = nng.tl.project(counts(seed=2), part, key="inmf", copy=True)
+    assert np.isnan(new.varm["inmf"]).all(1).sum() == 40 - len(columns)
+    nng.tl.online_inmf_update(part, counts(seed=2), batch="new")
+
+
+def test_concatenation_of_integrations(integrated):
+    first, second = integrated[:50].copy(), integrated[50:].copy()
+    both = ad.concat([first, second], merge="same", uns_merge="same")
+    for side in SIDES:
+        np.testing.assert_array_equal(
+            both.varm[f"inmf{side}"], integrated.varm[f"inmf{side}"]
+        )
+    np.testing.assert_array_equal(both.obsm["inmf"], integrated.obsm["inmf"])
+    nng.tl.project(counts(seed=2), both, key="inmf", batch_key="batch")

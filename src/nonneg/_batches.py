@@ -343,17 +343,19 @@ def _join(
         parts.append(Part(op, rows, names.index(source.label)))
         first = rows.stop
         size_factors = choice.size_factors
-        if size_factors is None or (size_factors == "total" and columns is None):
+        if size_factors is None:
             continue
-        if isinstance(size_factors, str) and size_factors == "total":
+        if not isinstance(size_factors, str):
+            msg = "size_factors of files must be 'total' or name a column of obs."
+            raise ValueError(msg)
+        if size_factors == "total" and columns is None:
+            continue
+        if size_factors == "total":
             totals.append(as_operator(x, where=where, spread=False).stats().row_sums)
-        elif isinstance(size_factors, str):
+        else:
             values = source.column("obs", size_factors).to_numpy()
             label = f"{size_factors!r} in obs of {source.label!r}"
             totals.append(_check_totals(values, source.n_obs, label))
-        else:
-            msg = "size_factors of files must be 'total' or name a column of obs."
-            raise ValueError(msg)
     if totals and len(totals) < len(parts):
         # Some have the genes alone, others more: sums are needed of all.
         for i, part in enumerate(parts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 
 from ._validators import check_key
@@ -149,7 +150,8 @@ def read_sections(
     if library_key is None:
         return np.zeros(adata.n_obs, np.intp), np.array([""], object)
     check_key(adata, "obs", library_key)
-    column = adata.obs[library_key]
+    # Of a lazy AnnData, columns are not pandas.
+    column = pd.Series(np.asarray(adata.obs[library_key], object))
     if column.isna().any():
         msg = (
             f"adata.obs[{library_key!r}] is missing for {int(column.isna().sum())} "

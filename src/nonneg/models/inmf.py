@@ -285,8 +285,10 @@ def update_rows(
 
 
 @jax.jit
-def _solve_rows(h: jax.Array, product: jax.Array, gram: jax.Array) -> jax.Array:
-    """Sweep until no score moves."""
+def _sweep_rows(
+    h: jax.Array, product: jax.Array, gram: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Sweep until no score moves. Also returns whether it came to that."""
     tol = 10 * jnp.finfo(h.dtype).eps
 
     def moving(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
@@ -302,7 +304,15 @@ def _solve_rows(h: jax.Array, product: jax.Array, gram: jax.Array) -> jax.Array:
         return new, jnp.abs(new - before).max(), n_sweeps + _SWEEPS_PER_CHECK
 
     start = h, jnp.array(jnp.inf, h.dtype), jnp.array(0)
-    return jax.lax.while_loop(moving, sweep, start)[0]
+    state = jax.lax.while_loop(moving, sweep, start)
+    return state[0], ~moving((*state[:2], jnp.array(0)))
+
+
+def _solve_rows(h: jax.Array, product: jax.Array, gram: jax.Array) -> jax.Array:
+    """Exact scores."""
+    new, settled = _sweep_rows(h, product, gram)
+    # Sweeps crawl where loadings are nearly collinear.
+    return new if settled else update_rows(new, product, gram, "anls", 1)
 
 
 type UpdateRows = Callable[..., jax.Array]

@@ -115,7 +115,8 @@ class Plan:
             for i, part in enumerate(parts)
         ]
         for w, held in enumerate(zip(*windows, strict=True), window):
-            rng = self._rng(epoch, len(parts), w)
+            # Not by the number of parts: in memory every data set is one.
+            rng = self._rng(epoch, len(self.data.names), w)
             steps = _cut(parts, held, bounds[w + 1] - bounds[w], rng)
             yield from islice(steps, max(first - bounds[w], 0), None)
 
@@ -176,15 +177,17 @@ def _cut(
 ) -> Iterator[list[Block]]:
     """What is in memory, as mini-batches in random order."""
     shares: list[list[tuple[int, int, NDArray[np.intp]]]] = [[] for _ in range(n_steps)]
+    # Cells that are left over go on where those of the part before ended: those of
+    # many small parts must not all be in the first mini-batches.
+    first = int(rng.integers(n_steps))
     for i, (part, (_, rows)) in enumerate(zip(parts, held, strict=True)):
         batch = np.broadcast_to(part.batch, part.op.shape[0])[rows]
         for d in np.unique(batch).tolist():
             index = rng.permutation(np.flatnonzero(batch == d))
-            for share, cells in zip(
-                shares, np.array_split(index, n_steps), strict=True
-            ):
+            for j, cells in enumerate(np.array_split(index, n_steps), first):
                 if cells.size:
-                    share.append((i, d, np.sort(cells)))
+                    shares[j % n_steps].append((i, d, np.sort(cells)))
+            first += index.size
     for share in shares:
         yield [
             Block(d, take(parts[i].rows, held[i].rows[cells]), held[i].op.rows(cells))
@@ -227,7 +230,9 @@ def fit(
     try:
         while state.step < n_epochs * n_steps:
             epoch, first = divmod(state.step, n_steps)
-            state = _revive(arrival, state)
+            if first == 0:
+                # Not where a fit goes on: it must end as if it had not stopped.
+                state = _revive(arrival, state)
             for blocks in arrival.plan.steps(epoch, first):
                 state = _step(arrival, state, blocks)
                 if state.step % n_steps == 0:

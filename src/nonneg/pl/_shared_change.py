@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from .._adata import read_factors
 from .._docs import shared_docs
@@ -92,6 +93,10 @@ def shared_change(adata: AnnData, *, key: str = "inmf", ax: Axes | None = None) 
     for begin in np.flatnonzero(arriving[1:] != arriving[:-1]):
         ax.axvline(begin + 1.5, color="0.85", lw=0.6, zorder=0)
     ax.set_yscale("log")
+    # Less than a decade still has a few labels, and no more.
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="mini-batch", ylabel="relative change of $W$")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)

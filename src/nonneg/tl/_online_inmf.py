@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from .._array import computing
 from .._batches import Choice, check_batches, look_at, read_lam, read_weights, report
 from .._checkpoint import Checkpoint
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
 
-    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -208,6 +209,6 @@ def _fingerprint(
         # Data that are scaled have the same norm, whatever they are.
         "entries": [found.stats[d].sq_norm for d in range(len(batches.names))],
         "sq_norm": data.sq_norm.tolist(),
-        "gene_scale": data.gene_scale.sum(axis=1).tolist(),
+        "gene_scale": data.gene_scale.sum(axis=1, dtype=np.float64).tolist(),
         "variables": hashlib.sha256(names.encode()).hexdigest(),
     }
