@@ -199,7 +199,7 @@ def _read_rows(x: Any) -> Callable[[list[slice]], Any]:
     """Reader of the rows of a stored dense matrix."""
 
     def read(pieces: list[slice]) -> Any:
-        parts = [x[rows] for rows in pieces]
+        parts = [x[rows] for rows in pieces or [slice(0, 0)]]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return read
@@ -279,7 +279,7 @@ def _lazy_operator(
     scheduler = sys.modules["dask"].config.get("scheduler", None) or "synchronous"
 
     def read(pieces: list[slice]) -> Any:
-        parts = [x[rows] for rows in pieces]
+        parts = [x[rows] for rows in pieces or [slice(0, 0)]]
         joined = (
             parts[0]
             if len(parts) == 1

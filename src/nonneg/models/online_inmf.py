@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, pairwise
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class Plan:
         window = int(np.searchsorted(bounds, first, side="right")) - 1
         parts = self.data.parts
         windows = [
-            _windows(part.op, n_windows, window, self._rng(epoch, i))
+            _windows(part.op, bounds, window, self._rng(epoch, i))
             for i, part in enumerate(parts)
         ]
         for w, held in enumerate(zip(*windows, strict=True), window):
@@ -140,33 +140,38 @@ class _Held(NamedTuple):
 
 
 def _windows(
-    op: MatrixOperator,
-    n_windows: int,
-    first: int,
-    rng: np.random.Generator,
+    op: MatrixOperator, steps: list[int], first: int, rng: np.random.Generator
 ) -> Iterator[_Held]:
-    """All rows, in random windows from the ``first`` on."""
-    n_rows = op.shape[0]
+    """All rows, in random windows from the ``first`` on.
+
+    ``steps`` are the first steps of the windows, and the number of steps, to which rows
+    are in proportion.
+    """
+    n_rows, n_windows = op.shape[0], len(steps) - 1
+    share = np.array(steps) / steps[-1]
     if not isinstance(op, BlockOperator):
         if n_windows == 1:
             yield _Held(op, np.arange(n_rows))
             return
-        for rows in np.array_split(rng.permutation(n_rows), n_windows)[first:]:
-            rows.sort()
+        bounds = np.rint(share * n_rows).astype(int)[first:]
+        order = rng.permutation(n_rows)
+        for start, stop in pairwise(bounds.tolist()):
+            rows = np.sort(order[start:stop])
             yield _Held(op.rows(rows), rows)
         return
     pieces = op.pieces
     if len(pieces) < n_windows:
         bounds = np.linspace(0, n_rows, n_windows + 1).astype(int)
         pieces = [slice(a, b) for a, b in pairwise(bounds.tolist())]
-    bounds = np.linspace(0, len(pieces), n_windows + 1).astype(int)[first:]
+    bounds = np.rint(share * len(pieces)).astype(int)[first:]
     order = rng.permutation(len(pieces))
     plan = [
         [pieces[i] for i in sorted(order[a:b].tolist())]
         for a, b in pairwise(bounds.tolist())
     ]
     rows_of = [
-        np.concatenate([np.arange(n_rows)[p] for p in chosen]) for chosen in plan
+        np.concatenate([np.empty(0, np.intp), *(np.arange(n_rows)[p] for p in chosen)])
+        for chosen in plan
     ]
     for rows, held in zip(rows_of, op.windows(plan), strict=True):
         yield _Held(held, rows)
@@ -264,30 +269,45 @@ def _step(arrival: Arrival, state: OnlineState, blocks: list[Block]) -> OnlineSt
     n_new = np.zeros(len(data.names))
     for block in blocks:
         n_new[block.batch] += block.op.shape[0]
-    kept = 1 - 1 / arrival.plan.n_steps
+    n_steps = arrival.plan.n_steps
+    kept = 1 - 1 / n_steps
     running = Sums(*(kept * old + x for old, x in zip(state.running, new, strict=True)))
-    sums = add(running, arrival.known)
-    after = fit_loadings(model, sums, penalties, active=arrival.active)
+    n_effective = kept * state.n_effective + n_new
+    sums = running
+    if arrival.known is not None:
+        # Beside other cells, those that came so far count in full.
+        n_seen = data.n_cells * min((state.step + 1) / n_steps, 1)
+        sums = add(_standing_for(running, n_effective, n_seen), arrival.known)
+    # Data sets of which no cell came yet keep what they began with.
+    there = np.einsum("dkk->d", sums.gram) > 0
+    active = there if arrival.active is None else there & arrival.active
+    after = fit_loadings(model, sums, penalties, active=active)
     moved = np.linalg.norm(after.W - model.W) / max(
         float(np.linalg.norm(after.W)), 1e-30
     )
     return state._replace(
         model=after,
         running=running,
-        n_effective=kept * state.n_effective + n_new,
+        n_effective=n_effective,
         step=state.step + 1,
         change=np.append(state.change, moved),
     )
 
 
+def _standing_for(
+    sums: Sums, n_effective: NDArray[np.float64], n_cells: NDArray[Any]
+) -> Sums:
+    """Sums over some cells, as if over another number of them."""
+    share = np.divide(
+        n_cells, n_effective, out=np.zeros(n_effective.size), where=n_effective > 0
+    )
+    return Sums(*(x * share[:, None, None] for x in sums))
+
+
 def _end_epoch(arrival: Arrival, state: OnlineState, seconds: float) -> OnlineState:
     """Estimate the objective from sums that stand for fewer cells than there are."""
     data, penalties = arrival.plan.data, arrival.penalties
-    there = state.n_effective > 0
-    share = np.divide(
-        data.n_cells, state.n_effective, out=np.zeros(there.size), where=there
-    )
-    running = Sums(*(x * share[:, None, None] for x in state.running))
+    running = _standing_for(state.running, state.n_effective, data.n_cells)
     value = objectives(data.sq_norm, state.model, running, penalties.lam)
     estimate = float(penalties.weight @ value)
     return state._replace(
