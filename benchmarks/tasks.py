@@ -133,11 +133,11 @@ def integrate_stored(
     from .data import integration_counts
 
     nng.settings.progress = False
+    n_vars = ad.read_h5ad(next(iter(files.values())), backed="r").n_vars
+    names = pd.DataFrame(index=[f"g{j}" for j in range(n_vars)])
     small = {
-        f"small {d}": ad.AnnData(
-            x, var=pd.DataFrame(index=[f"g{j}" for j in range(500)])
-        )
-        for d, x in enumerate(integration_counts([3000] * len(files), 500, 20))
+        f"small {d}": ad.AnnData(x, var=names)
+        for d, x in enumerate(integration_counts([1000] * len(files), n_vars, 20))
     }
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: f"{folder}/{name}.h5ad" for name in small}

@@ -465,9 +465,10 @@ def report(found: Survey, batches: Batches, choice: Choice) -> None:
             "with more of them weigh more; pass size_factors='total' to divide by their "
             "sums."
         )
-    empty = sum(int((stats.row_sums == 0).sum()) for stats in found.stats.values())
-    if empty:
-        warn(f"{empty} cells have no counts of these genes; their scores are zero.")
+    if found.n_empty:
+        warn(
+            f"{found.n_empty} cells have no counts of these genes; their scores are zero."
+        )
     nowhere = ~found.expressed.any(axis=0)
     if nowhere.any():
         warn(f"{int(nowhere.sum())} genes are zero in all cells.")

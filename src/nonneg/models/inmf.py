@@ -157,7 +157,9 @@ class Survey(NamedTuple):
     sample: Data
     """Some cells of every data set, in memory."""
     stats: dict[int, MatrixStats]
-    """Of every data set that has cells, before scaling."""
+    """Of every data set that has cells, before scaling; without sums of rows."""
+    n_empty: int
+    """Number of cells that are all zero."""
     expressed: NDArray[np.bool_]
     """(n_batches, n_vars): genes with non-zero entries."""
 
@@ -191,15 +193,20 @@ def survey(
     squares = np.zeros((n_batches, n_vars))
     n_seen = np.zeros(n_batches, np.int64)
     stats: list[list[MatrixStats]] = [[] for _ in names]
+    n_empty = 0
     taken: list[list[tuple[MatrixOperator, Floats]]] = [[] for _ in names]
     everything = Data(
         parts, names, n_cells, (n_obs, n_vars), dtype, None, squares, squares[:, 0]
     )
     for d, rows, op in everything.blocks():
-        stats[d].append(op.stats())
+        of_block = op.stats()
+        # As long as the data are: not to be kept.
+        row_sums = of_block.row_sums
+        stats[d].append(of_block._replace(row_sums=np.empty(0)))
+        n_empty += int((row_sums == 0).sum())
         scale = np.ones(op.shape[0], dtype)
         if cell_scale is not None:
-            total = stats[d][-1].row_sums if totals is None else totals[rows]
+            total = row_sums if totals is None else totals[rows]
             scale = _inverse(total).astype(dtype)
             cell_scale[rows] = scale
         # In float64: the squared norm is part of every objective.
@@ -227,7 +234,7 @@ def survey(
         np.sum(squares * scales**2, axis=1),
     )
     joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
-    return Survey(data, _sample(data, taken), joined, squares > 0)
+    return Survey(data, _sample(data, taken), joined, n_empty, squares > 0)
 
 
 def _whole(part: Part) -> bool:

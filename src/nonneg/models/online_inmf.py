@@ -169,10 +169,12 @@ def _windows(
         [pieces[i] for i in sorted(order[a:b].tolist())]
         for a, b in pairwise(bounds.tolist())
     ]
-    rows_of = [
-        np.concatenate([np.empty(0, np.intp), *(np.arange(n_rows)[p] for p in chosen)])
+    rows_of = (
+        np.concatenate(
+            [np.empty(0, np.intp), *(np.arange(p.start, p.stop) for p in chosen)]
+        )
         for chosen in plan
-    ]
+    )
     for rows, held in zip(rows_of, op.windows(plan), strict=True):
         yield _Held(held, rows)
 

@@ -122,9 +122,10 @@ def project_integration(
         info={"projected": float(share), "projected_objective": float(value.sum())},
     )
     _report(batches, known.names, batch_key, int((~there).sum()), genes.size)
-    empty = int((np.concatenate([s.row_sums for s in found.stats.values()]) == 0).sum())
-    if empty:
-        warn(f"{where} has {empty} cells that are all zero; their scores are zero.")
+    if found.n_empty:
+        warn(
+            f"{where} has {found.n_empty} cells that are all zero; their scores are zero."
+        )
 
 
 def _of_labels(
