@@ -181,6 +181,8 @@ def _block_operator(
     # A stored chunk is read as a whole; so are small pieces, in about the same time.
     chunk_bytes = int(np.prod(stored.chunks or 0)) * stored.dtype.itemsize
     piece = max(_PIECE_BYTES, chunk_bytes) // row_bytes + 1
+    if stored is x and stored.chunks:
+        piece = -(-piece // stored.chunks[0]) * stored.chunks[0]
     to_operator = partial(
         local_operator, columns=columns, dtype=dtype, n_threads=settings.n_threads
     )

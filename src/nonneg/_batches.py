@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from anndata import AnnData
@@ -362,7 +362,8 @@ def _join(
             if _positions(sources[i], chosen) is None:
                 totals.insert(i, part.op.stats().row_sums)
     return Batches(
-        parts=parts,
+        # In the order of the names: fits do not depend on that of the sources.
+        parts=sorted(parts, key=lambda part: cast("int", part.batch)),
         names=names,
         n_cells=np.array([s.n_obs for s in sorted(sources, key=lambda s: s.label)]),
         where=wheres[0] if len(wheres) == 1 else "The data",
@@ -496,8 +497,8 @@ def check_batches(batches: Batches, n_components: int) -> None:
     check_sizes(batches, n_components)
 
 
-def check_sizes(batches: Batches, n_components: int) -> None:
-    """Raise if there are fewer cells or variables than components."""
+def check_sizes(batches: Batches, n_components: int, known: Sequence[str] = ()) -> None:
+    """Raise if there are fewer cells, of data sets that are new, than components."""
     n_vars = batches.parts[0].op.shape[1]
     if n_components > n_vars:
         msg = f"n_components={n_components} exceeds the number of variables, {n_vars}."
@@ -505,7 +506,7 @@ def check_sizes(batches: Batches, n_components: int) -> None:
     small = {
         name: int(n)
         for name, n in zip(batches.names, batches.n_cells, strict=True)
-        if 0 < n < n_components
+        if 0 < n < n_components and name not in known
     }
     if small:
         msg = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,11 +68,20 @@ class Stored:
 
     def column(self, of: str, name: str) -> pd.Series[Any]:
         """A column of obs or var."""
-        columns = [str(column) for column in self.group[of].attrs["column-order"]]
+        frame = self.group[of]
+        columns = [str(column) for column in frame.attrs["column-order"]]
         if name not in columns:
             msg = f"{name!r} is not in {of} of {self.path}, which holds {columns}."
             raise KeyError(msg)
-        return pd.Series(read_elem(self.group[of][name]))
+        column = frame[name]
+        if "categories" not in column.attrs:
+            return pd.Series(read_elem(column))
+        # Before anndata 0.8, categories were kept beside the codes.
+        categories = frame["__categories"][name]
+        if h5py.check_string_dtype(categories.dtype) is not None:
+            categories = categories.asstr()
+        index = pd.Index(categories[:])
+        return pd.Series(pd.Categorical.from_codes(column[:], index))
 
     def obs_names(self) -> Iterator[NDArray[Any]]:
         """Names of the observations, some at a time."""
@@ -85,12 +96,21 @@ class Stored:
         return names["values"] if isinstance(names, h5py.Group | zarr.Group) else names
 
     def write_scores(self, scores: NDArray[Any], key: str) -> None:
-        """Store scores, which may be on disk themselves, in obsm."""
-        if "obsm" not in self.group:
-            write_elem(self.group, "obsm", {})
-        # Not as a memory map, which has no writer.
-        write_elem(self.group["obsm"], key, np.asarray(scores))
-        if isinstance(self.group, zarr.Group):
+        """Close the file, and store scores in its obsm."""
+        self.close()
+        group = _open(self.path, "r+")
+        if "obsm" not in group:
+            write_elem(group, "obsm", {})
+        # Not as a memory map, which has no writer. Old scores stay until there are new
+        # ones.
+        new = f"unfinished-{key}" if isinstance(group, h5py.File) else key
+        write_elem(group["obsm"], new, np.asarray(scores))
+        if isinstance(group, h5py.File):
+            if key in group["obsm"]:
+                del group["obsm"][key]
+            group["obsm"].move(new, key)
+            group.close()
+        else:
             _consolidate_again(self.path)
 
     def close(self) -> None:
@@ -108,16 +128,25 @@ def _consolidate_again(path: AnyPath) -> None:
 
 
 def open_stored(path: AnyPath, *, write: bool = False) -> Stored:
-    """Open an .h5ad or .zarr file."""
+    """Open an .h5ad or .zarr file, which can be written to later if that is asked."""
     if not Path(path).exists():
         msg = f"There is no file {path}."
         raise ValueError(msg)
+    if write and not os.access(path, os.W_OK):
+        msg = f"{path} cannot be written to, as write_back=True asks."
+        raise ValueError(msg)
     try:
-        group = _open(path, "r+" if write else "r")
+        group = _open(path, "r")
     except (OSError, zarr.errors.BaseZarrError) as error:
         msg = f"{path} cannot be opened as .h5ad or .zarr: {error}"
         raise ValueError(msg) from error
     stored = Stored(path, group)
+    if any(isinstance(group.get(name), h5py.Dataset) for name in ("obs", "var")):
+        msg = (
+            f"{path} was written by an old anndata. Read it with `anndata.read_h5ad` and "
+            "write it again."
+        )
+        raise ValueError(msg)
     if not {"obs", "var"} <= set(group):
         msg = f"{path} holds no AnnData: it has {sorted(group)}."
         stored.close()
@@ -186,6 +215,15 @@ class ScoreFile:
             self.group.close()
         self._unfinished.replace(self._path)
 
+    def discard(self) -> None:
+        """Remove what was written so far."""
+        if isinstance(self.group, h5py.File):
+            self.group.close()
+        if self._unfinished.is_dir():
+            shutil.rmtree(self._unfinished)
+        else:
+            self._unfinished.unlink(missing_ok=True)
+
     @staticmethod
     def _array(
         group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: str
@@ -210,7 +248,7 @@ def check_target(path: AnyPath, inputs: Sequence[AnyPath]) -> None:
     if target.resolve() in {Path(used).resolve() for used in inputs}:
         msg = f"scores={str(path)!r} is one of the files to read."
         raise ValueError(msg)
-    if target.suffix == ".zarr" and target.exists():
+    if target.exists():
         msg = f"scores={str(path)!r} exists. Remove it, or write elsewhere."
         raise ValueError(msg)
     if not target.parent.exists():

@@ -31,7 +31,7 @@ def test_one_row_per_fit(searched):
     table = searched.uns["inmf_search"]["table"]
     assert table["n_components"].tolist() == [3, 3, 5, 5, 7, 7]
     assert table["lam"].tolist() == [1, 5] * 3
-    assert np.isfinite(table.to_numpy()).all()
+    assert np.isfinite(table.to_numpy(float)).all()
 
 
 def test_the_true_number_is_an_elbow(searched):

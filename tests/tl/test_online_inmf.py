@@ -19,6 +19,7 @@ from scipy.optimize import nnls
 
 import nonneg as nng
 from nonneg import _checkpoint
+from nonneg import _stored as stored
 from nonneg.models import online_inmf as engine
 from testing.nonneg import assert_same, snapshot
 
@@ -259,7 +260,7 @@ def test_mappings(fitted, folder, kind):
     model = fit(data)
     assert model.n_obs == 0
     assert_same_model(model, fitted)
-    assert model.uns["inmf"]["params"]["batch_key"] is None
+    assert model.uns["inmf"]["params"]["batch_key"] == "batch"
     for name, old in frozen.items():
         assert_same(snapshot(data[name]), old)
     assert contents(folder) == before
@@ -315,11 +316,29 @@ def test_scores_can_be_aligned_and_plotted(folder, tmp_path):
     write(result, tmp_path / "again.h5ad")
 
 
-def test_an_older_file_of_scores_is_replaced(folder, tmp_path):
-    path = tmp_path / "scores.h5ad"
-    fit(folder / "all.h5ad", scores=path, key_added="old")
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_an_older_file_of_scores_is_kept(folder, tmp_path, form):
+    path = tmp_path / f"scores.{form}"
     fit(folder / "all.h5ad", scores=path)
+    with pytest.raises(ValueError, match=rf"scores\.{form}' exists"):
+        fit(folder / "all.h5ad", scores=path, key_added="new")
     assert list(read(path).obsm) == ["X_inmf"]
+
+
+def test_scores_that_fail_leave_nothing(folder, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        msg = "The disk is full."
+        raise OSError(msg)
+
+    path = tmp_path / "out" / "scores.h5ad"
+    path.parent.mkdir()
+    monkeypatch.setattr(stored.ScoreFile, "write_model", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        fit(folder / "all.h5ad", scores=path)
+    assert list(path.parent.iterdir()) == []
+    monkeypatch.undo()
+    fit(folder / "all.h5ad", scores=path)
+    assert path.exists()
 
 
 @pytest.mark.parametrize("kind", MAPPINGS)
@@ -595,7 +614,8 @@ def test_files_that_are_none(folder):
 
 @pytest.mark.parametrize("data", [3, None, [1, 2], {"a": 3}, {"a": None}], ids=str)
 def test_things_that_are_none(data):
-    with pytest.raises(TypeError, match="Expected an AnnData or"):
+    match = "Expected an AnnData or|several data sets as a mapping.*not as a list"
+    with pytest.raises(TypeError, match=match):
         fit(data)
 
 
@@ -781,7 +801,8 @@ def test_a_process_that_is_killed(folder, tmp_path):
         check=False,
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
-    assert [path.name for path in out.iterdir()] == ["state.npz"]
+    left = {path.name for path in out.iterdir()}
+    assert left == {"state.npz", ".unfinished-scores.zarr"}
     assert contents(folder) == before
     with np.load(out / "state.npz") as file:
         assert int(file["step"]) == 4
@@ -789,6 +810,8 @@ def test_a_process_that_is_killed(folder, tmp_path):
     resumed = fit(data, **where)
     whole = fit(data, scores=out / "whole.zarr")
     assert_same_model(resumed, whole, exact=True)
+    left = {path.name for path in out.iterdir()}
+    assert left == {"state.npz", "scores.zarr", "whole.zarr"}
     scores = [read(out / f"{name}.zarr").obsm["X_inmf"] for name in ("scores", "whole")]
     np.testing.assert_array_equal(*scores)
 
@@ -855,9 +878,45 @@ def test_the_checkpoint_of_other_data(adata, tmp_path):
         fit(adata, checkpoint=tmp_path / "mask.npz", mask_var=masks[1])
     data = parts()
     fit(data, checkpoint=tmp_path / "mapping.npz", n_epochs=1)
+
+
+def test_the_order_of_a_mapping_is_no_matter(tmp_path):
+    data = parts()
     reverse = dict(reversed(data.items()))
-    with pytest.raises(ValueError, match=r"another fit.*'order'"):
-        fit(reverse, checkpoint=tmp_path / "mapping.npz")
+    fit(data, checkpoint=tmp_path / "state.npz", n_epochs=1)
+    whole = fit(data)
+    assert_same_model(fit(reverse), whole, exact=True)
+    assert_same_model(
+        fit(reverse, checkpoint=tmp_path / "state.npz"), whole, exact=True
+    )
+
+
+def test_a_checkpoint_that_is_ahead(adata, tmp_path):
+    fit(adata.copy(), checkpoint=tmp_path / "state.npz", n_epochs=2)
+    refused(
+        ValueError,
+        "more than n_epochs=1 of 3",
+        adata,
+        tmp_path,
+        checkpoint=tmp_path / "state.npz",
+        n_epochs=1,
+    )
+
+
+def test_labels_of_an_old_anndata(folder):
+    """Categories that are kept beside the codes, as before anndata 0.8."""
+    import h5py
+
+    expected = fit(folder / "all.h5ad")
+    with h5py.File(folder / "all.h5ad", "r+") as file:
+        obs = file["obs"]
+        codes, categories = obs["batch/codes"][:], obs["batch/categories"]
+        names = np.asarray(ad.io.read_elem(categories), object)
+        del obs["batch"]
+        obs["__categories/batch"] = names
+        obs["batch"] = codes
+        obs["batch"].attrs["categories"] = obs["__categories/batch"].ref
+    assert_same_model(fit(folder / "all.h5ad"), expected, exact=True)
 
 
 @pytest.mark.filterwarnings("ignore:Genes that are zero in all cells of a data set")
@@ -912,7 +971,7 @@ def test_an_interruption_keeps_what_was_fitted(adata, fitted, tmp_path):
     with interrupted_in_step(5), pytest.warns(UserWarning, match=match):
         fit(adata, checkpoint=state)
     info = adata.uns["inmf"]
-    assert (info["n_iter"], info["converged"]) == (4, False)
+    assert (info["n_iter"], info["interrupted"]) == (4, True)
     assert len(info["change"]) == 4
     # One epoch, and the exact value.
     assert len(info["objective"]) == 2

@@ -157,7 +157,7 @@ class Survey(NamedTuple):
     sample: Data
     """Some cells of every data set, in memory."""
     stats: dict[int, MatrixStats]
-    """Of every data set that has cells, before scaling; without sums of rows."""
+    """Of every data set that has cells, before scaling; without sums of rows and columns."""
     n_empty: int
     """Number of cells that are all zero."""
     expressed: NDArray[np.bool_]
@@ -202,15 +202,14 @@ def survey(
         of_block = op.stats()
         # As long as the data are: not to be kept.
         row_sums = of_block.row_sums
-        stats[d].append(of_block._replace(row_sums=np.empty(0)))
+        stats[d].append(of_block._replace(row_sums=np.empty(0), col_sums=np.empty(0)))
         n_empty += int((row_sums == 0).sum())
         scale = np.ones(op.shape[0], dtype)
         if cell_scale is not None:
             total = row_sums if totals is None else totals[rows]
             scale = _inverse(total).astype(dtype)
             cell_scale[rows] = scale
-        # In float64: the squared norm is part of every objective.
-        weight = np.square(scale, dtype=np.float64)[:, None]
+        weight = np.square(scale)[:, None]
         squares[d] += np.asarray(op.square_rmatmul(weight), np.float64)[:, 0]
         first = n_seen[d]
         n_seen[d] += op.shape[0]

@@ -277,9 +277,9 @@ def _step(arrival: Arrival, state: OnlineState, blocks: list[Block]) -> OnlineSt
     n_effective = kept * state.n_effective + n_new
     sums = running
     if arrival.known is not None:
-        # Beside other cells, those that came so far count in full.
-        n_seen = data.n_cells * min((state.step + 1) / n_steps, 1)
-        sums = add(_standing_for(running, n_effective, n_seen), arrival.known)
+        # Beside other cells, those that arrive count in full.
+        arrived = _standing_for(running, n_effective, data.n_cells)
+        sums = add(arrived, arrival.known)
     # Data sets of which no cell came yet keep what they began with.
     there = np.einsum("dkk->d", sums.gram) > 0
     active = there if arrival.active is None else there & arrival.active

@@ -82,8 +82,10 @@ def objective(
     # A bound from below, which rises.
     label = "ELBO" if "elbo" in info else "objective"
     ax.set(xlabel="iteration" if against == "iteration" else "seconds", ylabel=label)
-    ending = "converged" if info["converged"] else "not converged"
-    ax.set_title(f"{key}: {ending} after {info['n_iter']} iterations", fontsize="small")
+    ending = {True: "converged ", False: "not converged ", None: ""}[
+        None if "converged" not in info else bool(info["converged"])
+    ]
+    ax.set_title(f"{key}: {ending}after {info['n_iter']} iterations", fontsize="small")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax

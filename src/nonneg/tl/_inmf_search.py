@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from .._keys import factor_keys
 from .._progress import progress
 from .._random import as_seed
 from .._validators import check_at_least, check_positive_int
+from .._warnings import warn
 from ..kernels.loop import Report
 from ..metrics import alignment
 from ..models.align import max_factor, quantile_align
@@ -97,7 +99,8 @@ def inmf_search(
         of the Kullback-Leibler divergence of their scores, as shares, from equal ones;
         `alignment` of the fitted cells after quantile alignment (see
         :func:`nonneg.metrics.alignment`); `specific`, the squared norm of specific
-        metagenes over that of shared plus specific ones; and `seconds`.
+        metagenes over that of shared plus specific ones; whether the fit `converged`;
+        and `seconds`.
 
     Raises
     ------
@@ -140,33 +143,29 @@ def inmf_search(
         check_batches(fitted, max(ranks))
         found = look_at(fitted, choice, seed=seed)
         unseen = look_at(others, choice, seed=seed, gene_scale=found.data.gene_scale)
-        for rank in ranks:
-            for value in lams:
-                penalties = Penalties(
-                    read_lam(value, fitted.names),
-                    read_weights("cells", fitted.n_cells),
-                )
-                start = perf_counter()
-                result = inmf(
-                    found, rank, penalties, tol=tol, max_iter=max_iter, seed=seed
-                )
-                seconds = perf_counter() - start
-                rows.append(
-                    {
-                        "n_components": rank,
-                        "lam": value,
-                        **_judge(
-                            result,
-                            found,
-                            unseen,
-                            penalties,
-                            batch=fitted.codes,
-                            seed=seed,
-                        ),
-                        "seconds": seconds,
-                    }
-                )
-                callback(len(rows), Report(None))
+        for rank, value in product(ranks, lams):
+            penalties = Penalties(
+                read_lam(value, fitted.names), read_weights("cells", fitted.n_cells)
+            )
+            start = perf_counter()
+            result = inmf(found, rank, penalties, tol=tol, max_iter=max_iter, seed=seed)
+            seconds = perf_counter() - start
+            if result.trace.interrupted:
+                break
+            rows.append(
+                {
+                    "n_components": rank,
+                    "lam": value,
+                    **_judge(
+                        result, found, unseen, penalties, batch=fitted.codes, seed=seed
+                    ),
+                    "converged": result.trace.converged,
+                    "seconds": seconds,
+                }
+            )
+            callback(len(rows), Report(None))
+    if not rows:
+        raise KeyboardInterrupt
     own(target)
     target.uns[keys.uns] = {
         "params": {
@@ -178,6 +177,9 @@ def inmf_search(
         },
         "table": pd.DataFrame(rows),
     }
+    n_fits = len(ranks) * len(lams)
+    if len(rows) < n_fits:
+        warn(f"Interrupted after {len(rows)} of {n_fits} fits, which are stored.")
     return target if copy else None
 
 

@@ -74,6 +74,12 @@ def resolve(
                 "go to its obsm."
             )
             raise ValueError(msg)
+        if isinstance(data, list | tuple | set):
+            msg = (
+                "Give several data sets as a mapping, of names to AnnData objects or "
+                f"paths, not as a {type(data).__name__}."
+            )
+            raise TypeError(msg)
         target = resolve_adata(data, table_key=table_key, copy=copy)
         return Destination(data, target, None, write_back=False, copy=copy)
     if copy or table_key is not None:
@@ -90,6 +96,12 @@ def resolve(
         if not isinstance(one, AnnData | str | PathLike):
             msg = f"Expected an AnnData or a path, not a {type(one).__name__}."
             raise TypeError(msg)
+        if isinstance(one, AnnData) and one.isbacked and one.is_view:
+            msg = (
+                "A view of an AnnData that is backed by a file cannot be used here. Read "
+                "it with `adata.to_memory()`."
+            )
+            raise ValueError(msg)
     if scores is not None and write_back:
         msg = "Give either scores or write_back, not both."
         raise ValueError(msg)
@@ -142,22 +154,28 @@ def run(task: Task, state: OnlineState) -> AnnData | None:
     data, rank = task.arrival.plan.data, len(state.model.W)
     n_steps = task.n_epochs * task.arrival.plan.n_steps
     save = None if task.checkpoint is None else task.checkpoint.save
-    with progress("online_inmf", n_steps) as callback:
-        state, interrupted = fit(
-            task.arrival, state, n_epochs=task.n_epochs, callback=callback, save=save
-        )
-    if task.checkpoint is not None:
-        task.checkpoint.save(state, now=True)
-    with _place(task, rank) as place, progress("scores", data.shape[0]) as callback:
+    # The place first: that it cannot be had should not cost a fit.
+    with _place(task, rank) as place:
+        with progress("online_inmf", n_steps) as callback:
+            state, interrupted = fit(
+                task.arrival,
+                state,
+                n_epochs=task.n_epochs,
+                callback=callback,
+                save=save,
+            )
+        if task.checkpoint is not None:
+            task.checkpoint.save(state, now=True)
         n_done = 0
 
         def keep(block: Block, scores: NDArray[Any]) -> None:
             nonlocal n_done
             place.scores[block.rows] = scores
             n_done += len(scores)
-            callback(n_done, Report(None))
+            show(n_done, Report(None))
 
-        scored = finish(task.arrival, state, keep, sort=task.before is None)
+        with progress("scores", data.shape[0]) as show:
+            scored = finish(task.arrival, state, keep, sort=task.before is None)
         integration = _combine(task, scored, place)
         value = objectives(
             integration.sq_norm,
@@ -224,7 +242,7 @@ def _traces(
         else values
         for name, values in new.items()
     }
-    return {**joined, "n_iter": state.step, "converged": not interrupted}
+    return {**joined, "n_iter": state.step, "interrupted": interrupted}
 
 
 # --- where scores go --------------------------------------------------------
@@ -263,13 +281,17 @@ class _InFile(_Place):
         sources = self._task.batches.sources
         data = self._task.arrival.plan.data
         names = pd.Index(np.asarray(data.names, object))
-        column = self._task.params["batch_key"] or "batch"
+        column = self._task.params["batch_key"]
         self._file.write_obs(
             chain.from_iterable(source.obs_names() for source in sources),
             {column: pd.Categorical.from_codes(self._task.batches.codes, names)},
         )
         self._file.write_model(result)
         self._file.close()
+
+    def discard(self) -> None:
+        """Not all scores are there."""
+        self._file.discard()
 
 
 class _InSources(_Place):
@@ -298,6 +320,11 @@ def _place(task: Task, rank: int) -> Iterator[_Place]:
         with TemporaryDirectory(prefix="nonneg-") as folder:
             yield _InSources(task, folder, shape)
     elif destination.scores is not None:
-        yield _InFile(task, destination.scores, shape)
+        place = _InFile(task, destination.scores, shape)
+        try:
+            yield place
+        except BaseException:
+            place.discard()
+            raise
     else:
         yield _Nowhere()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .._batches import Batches
     from .._random import RNGLike
     from ..models.inmf import Survey
+    from ..models.online_inmf import OnlineState
 
 
 @shared_docs
@@ -111,8 +112,9 @@ def online_inmf(
         Scores.
     %(inmf_fields)s
     `.uns['inmf' | key_added]` : :class:`dict`
-        As :func:`nonneg.tl.inmf`. The `objective` is an estimate after every epoch, and
-        exact at last, for the scores that are stored; `change` and `change_batch` are
+        As :func:`nonneg.tl.inmf`, with `interrupted` in place of `converged`. The
+        `objective` is an estimate after every epoch, and exact at last, for the scores
+        that are stored; `change` and `change_batch` are
         the relative change of :math:`W` in every mini-batch, and what arrived.
 
     Raises
@@ -151,6 +153,8 @@ def online_inmf(
     params = {
         "n_components": n_components,
         **choice.record,
+        # A mapping has no column; a file of scores gets this one.
+        "batch_key": "batch" if batch_key is None else batch_key,
         "dataset_weights": dataset_weights,
         "minibatch_size": int(minibatch_size),
         "seed": seed,
@@ -169,10 +173,12 @@ def online_inmf(
                 about = _fingerprint(batches, penalties, found)
                 keeper = Checkpoint(checkpoint, {**params, **about})
                 state = keeper.load()
+                _check_ahead(state, checkpoint, n_epochs, found, minibatch_size)
             if state is None:
                 state = begin(
                     start(found.sample, n_components, penalties, seed=seed, attempt=0)
                 )
+            report(found, batches, choice)
             arrival = Arrival(
                 Plan(found.data, minibatch_size, seed), found.sample, penalties
             )
@@ -190,8 +196,21 @@ def online_inmf(
             )
         finally:
             batches.close()
-    report(found, batches, choice)
     return result
+
+
+def _check_ahead(
+    state: OnlineState | None, path: Any, n_epochs: int, found: Survey, size: int
+) -> None:
+    """Raise if more was done already than is asked for."""
+    n_steps = Plan(found.data, size, 0).n_steps
+    if state is not None and state.step > n_epochs * n_steps:
+        msg = (
+            f"checkpoint={str(path)!r} is {state.step} mini-batches ahead, which are more "
+            f"than n_epochs={n_epochs} of {n_steps}. Ask for more epochs, or give another "
+            "path."
+        )
+        raise ValueError(msg)
 
 
 def _fingerprint(
@@ -202,8 +221,6 @@ def _fingerprint(
     data = found.data
     return {
         "batches": batches.names,
-        # Mini-batches are drawn in the order of the mapping.
-        "order": [part.batch for part in batches.parts if isinstance(part.batch, int)],
         "n_cells": batches.n_cells.tolist(),
         "lam": penalties.lam.tolist(),
         # Data that are scaled have the same norm, whatever they are.

@@ -26,6 +26,7 @@ from .._validators import check_positive_int
 from ..models.inmf import Model, Penalties, Sums, own_cells, refine, unit
 from ..models.online_inmf import Arrival, Plan, begin
 from ._online import Task, resolve, run
+from ._project import choose_layer
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -61,7 +62,8 @@ def online_inmf_update(
     The old cells are not needed: the sums that are stored with the model stand for
     them, with their full weight. Shared metagenes move as far as the new cells ask for
     it; what is specific to the old data sets stays :cite:p:`Gao2021`. More cells of a
-    data set that the model knows are added to it. `reference` is not changed; one
+    data set that the model knows are added to it: the same cells again would count twice.
+    `reference` is not changed; one
     without cells, such as a model that was read from a file, is enough.
 
     Scores of old cells belong to the old metagenes: compute them again with
@@ -81,7 +83,8 @@ def online_inmf_update(
     layer
         Layer to use instead of `X`; by default the one that was fitted.
     lam
-        Weight of the penalty of new data sets. `None`: the mean of the others'.
+        Weight of the penalty of data sets that are new; known ones keep theirs. `None`:
+        the mean of the others'.
     size_factors
         What cells are divided by; by default as in the fit.
     minibatch_size
@@ -135,6 +138,12 @@ def online_inmf_update(
     seed = as_seed(rng)
     before, genes, factors = read_integration(reference, key)
     fitted = factors.info["params"]
+    if factors.info.get("projected", 1.0) < 1:
+        msg = (
+            f"key={key!r} was projected on an AnnData that lacks some of its variables. "
+            "Use the integration that was fitted."
+        )
+        raise ValueError(msg)
     if size_factors is None and fitted["size_factors"] == "array":
         msg = (
             "The integration was fitted with an array of size_factors, of its own cells. "
@@ -147,7 +156,7 @@ def online_inmf_update(
     named = _name(data, destination.target, batch)
     choice = Choice(
         None,
-        fitted["layer"] if layer is None else layer,
+        choose_layer(destination.target, fitted["layer"], layer),
         None,
         fitted["size_factors"] if size_factors is None else size_factors,
         fitted["scale"],
@@ -157,8 +166,8 @@ def online_inmf_update(
     with computing():
         batches = read_several(named, choice, genes=genes, write=write_back)
         try:
-            check_sizes(batches, rank)
             known, batches = _extend(before, batches)
+            check_sizes(batches, rank, known=before.names)
             penalties = _penalties(known, batches, lam, fitted["dataset_weights"])
             found = look_at(batches, choice, seed=seed, gene_scale=known.gene_scale)
             active = batches.n_cells > 0
@@ -177,6 +186,7 @@ def online_inmf_update(
             if target is not None:
                 positions = target.var_names.get_indexer(genes)
                 batches = replace(batches, var_names=target.var_names, used=positions)
+            report(found, batches, choice)
             label = " + ".join(named)
             result = run(
                 Task(
@@ -199,7 +209,6 @@ def online_inmf_update(
             )
         finally:
             batches.close()
-    report(found, batches, choice)
     return result
 
 

@@ -117,7 +117,7 @@ def project(
     factors = read_factors(reference, key)
     fitted: Mapping[str, Any] = factors.info["params"]
     target = resolve_adata(adata, table_key=table_key, copy=copy)
-    layer = _choose_layer(target, fitted.get("layer"), layer)
+    layer = choose_layer(target, fitted.get("layer"), layer)
     keys = factors.keys if key_added is None else factor_keys("", key_added)
     if "batches" in factors.info:
         project_integration(
@@ -237,8 +237,11 @@ def _match(
     return matched
 
 
-def _choose_layer(target: AnnData, fitted: str | None, layer: str | None) -> str | None:
-    if layer is not None or fitted is None or fitted in target.layers:
+def choose_layer(
+    target: AnnData | None, fitted: str | None, layer: str | None
+) -> str | None:
+    """The layer that is asked for, or else the one that was fitted, if it is there."""
+    if layer is not None or fitted is None or target is None or fitted in target.layers:
         return layer or fitted
     warn(
         f"The reference was fitted on layer {fitted!r}, which adata does not have; "
