@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 type AnyPath = str | PathLike[str]
 
 # Names that are read and written at a time, and rows of a stored chunk.
-_NAMES, _CHUNK = 65_536, 4096
+_NAMES, _CHUNK = 8192, 4096
 
 
 def _open(path: AnyPath, mode: str) -> Any:
