@@ -130,7 +130,7 @@ def test_same_seed_same_result(adata, likelihood):
     second, _ = run(adata, likelihood, seed=3, max_iter=20)
     for name in ("W", "mean", "var"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    assert first.trace == second.trace
+    assert first.trace._replace(seconds=[]) == second.trace._replace(seconds=[])
 
 
 def test_monte_carlo_agrees_with_the_bound(adata):
