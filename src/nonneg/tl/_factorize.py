@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from .._adata import MatrixInput, read_matrix, resolve_adata, write_factors
 from .._array import computing
@@ -21,7 +20,7 @@ from .._validators import (
     check_positive_int,
     count_empty,
 )
-from .._warnings import warn
+from .._warnings import warn, warn_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,18 +118,7 @@ def _report(
     source: MatrixInput, stats: MatrixStats, result: NMFResult, request: Request
 ) -> None:
     """Warn about what the user should know of a result."""
-    trace = result.trace
-    if trace.interrupted:
-        warn(
-            f"Interrupted after {trace.n_iter} iterations; the factors found so far "
-            "are stored."
-        )
-    elif not trace.converged:
-        warn(
-            f"Not converged after {trace.n_iter} iterations. Increase "
-            f"max_iter={request.max_iter} or tol={request.tol:g}.",
-            ConvergenceWarning,
-        )
+    warn_unfinished(result.trace, max_iter=request.max_iter, tol=request.tol)
     n_obs, n_vars = count_empty(stats)
     if n_obs or n_vars:
         warn(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from .._adata import resolve_adata
 from .._array import computing
@@ -25,7 +24,7 @@ from .._keys import factor_keys
 from .._progress import progress
 from .._random import as_seed
 from .._validators import check_at_least, check_one_of, check_positive_int
-from .._warnings import warn
+from .._warnings import warn, warn_unfinished
 from ..models.inmf import Penalties
 from ..models.inmf import inmf as fit_inmf
 
@@ -212,18 +211,7 @@ def inmf(
 
 
 def _report(result: INMFResult, max_iter: int, tol: float) -> None:
-    trace = result.trace
-    if trace.interrupted:
-        warn(
-            f"Interrupted after {trace.n_iter} iterations; the factors found so far "
-            "are stored."
-        )
-    elif not trace.converged:
-        warn(
-            f"Not converged after {trace.n_iter} iterations. Increase "
-            f"max_iter={max_iter} or tol={tol:g}.",
-            ConvergenceWarning,
-        )
+    warn_unfinished(result.trace, max_iter=max_iter, tol=tol)
     n_dead = int((np.einsum("dkk->k", result.sums.gram) == 0).sum())
     if n_dead:
         warn(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import kneighbors_graph
 
 from .._adata import read_matrix, resolve_adata, write_factors
@@ -25,7 +24,7 @@ from .._validators import (
     check_positive_int,
     count_empty,
 )
-from .._warnings import warn
+from .._warnings import warn, warn_unfinished
 from ..kernels.likelihoods import (
     Gaussian,
     LinearGaussian,
@@ -466,18 +465,8 @@ def _share(
 def _report(
     request: Request, source: MatrixInput, stats: MatrixStats, result: NSFResult
 ) -> None:
-    trace = result.trace
-    if trace.interrupted:
-        warn(
-            f"Interrupted after {trace.n_iter} iterations; the factors found so far "
-            "are stored."
-        )
-    elif not trace.converged:
-        warn(
-            f"Not converged after {trace.n_iter} iterations. Increase "
-            f"max_iter={request.options.max_iter} or tol={request.options.tol:g}.",
-            ConvergenceWarning,
-        )
+    options = request.options
+    warn_unfinished(result.trace, max_iter=options.max_iter, tol=options.tol)
     n_obs, n_vars = count_empty(stats)
     if n_obs or n_vars:
         warn(
