@@ -62,7 +62,7 @@ def online_inmf(
     r"""Integrate data sets of any size from disk: online iNMF.
 
     The model of :func:`nonneg.tl.inmf`, fitted to mini-batches of cells
-    :cite:p:`Gao2021`: memory does not grow with the number of cells, and mostly less
+    :cite:p:`Gao2021`: memory hardly grows with the number of cells, and mostly less
     time is needed than in batch. Sums over cells, which forget older ones over about an
     epoch, stand for the cells that are not in memory. They are sums, not means of
     mini-batches as printed there, so that the objective is the same as in batch.
