@@ -189,7 +189,7 @@ def read_one(adata: AnnData, choice: Choice) -> Batches:
         everything = read_matrix(adata, layer=choice.layer, spread=False)
         totals = everything.op.stats().row_sums
     return Batches(
-        parts=split_by_batch(source.op, codes, 0),
+        parts=split_by_batch(source.op, codes),
         names=[str(name) for name in names],
         n_cells=np.bincount(codes, minlength=len(names)),
         where=source.where,
@@ -199,19 +199,17 @@ def read_one(adata: AnnData, choice: Choice) -> Batches:
     )
 
 
-def split_by_batch(
-    op: MatrixOperator, codes: NDArray[np.intp], first: int
-) -> list[Part]:
+def split_by_batch(op: MatrixOperator, codes: NDArray[np.intp]) -> list[Part]:
     """Cells of each data set; those that are streamed are told apart as they come."""
     n_obs = op.shape[0]
     present = np.unique(codes)
     if present.size == 1:
-        return [Part(op, slice(first, first + n_obs), int(present[0]))]
+        return [Part(op, slice(0, n_obs), int(present[0]))]
     if isinstance(op, BlockOperator):
-        return [Part(op, slice(first, first + n_obs), codes)]
+        return [Part(op, slice(0, n_obs), codes)]
     rows = [np.flatnonzero(codes == d) for d in present.tolist()]
     return [
-        Part(op.rows(index), first + index, d)
+        Part(op.rows(index), index, d)
         for d, index in zip(present.tolist(), rows, strict=True)
     ]
 
@@ -312,7 +310,7 @@ def read_file(path: AnyPath, choice: Choice, *, write: bool = False) -> Batches:
         (part,) = batches.parts
         return replace(
             batches,
-            parts=split_by_batch(part.op, codes, 0),
+            parts=split_by_batch(part.op, codes),
             names=[str(name) for name in names],
             n_cells=np.bincount(codes, minlength=len(names)),
         )

@@ -182,7 +182,9 @@ def survey(
     n_batches, n_vars = len(names), parts[0].op.shape[1]
     n_cells = np.zeros(n_batches, np.int64)
     for part in parts:
-        np.add.at(n_cells, part.batch, part.op.shape[0] if _whole(part) else 1)
+        np.add.at(
+            n_cells, part.batch, part.op.shape[0] if isinstance(part.batch, int) else 1
+        )
     n_obs = int(n_cells.sum())
     chosen = [
         _draw(stream(seed, name), int(n), SAMPLE_SIZE * int(n) // n_obs)
@@ -234,10 +236,6 @@ def survey(
     )
     joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
     return Survey(data, _sample(data, taken), joined, n_empty, squares > 0)
-
-
-def _whole(part: Part) -> bool:
-    return isinstance(part.batch, int)
 
 
 def _inverse(x: NDArray[np.float64]) -> NDArray[np.float64]:

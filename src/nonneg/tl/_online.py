@@ -281,7 +281,8 @@ class _InFile(_Place):
         sources = self._task.batches.sources
         data = self._task.arrival.plan.data
         names = pd.Index(np.asarray(data.names, object))
-        column = self._task.params["batch_key"]
+        # A model of cells that were projected without labels names no column.
+        column = self._task.params["batch_key"] or "batch"
         self._file.write_obs(
             chain.from_iterable(source.obs_names() for source in sources),
             {column: pd.Categorical.from_codes(self._task.batches.codes, names)},

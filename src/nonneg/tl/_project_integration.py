@@ -84,7 +84,7 @@ def project_integration(
         ):
             totals = as_operator(x, where=where, spread=False).stats().row_sums
         batches = Batches(
-            parts=split_by_batch(op, codes, 0),
+            parts=split_by_batch(op, codes),
             names=[str(name) for name in names],
             n_cells=np.bincount(codes, minlength=len(names)),
             where=where,
