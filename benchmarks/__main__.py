@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from nonneg.kernels.sparse import _available_cpus
+from nonneg.operators.threads import available_cpus
 
 from . import inmf, nmf, nsf, streaming
 
@@ -79,7 +79,7 @@ def header(*, quick: bool) -> str:
     size = "quick run: sizes too small to conclude from" if quick else "full sizes"
     return (
         f"## nonneg benchmarks ({size})\n\n"
-        f"{platform.system()} {platform.machine()}, {_available_cpus()} CPUs, "
+        f"{platform.system()} {platform.machine()}, {available_cpus()} CPUs, "
         f"Python {platform.python_version()}, {versions}"
     )
 

@@ -16,8 +16,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 import nonneg as nng
-from nonneg._array import as_operator
-from nonneg.models.inmf import Model, Part, objectives, solve, survey
+from nonneg.models.inmf.loadings import objectives
+from nonneg.models.inmf.problem import Model, Part
+from nonneg.models.inmf.scores import solve
+from nonneg.models.inmf.summary import survey
+from nonneg.operators.choose import as_operator
 
 from .data import integration_counts, write_stored
 from .measure import in_fresh_process, markdown, progress

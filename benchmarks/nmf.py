@@ -21,9 +21,10 @@ from sklearn.decomposition._nmf import _initialize_nmf
 from sklearn.exceptions import ConvergenceWarning
 
 import nonneg as nng
-from nonneg._array import as_operator, computing
-from nonneg.models.nmf import Problem
-from nonneg.models.nmf import nmf as fit_nmf
+from nonneg.models.nmf.problem import Problem
+from nonneg.models.nmf.solver import nmf as fit_nmf
+from nonneg.operators.choose import as_operator
+from nonneg.operators.threads import computing
 
 from .data import low_rank_counts, low_rank_dense
 from .measure import in_fresh_process, markdown, objective, progress
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from nonneg.kernels.loop import Report
+    from nonneg.models.loop import Report
 
     type Call = Callable[..., Any]
 

@@ -15,7 +15,7 @@ from anndata import AnnData
 from sklearn.decomposition import NMF
 
 import nonneg as nng
-from nonneg.kernels.gp import kernel_function
+from nonneg.kernels.covariance import kernel_function
 
 from .measure import in_fresh_process, markdown
 

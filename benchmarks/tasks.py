@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 
 import nonneg as nng
-from nonneg.kernels.operators import BlockOperator
+from nonneg.operators.blocks import BlockOperator
 
 from .data import open_stored
 from .measure import peak, relative_difference, reset_peak, resident

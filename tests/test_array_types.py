@@ -9,7 +9,8 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 import nonneg as nng
-from nonneg._array import as_operator, computing
+from nonneg.operators.choose import as_operator
+from nonneg.operators.threads import computing
 from testing.nonneg import (
     ARRAY_TYPES,
     assert_same_fit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from . import datasets, get, metrics, pl, pp, tl
-from ._settings import settings
+from ._core.settings import settings
 
 __version__ = version("nonneg")
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 import nonneg as nng
-from nonneg._adata import read_factors
+from nonneg._adata.views import read_factors
 
 batches = nng.datasets.batches
 

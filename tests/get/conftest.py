@@ -6,8 +6,8 @@ import pytest
 import scipy.sparse as sp
 from anndata import AnnData
 
-from nonneg._adata import write_factors
-from nonneg._keys import factor_keys
+from nonneg._adata.keys import factor_keys
+from nonneg._adata.write import write_factors
 
 SCORES = np.array(
     [[1, 0, 0], [3, 2, 0], [0, 6, 0], [4, 0, 0]],

@@ -9,6 +9,8 @@ import pytest
 from sklearn.gaussian_process.kernels import RBF, Matern
 
 from nonneg.kernels import gp
+from nonneg.kernels.covariance import kernel_function
+from nonneg.models.nsf.layout import choose_inducing, tie
 
 THEIRS = {"matern32": Matern(nu=1.5), "matern52": Matern(nu=2.5), "rbf": RBF()}
 KERNELS = pytest.mark.parametrize("kernel", THEIRS)
@@ -21,8 +23,8 @@ def make(n_sites=60, n_inducing=10_000, *, n_sections=1, n_neighbors=8, seed=0):
     rng = np.random.default_rng(seed)
     sites = rng.uniform(-2, 2, (n_sites, 2))
     section = np.arange(n_sites) % n_sections
-    inducing = gp.choose_inducing(sites, section, n_inducing, 0)
-    return gp.tie(sites, section, *inducing, n_neighbors)
+    inducing = choose_inducing(sites, section, n_inducing, 0)
+    return tie(sites, section, *inducing, n_neighbors)
 
 
 def evidence(n_sites=60, seed=1):
@@ -74,7 +76,7 @@ def test_kernel_functions(kernel):
     x = np.random.default_rng(0).standard_normal((20, 3))
     distance = np.linalg.norm(x[:, None] - x, axis=-1)
     with jax.enable_x64(True):
-        ours = gp.kernel_function(kernel, jnp.asarray(distance))
+        ours = kernel_function(kernel, jnp.asarray(distance))
     np.testing.assert_allclose(ours, THEIRS[kernel](x), atol=1e-12)
 
 
@@ -218,7 +220,7 @@ def test_sections_are_independent():
     layout, (precision, shift) = make(n_sections=2), evidence()
     # At the same places, so that only the section keeps them apart.
     sites = np.repeat(layout.sites[:30], 2, axis=0)
-    layout = gp.tie(sites, layout.section, sites, layout.section, 8)
+    layout = tie(sites, layout.section, sites, layout.section, 8)
     prior = gp.prior("matern32", layout, LENGTH)
     c = prior_covariance(prior, layout)
     apart = layout.section[:, None] != layout.section
@@ -237,9 +239,9 @@ def test_sections_are_independent():
 def test_every_section_has_inducing_points():
     rng = np.random.default_rng(0)
     sites, section = rng.random((200, 2)), np.repeat([0, 1, 2], [150, 48, 2])
-    inducing, label = gp.choose_inducing(sites, section, 20, 0)
+    inducing, label = choose_inducing(sites, section, 20, 0)
     assert np.bincount(label).tolist() == [15, 5, 1]
-    layout = gp.tie(sites, section, inducing, label, 6)
+    layout = tie(sites, section, inducing, label, 6)
     for i, own in enumerate(layout.neighbors):
         used = own[own >= 0]
         assert used.size == min(6, np.bincount(label)[section[i]])
@@ -310,7 +312,7 @@ def test_coincident_inducing_points():
     layout = make(30)
     twice = np.concatenate([layout.inducing, layout.inducing])
     section = np.zeros(60, np.intp)
-    layout = gp.tie(layout.sites, section[:30], twice, section, 4)
+    layout = tie(layout.sites, section[:30], twice, section, 4)
     prior = gp.prior("rbf", layout, np.array([3.0]))
     assert np.isfinite(prior.logdet)
     assert np.isfinite(np.asarray(prior.precision)).all()

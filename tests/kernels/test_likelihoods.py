@@ -10,8 +10,7 @@ import scipy.sparse as sp
 import scipy.stats as st
 from scipy.special import gammaln, xlogy
 
-from nonneg._array import as_operator
-from nonneg.kernels.likelihoods import (
+from nonneg.models.nsf.likelihoods import (
     Gaussian,
     LinearGaussian,
     NegativeBinomial,
@@ -19,6 +18,7 @@ from nonneg.kernels.likelihoods import (
     PoissonMonteCarlo,
     column_sq_norm,
 )
+from nonneg.operators.choose import as_operator
 
 N_OBS, N_VARS, RANK = 40, 15, 3
 FORMS = {"dense": np.asarray, "csr": sp.csr_matrix}

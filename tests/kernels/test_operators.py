@@ -10,9 +10,11 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import xlogy
 
-from nonneg._array import as_operator, local_operator
-from nonneg.kernels.init import initialise, right_singular_vectors
-from nonneg.kernels.operators import BlockOperator, DenseOperator, LazyOperator
+from nonneg.models.factor.start import initialise, right_singular_vectors
+from nonneg.operators.blocks import BlockOperator
+from nonneg.operators.choose import as_operator, local_operator
+from nonneg.operators.dask import LazyOperator
+from nonneg.operators.dense import DenseOperator
 from testing.nonneg import counts, low_rank
 
 # More than one step of a dense operator, which takes 1024 rows at a time.
@@ -172,7 +174,7 @@ def test_blocks_are_the_matrix(op):
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 64])
 def test_threads_change_nothing(n_threads, factors):
-    from nonneg.kernels.operators import CSROperator
+    from nonneg.operators.csr import CSROperator
 
     w, h = factors
     op = CSROperator(sp.csr_matrix(X), n_threads=n_threads)

@@ -12,7 +12,8 @@ from nonneg.kernels.hals import hals_update
 from nonneg.kernels.kkt import projected_gradient
 from nonneg.kernels.mu import mu_update, mu_update_kl
 from nonneg.kernels.nnls import least_squares
-from nonneg.models.alternate import Penalty, update_factor
+from nonneg.models.factor.alternate import update_factor
+from nonneg.models.factor.penalty import Penalty
 from testing.nonneg import frobenius, kullback_leibler, low_rank
 
 PENALTIES = [Penalty(), Penalty(0.7, 0.0), Penalty(0.0, 2.0), Penalty(0.3, 0.9)]

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nonneg.kernels.operators import DenseOperator
-from nonneg.models import nmf as module
-from nonneg.models.nmf import Problem
+from nonneg.models.nmf import solver as module
+from nonneg.models.nmf.problem import Problem
+from nonneg.operators.dense import DenseOperator
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nonneg.models.align import centroid_align, max_factor, quantile_align, vote
+from nonneg.models.inmf.align import centroid_align, max_factor, quantile_align, vote
 
 QUANTILES = dict(reference=0, n_quantiles=50, min_cells=20, max_sample=1000, seed=0)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from nonneg.kernels.operators import CSROperator, DenseOperator
 from nonneg.models.deviance import column_deviance
+from nonneg.operators.csr import CSROperator
+from nonneg.operators.dense import DenseOperator
 from testing.nonneg import counts, poisson_deviance
 
 X = np.asarray(counts(120, 40).X, np.float64)

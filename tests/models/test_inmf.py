@@ -10,10 +10,18 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 from scipy.optimize import nnls as active_set
 
-from nonneg.kernels.operators import BlockOperator, CSROperator, DenseOperator
-from nonneg.models import inmf as module
-from nonneg.models.inmf import Model, Part, Penalties, Sums, inmf, survey
-from nonneg.models.nmf import Problem, nmf
+from nonneg.models.inmf import solver, summary
+from nonneg.models.inmf import start as starting
+from nonneg.models.inmf.loadings import fit_loadings, objectives
+from nonneg.models.inmf.problem import Model, Part, Penalties, Sums
+from nonneg.models.inmf.scores import pass_over, solve
+from nonneg.models.inmf.solver import inmf
+from nonneg.models.inmf.summary import survey
+from nonneg.models.nmf.problem import Problem
+from nonneg.models.nmf.solver import nmf
+from nonneg.operators.blocks import BlockOperator
+from nonneg.operators.csr import CSROperator
+from nonneg.operators.dense import DenseOperator
 from testing.nonneg import frobenius, kkt_residual
 
 RANK, N_VARS, SIZES, NAMES = 4, 30, (50, 90), ("a", "b")
@@ -104,7 +112,7 @@ def violation(factor, gradient):
 
 
 def start_from(monkeypatch, model):
-    monkeypatch.setattr(module, "start", lambda *_, **__: model)
+    monkeypatch.setattr(solver, "start", lambda *_, **__: model)
 
 
 def finite(result):
@@ -127,8 +135,8 @@ def test_objective_from_products(make, scaled, x64):
     model = Model(rng.random((RANK, N_VARS)), rng.random((2, RANK, N_VARS)))
     scores = rng.random((sum(SIZES), RANK))
     same = lambda h, *_: h  # noqa: E731
-    _, sums = module.pass_over(found.data, model, UNEQUAL.lam, scores, same)
-    values = module.objectives(found.data.sq_norm, model, sums, UNEQUAL.lam)
+    _, sums = pass_over(found.data, model, UNEQUAL.lam, scores, same)
+    values = objectives(found.data.sq_norm, model, sums, UNEQUAL.lam)
     expected = counts
     if scaled:
         expected = by_hand(counts)
@@ -278,7 +286,7 @@ def reference(arrays, model, penalties, n_iter, solve):
 )
 def test_same_as_numpy(solver, solve, n_iter, penalties, x64):
     found = read(ARRAYS)
-    model = module.start(found.sample, RANK, penalties, seed=3, attempt=0)
+    model = starting.start(found.sample, RANK, penalties, seed=3, attempt=0)
     expected = reference(ARRAYS, model, penalties, n_iter, solve)
     result = inmf(
         found, RANK, penalties, solver=solver, seed=3, tol=-1, max_iter=n_iter
@@ -295,7 +303,7 @@ def test_all_end_alike(unequal, x64):
     assert hals <= anls * (1 + 1e-6)
     assert anls == pytest.approx(hals, rel=1e-6)
     found = read(ARRAYS)
-    model = module.start(found.sample, RANK, penalties, seed=0, attempt=0)
+    model = starting.start(found.sample, RANK, penalties, seed=0, attempt=0)
     expected = reference(ARRAYS, model, penalties, 300, coordinate_descent)
     assert hals == pytest.approx(expected[-1], rel=1e-6)
 
@@ -380,7 +388,7 @@ def test_specific_parts_where_data_sets_differ(x64):
 def test_dead_factors_are_revived(solver, zero, x64, monkeypatch):
     found = read(ARRAYS)
     two = inmf(found, 2, PLAIN, tol=1e-8, max_iter=200).trace.objective[-1]
-    model = module.start(found.sample, RANK, PLAIN, seed=0, attempt=0)
+    model = starting.start(found.sample, RANK, PLAIN, seed=0, attempt=0)
     w, v = (np.array(x) for x in model)
     if zero in {"both", "shared"}:
         w[1:3] = 0
@@ -411,7 +419,7 @@ def test_no_division_by_zero(solver, x64):
         np.stack([h.T @ x for h, x in zip(scores, ARRAYS, strict=True)]),
     )
     model = Model(rng.random((RANK, N_VARS)), rng.random((2, RANK, N_VARS)))
-    new = module.fit_loadings(model, sums, UNEQUAL, solver)
+    new = fit_loadings(model, sums, UNEQUAL, solver)
     assert all(np.isfinite(x).all() for x in new)
     assert max(x.max() for x in new) < 1e3
     if solver != "mu":
@@ -425,7 +433,7 @@ def test_no_division_by_zero(solver, x64):
     assert values[1] < values[0]
     # Others are what they are without it.
     rest = np.array([0, 2, 3])
-    without = module.fit_loadings(
+    without = fit_loadings(
         Model(model.W[rest], model.V[:, rest]),
         Sums(sums.gram[:, rest][:, :, rest], sums.product[:, rest]),
         UNEQUAL,
@@ -606,7 +614,7 @@ def test_scaling_is_that_of_scaled_data(make, x64):
 
 
 def test_sample_is_of_each_data_set_and_scaled(monkeypatch, x64):
-    monkeypatch.setattr(module, "SAMPLE_SIZE", 0)
+    monkeypatch.setattr(summary, "SAMPLE_SIZE", 0)
     rng = np.random.default_rng(0)
     counts = [rng.poisson(2, (n, N_VARS)).astype(float) for n in (150, 430)]
     found = read(counts, make=as_sparse, scale_cells=True, scale_genes=True)
@@ -627,9 +635,9 @@ def test_sample_is_of_each_data_set_and_scaled(monkeypatch, x64):
 
 
 def test_a_start_is_made_of_cells(monkeypatch, x64):
-    monkeypatch.setattr(module, "_SAMPLE_ITERATIONS", 0)
+    monkeypatch.setattr(starting, "_SAMPLE_ITERATIONS", 0)
     found = read(ARRAYS, scale_genes=True)
-    model = module.start(found.sample, RANK, PLAIN, seed=0, attempt=0)
+    model = starting.start(found.sample, RANK, PLAIN, seed=0, attempt=0)
     np.testing.assert_allclose(np.linalg.norm(model.W, axis=1), 1)
     for d, x in enumerate(ARRAYS):
         cells = x * found.data.gene_scale[d]
@@ -637,7 +645,7 @@ def test_a_start_is_made_of_cells(monkeypatch, x64):
         distance = np.abs(model.V[d][:, None] - cells).max(2)
         assert distance.min(1).max() < 1e-12
         assert np.unique(distance.argmin(1)).size == RANK
-    other = module.start(found.sample, RANK, PLAIN, seed=0, attempt=1)
+    other = starting.start(found.sample, RANK, PLAIN, seed=0, attempt=1)
     assert np.abs(other.W - model.W).max() > 0.01
     assert np.abs(other.V - model.V).max() > 0.01
 
@@ -665,7 +673,7 @@ def test_exact_scores(precision, like):
         def keep(block, new):
             scores[block.rows] = new
 
-        sums = module.solve(found.data, model, UNEQUAL.lam, keep)
+        sums = solve(found.data, model, UNEQUAL.lam, keep)
     first = 0
     for d, x in enumerate(ARRAYS):
         scaled = x * found.data.gene_scale[d]

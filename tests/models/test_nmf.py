@@ -7,10 +7,13 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import brentq, linear_sum_assignment
 
-from nonneg.kernels.init import initialise
-from nonneg.kernels.operators import BlockOperator, CSROperator, DenseOperator
-from nonneg.models.alternate import Penalty
-from nonneg.models.nmf import Problem, nmf
+from nonneg.models.factor.penalty import Penalty
+from nonneg.models.factor.start import initialise
+from nonneg.models.nmf.problem import Problem
+from nonneg.models.nmf.solver import nmf
+from nonneg.operators.blocks import BlockOperator
+from nonneg.operators.csr import CSROperator
+from nonneg.operators.dense import DenseOperator
 from testing.nonneg import (
     counts,
     frobenius,
@@ -370,7 +373,7 @@ def test_interrupted_between_starts(fit, monkeypatch):
             raise KeyboardInterrupt
         return initialise(*args, **kwargs)
 
-    monkeypatch.setattr("nonneg.models.nmf.initialise", interrupt)
+    monkeypatch.setattr("nonneg.models.nmf.solver.initialise", interrupt)
     result = fit(X, init="random", n_init=5)
     assert len(calls) == 3
     assert result.trace.interrupted

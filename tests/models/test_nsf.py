@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import nonneg as nng
-from nonneg._array import as_operator, computing
-from nonneg.kernels.likelihoods import (
+from nonneg.models.nsf.likelihoods import (
     Gaussian,
     LinearGaussian,
     NegativeBinomial,
@@ -16,8 +15,11 @@ from nonneg.kernels.likelihoods import (
     column_sq_norm,
     expected,
 )
-from nonneg.models.nsf import Options, fit, make_space
-from nonneg.models.predict import Fields, predict_fields
+from nonneg.models.nsf.predict import Fields, predict_fields
+from nonneg.models.nsf.problem import Options, make_space
+from nonneg.models.nsf.solver import fit
+from nonneg.operators.choose import as_operator
+from nonneg.operators.threads import computing
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

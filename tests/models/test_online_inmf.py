@@ -9,11 +9,19 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import nnls as active_set
 
-from nonneg.kernels.operators import BlockOperator, CSROperator, DenseOperator
-from nonneg.models import inmf as batch_module
-from nonneg.models import online_inmf as module
-from nonneg.models.inmf import Model, Part, Penalties, Sums, inmf, start, survey
-from nonneg.models.online_inmf import Arrival, Plan, begin, finish, fit
+from nonneg.models.inmf import minibatches, summary
+from nonneg.models.inmf import online as module
+from nonneg.models.inmf.loadings import add, objectives
+from nonneg.models.inmf.minibatches import Plan
+from nonneg.models.inmf.normalise import rescale
+from nonneg.models.inmf.online import Arrival, begin, finish, fit
+from nonneg.models.inmf.problem import Model, Part, Penalties, Sums
+from nonneg.models.inmf.solver import inmf
+from nonneg.models.inmf.start import start
+from nonneg.models.inmf.summary import survey
+from nonneg.operators.blocks import BlockOperator
+from nonneg.operators.csr import CSROperator
+from nonneg.operators.dense import DenseOperator
 
 RANK, N_VARS, SIZES, NAMES = 4, 30, (1400, 600), ("a", "b")
 PLAIN = Penalties(np.full(2, 5.0), np.ones(2))
@@ -199,7 +207,7 @@ STREAMED = [
 def test_every_cell_once_per_epoch(
     name, window_bytes, minibatch_size, monkeypatch, x64
 ):
-    monkeypatch.setattr(module, "_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(minibatches, "_WINDOW_BYTES", window_bytes)
     x, labels, data = case(name)
     plan = Plan(data, minibatch_size, 7)
     assert plan.n_steps == (10 if minibatch_size == 23 else 1)
@@ -227,7 +235,7 @@ def test_every_cell_once_per_epoch(
 @pytest.mark.parametrize("window_bytes", [1, 3000, 2**24])
 @pytest.mark.parametrize("name", ["memory", "small", "streamed", "mixed"])
 def test_steps_may_be_skipped(name, window_bytes, monkeypatch, x64):
-    monkeypatch.setattr(module, "_WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(minibatches, "_WINDOW_BYTES", window_bytes)
     _, _, data = case(name)
     plan = Plan(data, 23, 7)
 
@@ -263,7 +271,7 @@ def test_steps_hold_data_sets_in_proportion(monkeypatch, x64):
     thirds = [arrays[0][:703], arrays[1][:201], arrays[0][703:], arrays[1][201:]]
     assert np.abs(sizes(read(thirds, sets=[0, 1, 0, 1])) - [70, 30]).max() <= 2
     # Five windows.
-    monkeypatch.setattr(module, "_WINDOW_BYTES", 2000 * 5 * 8 // 5)
+    monkeypatch.setattr(minibatches, "_WINDOW_BYTES", 2000 * 5 * 8 // 5)
     assert np.abs(sizes(read(arrays, make=streamed)) - [70, 30]).max() <= 6
     codes = mixed_codes(2000)
     mixed = [Part(streamed(np.concatenate(arrays)), slice(0, 2000), codes)]
@@ -291,7 +299,7 @@ def test_many_small_data_sets_are_spread_over_mini_batches(x64):
 
 def test_windows_are_read_once_and_partly(monkeypatch, x64):
     """What is skipped is not read."""
-    monkeypatch.setattr(module, "_WINDOW_BYTES", 3000)
+    monkeypatch.setattr(minibatches, "_WINDOW_BYTES", 3000)
     x = numbered(230)
     op = streamed(x)
     data = read_parts([Part(op, slice(0, 230), mixed_codes(230))]).data
@@ -314,7 +322,7 @@ def test_windows_are_read_once_and_partly(monkeypatch, x64):
 )
 def test_online_ends_near_batch(minibatch_size, n_epochs, monkeypatch, x64):
     # A start on a few cells leaves something to do.
-    monkeypatch.setattr(batch_module, "SAMPLE_SIZE", 0)
+    monkeypatch.setattr(summary, "SAMPLE_SIZE", 0)
     found = read(ARRAYS)
     state = start_of(found)
     _, at_start = exact(ARRAYS, state.model, PLAIN)
@@ -389,7 +397,7 @@ def test_sums_forget_over_an_epoch(x64):
 @pytest.mark.parametrize("make", [as_sparse, streamed])
 def test_going_on_from_any_state(make, monkeypatch):
     """Bit by bit what it would have been, in float32 as users have it."""
-    monkeypatch.setattr(module, "_WINDOW_BYTES", 30_000)
+    monkeypatch.setattr(minibatches, "_WINDOW_BYTES", 30_000)
     arrays = [x.astype(np.float32) for x in ARRAYS]
     found = read(arrays, make=make)
     states = [start_of(found)]
@@ -563,15 +571,15 @@ def test_known_sums_hold_the_optimum(joint):
     # In units of their own, which are fixed again at the end.
     unit = np.array([1.0, 2.0, 0.5, 3.0])
     model = Model(*(x * unit[:, None] for x in model))
-    known = batch_module.rescale(known, 1 / unit, np.arange(RANK))
+    known = rescale(known, 1 / unit, np.arange(RANK))
     arrival = arrival_of(arriving, 100, penalties, known=known, active=active)
     state, _ = moved(arrival, 8)
     scored = finish(arrival, state, lambda *_: None, sort=False)
     assert not scored.sums.gram[:2].any()
     # Old sums come in the scale of the model: the objective is the one before.
-    both = batch_module.add(scored.sums, scored.known)
+    both = add(scored.sums, scored.known)
     sq_norm = np.array([np.square(x).sum() for x in arrays])
-    values = batch_module.objectives(sq_norm, scored.model, both, penalties.lam)
+    values = objectives(sq_norm, scored.model, both, penalties.lam)
     assert values.sum() == pytest.approx(full.trace.objective[-1], rel=0.002)
     assert scored.objective == pytest.approx(values[2])
 

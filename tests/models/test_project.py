@@ -7,9 +7,10 @@ import pytest
 from scipy.optimize import minimize
 from scipy.optimize import nnls as scipy_nnls
 
-from nonneg.kernels.operators import BlockOperator, DenseOperator
-from nonneg.models.alternate import Penalty
-from nonneg.models.project import project
+from nonneg.models.factor.penalty import Penalty
+from nonneg.models.nmf.project import project
+from nonneg.operators.blocks import BlockOperator
+from nonneg.operators.dense import DenseOperator
 from testing.nonneg import kullback_leibler, low_rank
 
 X = low_rank(60, 40, 4, noise=0.5)

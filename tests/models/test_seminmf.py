@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nonneg.kernels.operators import DenseOperator
-from nonneg.models.seminmf import seminmf
+from nonneg.models.nmf.seminmf import seminmf
+from nonneg.operators.dense import DenseOperator
 from testing.nonneg import frobenius, low_rank
 
 X = low_rank(60, 40, 4, noise=0.5)

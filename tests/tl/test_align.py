@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 import nonneg as nng
 from nonneg.metrics import agreement, alignment, purity
-from nonneg.models import align
+from nonneg.models.inmf import align
 from testing.nonneg import assert_same, real_data, snapshot
 
 FUNCTIONS = {

@@ -370,7 +370,7 @@ def test_not_converged(adata):
 
 
 def test_interruption_keeps_the_last_state(adata, monkeypatch):
-    from nonneg.tl import _inmf
+    from nonneg.tl._inmf import inmf as _inmf
 
     class Interrupting:
         def __enter__(self):

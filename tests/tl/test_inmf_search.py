@@ -55,7 +55,7 @@ def test_held_out_cells_are_other_cells():
 
 
 def test_concentration_of_known_scores():
-    from nonneg.tl._inmf_search import _concentration
+    from nonneg.tl._inmf.inmf_search import _concentration
 
     equal, single = np.ones((5, 4)), np.eye(4)[[0, 1, 2, 3, 0]]
     assert _concentration(equal) == pytest.approx(0)

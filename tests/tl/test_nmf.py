@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 import nonneg as nng
-from nonneg.models import nmf as model
+from nonneg.models.nmf import solver as model
 from testing.nonneg import (
     assert_same,
     assert_same_fit,
@@ -180,7 +180,7 @@ def test_spatialdata(adata):
 
 @LOSSES
 def test_interruption_keeps_the_last_state(adata, beta_loss, monkeypatch):
-    from nonneg import _progress
+    from nonneg._core import progress as _progress
 
     class Bar:
         n = 0

@@ -718,7 +718,7 @@ def interrupting(after):
 
 @EACH
 def test_interruption_keeps_the_last_state(adata, method, monkeypatch):
-    from nonneg import _progress
+    from nonneg._core import progress as _progress
 
     expected = nng.datasets.ggblocks(12, 40)
     fit(expected, method, tol=0, max_iter=7)
@@ -733,7 +733,7 @@ def test_interruption_keeps_the_last_state(adata, method, monkeypatch):
 
 
 def test_interruption_of_the_search_leaves_nothing(adata, monkeypatch):
-    from nonneg import _progress
+    from nonneg._core import progress as _progress
 
     monkeypatch.setattr(_progress, "tqdm", interrupting(2))
     before = snapshot(adata)

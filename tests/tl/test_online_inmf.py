@@ -18,9 +18,10 @@ import scipy.sparse as sp
 from scipy.optimize import nnls
 
 import nonneg as nng
-from nonneg import _checkpoint
-from nonneg import _stored as stored
-from nonneg.models import online_inmf as engine
+from nonneg._adata import checkpoint as _checkpoint
+from nonneg._adata import scores
+from nonneg.models.inmf import minibatches
+from nonneg.models.inmf import online as engine
 from testing.nonneg import assert_same, snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -332,7 +333,7 @@ def test_scores_that_fail_leave_nothing(folder, tmp_path, monkeypatch):
 
     path = tmp_path / "out" / "scores.h5ad"
     path.parent.mkdir()
-    monkeypatch.setattr(stored.ScoreFile, "write_model", fail)
+    monkeypatch.setattr(scores.ScoreFile, "write_model", fail)
     with pytest.raises(OSError, match="disk is full"):
         fit(folder / "all.h5ad", scores=path)
     assert list(path.parent.iterdir()) == []
@@ -438,7 +439,7 @@ def test_a_column_of_totals(adata, fitted, tmp_path):
 
 def test_windows_change_the_order_only(fitted, folder, monkeypatch):
     """Data that do not fit in one window: each cell is visited once per epoch."""
-    monkeypatch.setattr(engine, "_WINDOW_BYTES", 4000)
+    monkeypatch.setattr(minibatches, "_WINDOW_BYTES", 4000)
     model = fit(folder / "all.h5ad", chunk_size=16, n_epochs=10)
     reference = fit(SIMULATED.copy(), n_epochs=10, copy=True)
     ours, theirs = (x.uns["inmf"]["objective"][-1] for x in (model, reference))
@@ -747,7 +748,7 @@ def test_goes_on_in_memory(adata, fitted, tmp_path, n_saves):
 def test_goes_on_with_files(folder, tmp_path, n_saves, window, monkeypatch):
     """Also where an epoch is read in several windows."""
     if window is not None:
-        monkeypatch.setattr(engine, "_WINDOW_BYTES", window)
+        monkeypatch.setattr(minibatches, "_WINDOW_BYTES", window)
     data, state = MAPPINGS["h5ad"](folder), tmp_path / "state.npz"
     expected = fit(data)
     before = contents(folder)
@@ -760,7 +761,7 @@ def test_goes_on_with_files(folder, tmp_path, n_saves, window, monkeypatch):
 SCRIPT = """
 import os, signal, sys
 import nonneg as nng
-from nonneg import _checkpoint
+from nonneg._adata import checkpoint as _checkpoint
 
 folder, out = sys.argv[1:]
 original, n_done = _checkpoint.Checkpoint.save, 0

@@ -9,15 +9,15 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from .._random import as_seed
-from .._validators import check_at_least, check_positive_int
+from .._core.random import as_seed
+from .._core.validators import check_at_least, check_positive_int
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from .._random import RNGLike
+    from .._core.random import RNGLike
 
 # Probability of a loading to be zero.
 _ZEROS = 0.7

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._random import RNGLike
+    from .._core.random import RNGLike
 
 # Name, quarter (down, right), and the shape in its 3 x 3 cells.
 _SHAPES = (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._random import RNGLike
+    from .._core.random import RNGLike
 
 _N_CELLS = 12
 

@@ -11,15 +11,15 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from .._random import as_seed
-from .._validators import check_at_least, check_positive_int
+from .._core.random import as_seed
+from .._core.validators import check_at_least, check_positive_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
-    from .._random import RNGLike
+    from .._core.random import RNGLike
 
 # Share of the locations at which a non-spatial factor is present.
 _NONSPATIAL_RATE = 0.2

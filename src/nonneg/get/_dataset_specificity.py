@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._adata import read_factors
-from .._docs import shared_docs
-from .._validators import check_key
+from .._adata.checks import check_key
+from .._adata.views import read_factors
+from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._adata import Factors
+    from .._adata.views import Factors
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 from anndata import AnnData
 
-from .._adata import read_factors
-from .._docs import shared_docs
-from .._factors import normalised_scores
+from .._adata.views import normalised_scores, read_factors
+from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
-    from .._factors import Normalize
+    from .._adata.views import Normalize
 
 
 @shared_docs

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._adata import read_factors
-from .._coordinates import find_grid, read_coordinates
+from .._adata.coordinates import read_coordinates
+from .._adata.grid import find_grid
+from .._adata.views import read_factors
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .._adata import read_factors
-from .._docs import shared_docs
-from .._factors import normalised_loadings, variable_names
+from .._adata.views import normalised_loadings, read_factors, variable_names
+from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .._factors import Normalize
+    from .._adata.views import Normalize
 
 
 @shared_docs

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._adata import read_factors
-from .._factors import normalised_loadings, shares, variable_names
-from .._validators import check_one_of, check_positive_int
+from .._adata.views import normalised_loadings, read_factors, shares, variable_names
+from .._core.validators import check_one_of, check_positive_int
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from .._factors import Normalize
+    from .._adata.views import Normalize
 
 
 def top_genes(

@@ -13,27 +13,26 @@ All of this runs in float64: an inverse of K in single precision is of no use.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from .sparse import quadratic_forms, spread, weighted_gram
-
-type Kernel = Literal["matern32", "matern52", "rbf"]
-type Floats = NDArray[np.floating[Any]]
+from .._core.typing import Floats
+from .covariance import Kernel, kernel_function, pairwise_distance
+from .inducing import quadratic_forms, spread, weighted_gram
 
 # Parts of the variance; enough for a Cholesky factor in float64 at any length scale.
 _JITTER = 1e-6
+
 _MAX_JITTER = 1e-2
+
 # Of the standard normal prior of trend coefficients, whose unit is the log of a
 # factor over a quarter of the layout: wide, but proper.
 _TREND_SD = 10.0
+
 # Conditional distributions worked out at a time.
 _ROWS = 16_384
 
@@ -84,85 +83,12 @@ def _exact() -> Any:
     return jax.enable_x64(new_val=True)
 
 
-# --- kernels ----------------------------------------------------------------
-
-
-def kernel_function(kernel: Kernel, r: jax.Array) -> jax.Array:
-    """Correlation at a distance given in length scales."""
-    if kernel == "matern32":
-        t = np.sqrt(3) * r
-        return (1 + t) * jnp.exp(-t)
-    if kernel == "matern52":
-        t = np.sqrt(5) * r
-        return (1 + t + t**2 / 3) * jnp.exp(-t)
-    return jnp.exp(-(r**2) / 2)
-
-
-def _distance(
-    a: Float[Array, "*batch n d"], b: Float[Array, "*batch m d"]
-) -> Float[Array, "*batch n m"]:
-    squared = jnp.square(a[..., :, None, :] - b[..., None, :, :]).sum(-1)
-    return jnp.sqrt(squared)
-
-
-# --- layout -----------------------------------------------------------------
-
-
-def choose_inducing(
-    sites: Floats, section: NDArray[np.intp], n_inducing: int, seed: int
-) -> tuple[Floats, NDArray[np.intp]]:
-    """All sites, or centres of k-means in every section in proportion to its size."""
-    if n_inducing >= len(sites):
-        return sites, section
-    points, labels = [], []
-    for s in np.unique(section):
-        own = sites[section == s]
-        n_own = max(round(n_inducing * len(own) / len(sites)), 1)
-        if n_own < len(own):
-            # Mini-batches are as good for covering a plane, and much faster.
-            means = (KMeans if len(own) <= 10_000 else MiniBatchKMeans)(
-                n_own, n_init=1, random_state=seed % 2**32
-            )
-            own = means.fit(own).cluster_centers_.astype(np.float64)
-        points.append(own)
-        labels.append(np.full(len(own), s))
-    return np.concatenate(points), np.concatenate(labels)
-
-
-def tie(
-    sites: Floats,
-    section: NDArray[np.intp],
-    inducing: Floats,
-    inducing_section: NDArray[np.intp],
-    n_neighbors: int,
-) -> Layout:
-    """Find the inducing points that each site depends on."""
-    sizes = np.bincount(inducing_section)
-    width = min(n_neighbors, int(sizes.max()))
-    neighbors = np.full((len(sites), width), -1, np.intp)
-    for s in np.unique(section):
-        rows, members = (np.flatnonzero(x == s) for x in (section, inducing_section))
-        k = min(width, members.size)
-        distance, nearest = cKDTree(inducing[members]).query(
-            sites[rows], k=np.arange(1, k + 1)
-        )
-        neighbors[rows[:, None], np.arange(k)] = members[nearest]
-        # A site at an inducing point needs no other.
-        exact = rows[distance[:, 0] == 0]
-        neighbors[exact, 1:] = -1
-    used = int((neighbors >= 0).sum(1).max())
-    return Layout(sites, section, inducing, inducing_section, neighbors[:, :used])
-
-
-# --- prior ------------------------------------------------------------------
-
-
 @jax.jit(static_argnums=0)
 def _precision(
     kernel: Kernel, z: jax.Array, section: jax.Array, jitter: Any
 ) -> tuple[jax.Array, jax.Array]:
     same = section[:, None] == section
-    cov = jnp.where(same, kernel_function(kernel, _distance(z, z)), 0)
+    cov = jnp.where(same, kernel_function(kernel, pairwise_distance(z, z)), 0)
     cov += jitter * jnp.eye(len(z))
     factor = jnp.linalg.cholesky(cov)
     precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(z)))
@@ -176,8 +102,8 @@ def _conditional(
     """Weights of ``z`` (n, k, d) for ``x`` (n, d), and the variance left."""
     both = used[:, :, None] & used[:, None, :]
     eye = jnp.eye(z.shape[1])
-    cov = jnp.where(both, kernel_function(kernel, _distance(z, z)), eye)
-    cross = kernel_function(kernel, _distance(z, x[:, None])[..., 0])
+    cov = jnp.where(both, kernel_function(kernel, pairwise_distance(z, z)), eye)
+    cross = kernel_function(kernel, pairwise_distance(z, x[:, None])[..., 0])
     cross = jnp.where(used, cross, 0)
     weights = jnp.linalg.solve(cov + jitter * eye, cross[..., None])[..., 0]
     return weights, jnp.maximum(1 - (weights * cross).sum(1), 0)
@@ -225,9 +151,6 @@ def conditional(
             )
             weights[rows], residual[rows] = w, d
     return weights, residual
-
-
-# --- posterior --------------------------------------------------------------
 
 
 def carry(layout: Layout, weights: Floats, inducing_values: Floats) -> Floats:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import scipy.sparse as sp
 from sklearn.neighbors import NearestNeighbors
 
-from .._validators import check_positive_int
+from .._core.validators import check_positive_int
 from ._cells import read_batches, read_embedding
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from .._random import as_seed
-from .._validators import check_positive_int
+from .._core.random import as_seed
+from .._core.validators import check_positive_int
 from ._cells import read_batches, read_embedding
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from .._random import RNGLike
+    from .._core.random import RNGLike
 
 
 def alignment(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .._validators import check_one_of
+from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -10,7 +10,8 @@ from scipy.special import xlogy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..kernels.operators import MatrixOperator, MatrixStats
+    from ..operators.protocol import MatrixOperator
+    from ..operators.stats import MatrixStats
 
 
 def column_deviance(

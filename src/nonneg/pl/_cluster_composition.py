@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._adata import read_factors
-from .._docs import shared_docs
-from .._validators import check_key
+from .._adata.checks import check_key
+from .._adata.views import read_factors
+from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData

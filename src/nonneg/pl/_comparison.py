@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._validators import check_key
+from .._adata.checks import check_key
 
 if TYPE_CHECKING:
     import pandas as pd

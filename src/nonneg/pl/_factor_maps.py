@@ -11,10 +11,12 @@ import numpy as np
 from matplotlib.collections import PathCollection
 from matplotlib.ticker import MaxNLocator
 
-from .._coordinates import find_grid, point_spacing, read_coordinates
-from .._docs import shared_docs
-from .._factors import select_factors
-from .._validators import check_key, check_positive_int
+from .._adata.checks import check_key
+from .._adata.coordinates import point_spacing, read_coordinates
+from .._adata.grid import find_grid
+from .._adata.views import select_factors
+from .._core.docs import shared_docs
+from .._core.validators import check_positive_int
 from ..get import factors as get_factors
 from ._panels import figure_of, new_panels
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
 
-    from .._factors import FactorSelection, Normalize
+    from .._adata.views import FactorSelection, Normalize
 
 # Inches.
 _MAP_SIZE = np.array([1.7, 2.4])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._validators import check_key
+from .._adata.checks import check_key
 from ._panels import new_panels
 
 if TYPE_CHECKING:

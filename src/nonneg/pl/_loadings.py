@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._docs import shared_docs
-from .._factors import select_factors
+from .._adata.views import select_factors
+from .._core.docs import shared_docs
 from ..get import loadings_df, top_genes
 from ._panels import figure_of
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-    from .._factors import FactorSelection, Normalize
+    from .._adata.views import FactorSelection, Normalize
 
 
 @shared_docs

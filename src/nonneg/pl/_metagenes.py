@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 
-from .._docs import shared_docs
-from .._factors import select_factors
-from .._validators import check_positive_int
+from .._adata.views import select_factors
+from .._core.docs import shared_docs
+from .._core.validators import check_positive_int
 from ..get._dataset_specificity import read_metagenes
 from ._panels import figure_of, new_panels
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
 
-    from .._factors import FactorSelection
+    from .._adata.views import FactorSelection
 
 # Inches.
 _CELL = 0.15

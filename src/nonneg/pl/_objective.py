@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._adata import read_factors
-from .._docs import shared_docs
-from .._validators import check_one_of
+from .._adata.views import read_factors
+from .._core.docs import shared_docs
+from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from .._adata import read_factors
-from .._docs import shared_docs
+from .._adata.views import read_factors
+from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData

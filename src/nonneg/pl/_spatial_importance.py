@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._adata import read_factors
-from .._docs import shared_docs
-from .._validators import check_key, check_one_of
+from .._adata.checks import check_key
+from .._adata.views import read_factors
+from .._core.docs import shared_docs
+from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

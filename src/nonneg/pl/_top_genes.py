@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 
-from .._adata import read_factors
-from .._docs import shared_docs
-from .._factors import select_factors
-from .._validators import check_positive_int
+from .._adata.views import read_factors, select_factors
+from .._core.docs import shared_docs
+from .._core.validators import check_positive_int
 from ..get import top_genes as get_top_genes
 from ._panels import figure_of, new_panels
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-    from .._factors import FactorSelection, Normalize
+    from .._adata.views import FactorSelection, Normalize
 
 
 @shared_docs

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._adata import own, read_matrix, resolve_adata
-from .._array import computing
-from .._docs import shared_docs
-from .._validators import check_key, check_nonnegative, check_positive_int
-from .._warnings import warn
+from .._adata.checks import check_key, check_nonnegative
+from .._adata.read import read_matrix, resolve_adata
+from .._adata.write import own
+from .._core.docs import shared_docs
+from .._core.validators import check_positive_int
+from .._core.warnings import warn
 from ..models.deviance import column_deviance
+from ..operators.threads import computing
 
 if TYPE_CHECKING:
     from anndata import AnnData

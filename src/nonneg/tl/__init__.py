@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from ._centroid_align import centroid_align
-from ._compare import compare
-from ._fa import fa
-from ._factor_markers import factor_markers
-from ._inmf import inmf
-from ._inmf_search import inmf_search
-from ._nmf import nmf
-from ._nsf import nsf
-from ._nsfh import nsfh
-from ._online_inmf import online_inmf
-from ._online_inmf_update import online_inmf_update
-from ._pnmf import pnmf
-from ._predict import predict
-from ._project import project
-from ._quantile_align import quantile_align
-from ._rsf import rsf
-from ._seminmf import seminmf
+from ._inmf.centroid_align import centroid_align
+from ._inmf.factor_markers import factor_markers
+from ._inmf.inmf import inmf
+from ._inmf.inmf_search import inmf_search
+from ._inmf.online_inmf import online_inmf
+from ._inmf.online_inmf_update import online_inmf_update
+from ._inmf.quantile_align import quantile_align
+from ._nmf.nmf import nmf
+from ._nmf.seminmf import seminmf
+from ._nsf.compare import compare
+from ._nsf.fa import fa
+from ._nsf.nsf import nsf
+from ._nsf.nsfh import nsfh
+from ._nsf.pnmf import pnmf
+from ._nsf.predict import predict
+from ._nsf.rsf import rsf
+from ._project.project import project
 
 __all__ = [
     "centroid_align",

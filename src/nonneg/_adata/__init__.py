@@ -1,0 +1,1 @@
+"""The bridge: the only folder that knows both AnnData and arrays."""

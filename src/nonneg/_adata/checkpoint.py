@@ -1,0 +1,121 @@
+"""A fit that survives being killed: its state in a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ..models.inmf.online import OnlineState
+from ..models.inmf.problem import Model, Sums
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .stored import AnyPath
+
+
+# Part of the time that may go into saving.
+_SHARE = 0.05
+
+
+class Checkpoint:
+    """Where the state of an online fit is kept.
+
+    Parameters
+    ----------
+    path
+        The file; it is replaced as a whole, so that it is never half written.
+    made_by
+        What determines the fit. A file that something else has made is refused.
+    """
+
+    def __init__(self, path: AnyPath, made_by: Mapping[str, Any]) -> None:
+        self._path = Path(path)
+        # As it comes back from the file.
+        self._made_by = json.loads(json.dumps(made_by))
+        self._saved = perf_counter()
+        self._cost = 0.0
+        if not self._path.parent.exists():
+            msg = f"The folder of checkpoint={str(path)!r} does not exist."
+            raise ValueError(msg)
+
+    def load(self) -> OnlineState | None:
+        """The state that was saved last, if there is one."""
+        if not self._path.exists():
+            return None
+        try:
+            with self._path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                arrays = dict(file)
+            made_by = json.loads(str(arrays["made_by"]))
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            TypeError,
+            BadZipFile,
+        ) as error:
+            msg = f"checkpoint={str(self._path)!r} is not a checkpoint: {error}"
+            raise ValueError(msg) from error
+        differing = {
+            name: (made_by.get(name), value)
+            for name, value in self._made_by.items()
+            if not _same(made_by.get(name), value)
+        }
+        if differing:
+            msg = (
+                f"checkpoint={str(self._path)!r} belongs to another fit. Differences, "
+                f"as (there, here): {differing}. Give another path, or remove the file."
+            )
+            raise ValueError(msg)
+        return OnlineState(
+            model=Model(arrays["W"], arrays["V"]),
+            running=Sums(arrays["gram"], arrays["product"]),
+            n_effective=arrays["n_effective"],
+            step=int(arrays["step"]),
+            objective=arrays["objective"],
+            seconds=arrays["seconds"],
+            change=arrays["change"],
+        )
+
+    def save(self, state: OnlineState, *, now: bool = False) -> None:
+        """Save the state, unless that has taken too much time already."""
+        began = perf_counter()
+        if not now and self._cost > _SHARE * (began - self._saved):
+            return
+        unfinished = self._path.with_name(f".unfinished-{self._path.name}")
+        with unfinished.open("wb") as file:
+            np.savez(
+                file,
+                made_by=json.dumps(self._made_by),
+                W=state.model.W,
+                V=state.model.V,
+                gram=state.running.gram,
+                product=state.running.product,
+                n_effective=state.n_effective,
+                step=state.step,
+                objective=state.objective,
+                seconds=state.seconds,
+                change=state.change,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self._path)
+        self._saved = perf_counter()
+        self._cost = self._saved - began
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether values are equal; last digits depend on the number of threads."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6)
+    return bool(one == other)

@@ -1,0 +1,89 @@
+"""Checks of AnnData and of what its matrices hold, with messages that say what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .._core.validators import check_positive_int
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..operators.stats import MatrixStats
+
+
+def check_n_components(n_components: object, shape: tuple[int, int]) -> int:
+    """The number of components, which the data must be able to carry."""
+    number = check_positive_int(n_components, "n_components")
+    if number > min(shape):
+        msg = (
+            f"n_components={number} exceeds the smaller side of the data, "
+            f"{shape[0]} observations x {shape[1]} variables."
+        )
+        raise ValueError(msg)
+    return number
+
+
+def check_key(
+    adata: AnnData,
+    attr: Literal["layers", "obsm", "varm", "obsp", "uns", "obs", "var"],
+    key: str,
+    *,
+    hint: str = "",
+) -> None:
+    """Raise unless ``adata.<attr>`` holds the key."""
+    present = [name for name in getattr(adata, attr) if name is not None]
+    if key not in present:
+        msg = f"{key!r} is not in adata.{attr}, which holds {present}. {hint}"
+        raise KeyError(msg.strip())
+
+
+def check_unique_names(names: Any, where: str) -> None:
+    """Raise if names repeat where they are matched."""
+    if not names.is_unique:
+        repeated = list(names[names.duplicated()].unique()[:3])
+        msg = (
+            f"{where} are matched by name but repeat, e.g. {repeated}. Call "
+            "`adata.var_names_make_unique()` first."
+        )
+        raise ValueError(msg)
+
+
+def check_finite(stats: MatrixStats, where: str) -> None:
+    """Raise on NaN and infinite entries."""
+    if np.isnan(stats.minimum) or np.isnan(stats.sq_norm):
+        msg = f"{where} contains NaN. Fill or remove these entries first."
+        raise ValueError(msg)
+    if not np.isfinite(stats.sq_norm):
+        msg = (
+            f"{where} contains entries that are infinite, or whose squares are in single "
+            "precision. Replace, remove or rescale them first."
+        )
+        raise ValueError(msg)
+    if stats.sq_norm == 0:
+        msg = f"{where} is all zero, or too small for single precision."
+        raise ValueError(msg)
+
+
+def check_nonnegative(stats: MatrixStats, where: str) -> None:
+    """Raise on entries that no non-negative model can explain."""
+    check_finite(stats, where)
+    if stats.minimum < 0:
+        msg = (
+            f"{where} contains negative entries (smallest: {stats.minimum:g}). Use raw "
+            "or log-normalised data that were not centred or scaled, or "
+            "`nonneg.tl.seminmf`, which takes any sign."
+        )
+        raise ValueError(msg)
+
+
+def count_empty(stats: MatrixStats) -> tuple[int, int]:
+    """Number of observations and of variables that are all zero.
+
+    Sums tell only where entries are non-negative; for other data, none.
+    """
+    if stats.minimum < 0:
+        return 0, 0
+    return int((stats.row_sums == 0).sum()), int((stats.col_sums == 0).sum())

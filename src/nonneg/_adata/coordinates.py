@@ -1,0 +1,89 @@
+"""Coordinates of observations: reading them, their spacing, grids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .checks import check_key
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+def read_coordinates(
+    adata: AnnData, spatial_key: str = "spatial", *, hint: str = ""
+) -> NDArray[np.float64]:
+    """Coordinates (n_obs, 2 or 3)."""
+    check_key(adata, "obsm", spatial_key, hint=hint)
+    coords = np.asarray(adata.obsm[spatial_key], np.float64)
+    where = f"adata.obsm[{spatial_key!r}]"
+    if coords.ndim != 2 or coords.shape[1] not in {2, 3}:
+        msg = f"{where} must have 2 or 3 columns, but its shape is {coords.shape}."
+        raise ValueError(msg)
+    if not np.isfinite(coords).all():
+        n_bad = int((~np.isfinite(coords)).any(axis=1).sum())
+        msg = f"{where} has {n_bad} observations without finite coordinates."
+        raise ValueError(msg)
+    return coords
+
+
+def point_spacing(coords: NDArray[np.floating[Any]]) -> float:
+    """Typical distance between neighbouring locations.
+
+    In a lattice the third nearest neighbour is as far as the first, and among points
+    at random it is as far as in a lattice of the same density.
+    """
+    sites = np.unique(coords, axis=0)
+    along_line = np.sum(np.ptp(sites, axis=0) > 0) == 1
+    n_neighbors = min(2 if along_line else 3, len(sites) - 1)
+    if n_neighbors == 0:
+        return 1.0
+    distances, _ = cKDTree(sites).query(sites, k=n_neighbors + 1)
+    return float(np.median(distances[:, -1 - along_line]))
+
+
+# Area of the box that layouts are scaled to, per axis.
+_BOX = 4.0
+
+
+class Transform(NamedTuple):
+    """How coordinates were scaled: each section centred, one scale for all."""
+
+    scale: float
+    axes: NDArray[np.bool_]
+    """Axes along which anything varies; the others are ignored."""
+    centers: NDArray[np.float64]
+    """(n_sections, n_axes used)"""
+    sections: NDArray[Any]
+    """Names of the sections; one empty name where there are none."""
+
+    def __call__(
+        self, coords: NDArray[np.floating[Any]], section: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Scaled coordinates."""
+        return (coords[:, self.axes] - self.centers[section]) * self.scale
+
+
+def fit_transform(
+    coords: NDArray[np.float64], section: NDArray[np.intp], names: NDArray[Any]
+) -> Transform:
+    """Scale to a box of side 4, in the geometric mean over axes."""
+    spans = np.stack(
+        [np.ptp(coords[section == s], axis=0) for s in range(len(names))]
+    ).max(0)
+    # A layout along a line that is slightly off is still a line.
+    axes = spans > 1e-9 * max(spans.max(), np.abs(coords).max())
+    if not axes.any():
+        msg = (
+            "All observations of each section are at a single location, which leaves a "
+            "spatial model nothing to learn. Use `nonneg.tl.pnmf` instead."
+        )
+        raise ValueError(msg)
+    used = coords[:, axes]
+    centers = np.stack([used[section == s].mean(0) for s in range(len(names))])
+    scale = _BOX / float(np.exp(np.log(spans[axes]).mean()))
+    return Transform(scale, axes, centers, names)

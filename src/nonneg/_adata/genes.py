@@ -1,0 +1,111 @@
+"""Which variables are used: masks, names, what data sets have in common."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._core.warnings import warn
+from .checks import check_key, check_unique_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .sources import Source
+
+    type Genes = str | Sequence[str] | NDArray[np.bool_] | None
+
+
+def read_mask(adata: AnnData, mask_var: str | NDArray[np.bool_]) -> NDArray[np.bool_]:
+    if isinstance(mask_var, str):
+        check_key(adata, "var", mask_var)
+        values, where = adata.var[mask_var].to_numpy(), f"adata.var[{mask_var!r}]"
+    else:
+        values, where = np.asarray(mask_var), "mask_var"
+    if values.dtype != bool or values.shape != (adata.n_vars,):
+        msg = (
+            f"{where} must be {adata.n_vars} booleans, one per variable, but has "
+            f"dtype {values.dtype} and shape {values.shape}."
+        )
+        raise ValueError(msg)
+    if not values.any():
+        msg = f"{where} selects no variable."
+        raise ValueError(msg)
+    return values
+
+
+def mask_of(var_names: pd.Index[str], genes: Any) -> NDArray[np.bool_]:
+    """A mask as it is, or the variables of some names."""
+    values = np.asarray(genes)
+    if values.dtype.kind not in "OUT":
+        return values
+    check_unique_names(var_names, "Variables")
+    missing = [str(name) for name in values if name not in var_names]
+    if missing:
+        msg = (
+            f"mask_var names {len(missing)} variables that there are not, e.g. "
+            f"{missing[:3]}; there are {list(var_names[:3])} …."
+        )
+        raise KeyError(msg)
+    mask: NDArray[np.bool_] = var_names.isin(values)
+    return mask
+
+
+def common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
+    usable = []
+    for source in sources:
+        names = source.var_names
+        check_unique_names(names, f"Variables of {source.label!r}")
+        if isinstance(mask_var, str):
+            where = f"{mask_var!r} in var of {source.label!r}"
+            mask = source.column("var", mask_var).to_numpy()
+            names = names[_check_mask(mask, len(names), where)]
+        usable.append(names)
+    common = reduce(lambda a, b: a[a.isin(b)], usable)
+    if mask_var is not None and not isinstance(mask_var, str):
+        mask = mask_of(common, mask_var)
+        common = common[_check_mask(mask, len(common), "mask_var")]
+    if common.empty:
+        examples = {s.label: list(n[:3]) for s, n in zip(sources, usable, strict=True)}
+        msg = f"The data sets have no variable in common: {examples}."
+        raise ValueError(msg)
+    n_most = max(len(names) for names in usable)
+    if mask_var is None and len(common) < n_most:
+        warn(
+            f"{len(common)} variables are in all data sets, of up to {n_most}; the "
+            "others are not used."
+        )
+    return common
+
+
+def _check_mask(mask: NDArray[Any], n_vars: int, where: str) -> NDArray[np.bool_]:
+    if mask.dtype != bool or mask.shape != (n_vars,):
+        msg = (
+            f"{where} must be {n_vars} booleans, one per variable, but has dtype "
+            f"{mask.dtype} and shape {mask.shape}."
+        )
+        raise ValueError(msg)
+    return mask
+
+
+def find_genes(source: Source, genes: pd.Index[str]) -> NDArray[np.intp] | None:
+    """Where the genes are; ``None``: these are all, in this order."""
+    names = source.var_names
+    if names.equals(genes):
+        return None
+    check_unique_names(names, f"Variables of {source.label!r}")
+    positions = names.get_indexer(genes)
+    if (positions < 0).any():
+        missing = list(genes[positions < 0])
+        msg = (
+            f"{source.label!r} lacks {len(missing)} of the {len(genes)} variables, e.g. "
+            f"{missing[:3]}. Add them, as zeros if they were not measured."
+        )
+        raise ValueError(msg)
+    return positions

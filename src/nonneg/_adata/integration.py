@@ -1,0 +1,110 @@
+"""What is stored of an integration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..models.inmf.problem import Model, Penalties, Sums
+from .checks import check_key, check_unique_names
+from .views import read_factors
+from .write import write_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .keys import FactorKeys
+    from .sources import Batches
+    from .views import Factors
+
+
+class Integration(NamedTuple):
+    """What is known of an integration. Arrays hold the variables that are fitted."""
+
+    model: Model
+    sums: Sums
+    gene_scale: NDArray[Any]
+    penalties: Penalties
+    names: list[str]
+    n_cells: NDArray[np.int64]
+    sq_norm: NDArray[np.float64]
+    scores: NDArray[Any]
+
+
+def write_integration(
+    adata: AnnData,
+    keys: FactorKeys,
+    batches: Batches,
+    fitted: Integration,
+    *,
+    method: str,
+    params: Mapping[str, Any],
+    info: Mapping[str, Any],
+) -> None:
+    """Store an integration; what was aligned before is of another one."""
+    specific, product = (
+        np.asarray(x).transpose(2, 0, 1) for x in (fitted.model.V, fitted.sums.product)
+    )
+    write_factors(
+        adata,
+        keys,
+        method=method,
+        scores=fitted.scores,
+        loadings=batches.spread(np.asarray(fitted.model.W).T),
+        side={
+            "specific": batches.spread(specific),
+            "stats": batches.spread(product),
+            "scale": batches.spread(np.asarray(fitted.gene_scale).T),
+        },
+        params={"n_components": len(fitted.model.W), **params},
+        info={
+            "batches": np.array(fitted.names, dtype=object),
+            "lam": np.asarray(fitted.penalties.lam),
+            "weight": np.asarray(fitted.penalties.weight),
+            "n_cells": np.asarray(fitted.n_cells, np.int64),
+            "sq_norm": np.asarray(fitted.sq_norm),
+            "gram": np.asarray(fitted.sums.gram, np.float64),
+            **info,
+        },
+    )
+    adata.obsm.pop(f"{keys.obsm}_aligned", None)
+    if f"{keys.uns}_cluster" in adata.obs:
+        adata.obs = adata.obs.drop(columns=f"{keys.uns}_cluster")  # type: ignore[union-attr]
+
+
+def read_integration(
+    adata: AnnData, key: str
+) -> tuple[Integration, pd.Index[str], Factors]:
+    """The integration stored under a key, and the names of its variables."""
+    factors = read_factors(adata, key)
+    info = factors.info
+    if "batches" not in info:
+        msg = (
+            f"adata.uns[{key!r}] was made by {info['method']!r}, which knows no data "
+            "sets. Fit `nonneg.tl.inmf` or `nonneg.tl.online_inmf`."
+        )
+        raise ValueError(msg)
+    used = np.isfinite(factors.loadings).all(1)
+    side = []
+    for name in ("specific", "stats", "scale"):
+        varm_key = f"{factors.keys.varm}_{name}"
+        check_key(adata, "varm", varm_key, hint="It was removed after the fit.")
+        side.append(np.asarray(adata.varm[varm_key])[used])
+    specific, product, scale = side
+    check_unique_names(adata.var_names[used], "Variables of the reference")
+    integration = Integration(
+        model=Model(factors.loadings[used].T, specific.transpose(1, 2, 0)),
+        sums=Sums(np.asarray(info["gram"]), product.transpose(1, 2, 0)),
+        gene_scale=scale.T,
+        penalties=Penalties(np.asarray(info["lam"]), np.asarray(info["weight"])),
+        names=[str(name) for name in info["batches"]],
+        n_cells=np.asarray(info["n_cells"]),
+        sq_norm=np.asarray(info["sq_norm"]),
+        scores=factors.scores,
+    )
+    return integration, adata.var_names[used], factors

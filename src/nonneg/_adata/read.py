@@ -1,0 +1,144 @@
+"""Read an AnnData once, write it once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from ..operators.choose import as_operator
+from .checks import check_key
+from .genes import read_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..operators.protocol import MatrixOperator
+
+
+def resolve_adata(
+    data: AnnData | SpatialData, *, table_key: str | None, copy: bool
+) -> AnnData:
+    """The AnnData to work on: the table of a SpatialData, or a copy if asked."""
+    if isinstance(data, AnnData):
+        if table_key is not None:
+            msg = f"table_key={table_key!r} only applies to a SpatialData."
+            raise ValueError(msg)
+        adata = data
+    elif hasattr(data, "tables"):
+        if table_key is None:
+            msg = f"Name the table with `table_key`, one of {list(data.tables)}."
+            raise ValueError(msg)
+        if table_key not in data.tables:
+            msg = f"table_key={table_key!r} is not in {list(data.tables)}."
+            raise KeyError(msg)
+        adata = data.tables[table_key]
+    else:
+        msg = f"Expected an AnnData or a SpatialData, not a {type(data).__name__}."
+        raise TypeError(msg)
+    if adata.isbacked and adata.is_view:
+        msg = (
+            "This AnnData is a view of one that is backed by a file, which cannot take "
+            "results. Read it with `adata.to_memory()`, or select variables with "
+            "`mask_var`."
+        )
+        raise ValueError(msg)
+    if not copy:
+        return adata
+    if adata.isbacked:
+        msg = (
+            "copy=True needs the data in memory, but this AnnData is backed by "
+            f"{adata.filename}. Leave copy out: results are kept in memory and the "
+            "file is not changed."
+        )
+        raise ValueError(msg)
+    return adata.copy()
+
+
+@dataclass(frozen=True)
+class MatrixInput:
+    """The matrix to factorize and where it came from."""
+
+    op: MatrixOperator
+    where: str
+    mask: NDArray[np.bool_] | None
+    """Variables used; None: all."""
+    columns: NDArray[Any] | None
+    """Names of the columns, where a data frame of obsm has some."""
+    source: Mapping[str, str | None]
+    """The arguments `layer`, `obsm` and `mask_var` that led here."""
+
+    def spread(self, loadings: NDArray[Any]) -> NDArray[Any]:
+        """Loadings of all variables, NaN outside the mask."""
+        if self.mask is None:
+            return loadings
+        full = np.full((self.mask.size, *loadings.shape[1:]), np.nan, loadings.dtype)
+        full[self.mask] = loadings
+        return full
+
+
+def read_matrix(
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    obsm: str | None = None,
+    mask_var: str | NDArray[np.bool_] | None = None,
+    chunk_size: int | None = None,
+    spread: bool = True,
+) -> MatrixInput:
+    """The matrix a method was asked to work on, as an operator.
+
+    Without ``spread``, dask arrays are streamed also where there is a cluster.
+    """
+    x, where = select_matrix(adata, layer=layer, obsm=obsm)
+    if 0 in x.shape:
+        msg = f"{where} is empty: {x.shape[0]} observations x {x.shape[1]} variables."
+        raise ValueError(msg)
+    mask = None
+    if mask_var is not None:
+        if obsm is not None:
+            msg = "mask_var selects variables of X or a layer, not columns of obsm."
+            raise ValueError(msg)
+        mask = read_mask(adata, mask_var)
+    return MatrixInput(
+        op=as_operator(
+            x, where=where, columns=mask, chunk_size=chunk_size, spread=spread
+        ),
+        where=where,
+        mask=mask,
+        columns=x.columns.astype(str).to_numpy(object)
+        if isinstance(x, pd.DataFrame)
+        else None,
+        source={
+            "layer": layer,
+            "obsm": obsm,
+            "mask_var": mask_var if isinstance(mask_var, str | None) else "array",
+        },
+    )
+
+
+def select_matrix(
+    adata: AnnData, *, layer: str | None = None, obsm: str | None = None
+) -> tuple[Any, str]:
+    """X, a layer, or an element of obsm, and what to call it in messages."""
+    if layer is not None and obsm is not None:
+        msg = f"Give either layer={layer!r} or obsm={obsm!r}, not both."
+        raise ValueError(msg)
+    if layer is not None:
+        check_key(adata, "layers", layer)
+        return adata.layers[layer], f"adata.layers[{layer!r}]"
+    if obsm is not None:
+        check_key(adata, "obsm", obsm)
+        return adata.obsm[obsm], f"adata.obsm[{obsm!r}]"
+    if adata.X is None:
+        names: Iterable[str | None] = adata.layers.keys()
+        layers = [name for name in names if name is not None]
+        msg = f"adata.X is None. Name a layer, one of {layers}."
+        raise ValueError(msg)
+    return adata.X, "adata.X"

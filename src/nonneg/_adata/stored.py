@@ -1,0 +1,153 @@
+"""AnnData on disk, read and written piece by piece."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import zarr
+from anndata.io import read_elem, sparse_dataset, write_elem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from numpy.typing import NDArray
+
+
+type AnyPath = str | PathLike[str]
+
+# Names that are read at a time.
+_NAMES = 8192
+
+
+def open_group(path: AnyPath, mode: str) -> Any:
+    if Path(path).suffix == ".zarr":
+        # Consolidated metadata cannot be written to.
+        consolidated = False if mode == "r+" else None
+        return zarr.open_group(path, mode=mode, use_consolidated=consolidated)  # type: ignore[arg-type]
+    return h5py.File(path, mode)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An AnnData in a file, of which nothing is in memory yet."""
+
+    path: AnyPath
+    group: Any
+
+    @property
+    def n_obs(self) -> int:
+        """Number of observations."""
+        return int(self._names("obs").shape[0])
+
+    @property
+    def var_names(self) -> pd.Index[str]:
+        """Names of the variables."""
+        names = self._names("var")
+        names = names.asstr() if isinstance(names, h5py.Dataset) else names
+        return pd.Index(np.asarray(names[:], object)).astype(str)
+
+    def matrix(self, layer: str | None) -> tuple[Any, str]:
+        """X or a layer, and what to call it in messages."""
+        where = "X" if layer is None else f"layers/{layer}"
+        if where not in self.group:
+            layers = sorted(self.group.get("layers", {}))
+            msg = f"{self.path} has no {where}; its layers are {layers}."
+            raise KeyError(msg)
+        x = self.group[where]
+        is_sparse = isinstance(x, h5py.Group | zarr.Group)
+        return (sparse_dataset(x) if is_sparse else x), f"{where} of {self.path}"
+
+    def column(self, of: str, name: str) -> pd.Series[Any]:
+        """A column of obs or var."""
+        frame = self.group[of]
+        columns = [str(column) for column in frame.attrs["column-order"]]
+        if name not in columns:
+            msg = f"{name!r} is not in {of} of {self.path}, which holds {columns}."
+            raise KeyError(msg)
+        column = frame[name]
+        if "categories" not in column.attrs:
+            return pd.Series(read_elem(column))
+        # Before anndata 0.8, categories were kept beside the codes.
+        categories = frame["__categories"][name]
+        if h5py.check_string_dtype(categories.dtype) is not None:
+            categories = categories.asstr()
+        index = pd.Index(categories[:])
+        return pd.Series(pd.Categorical.from_codes(column[:], index))
+
+    def obs_names(self) -> Iterator[NDArray[Any]]:
+        """Names of the observations, some at a time."""
+        names = self._names("obs")
+        names = names.asstr() if isinstance(names, h5py.Dataset) else names
+        for start in range(0, self.n_obs, _NAMES):
+            yield np.asarray(names[start : start + _NAMES], object)
+
+    def _names(self, of: str) -> Any:
+        names = self.group[of][self.group[of].attrs["_index"]]
+        # Strings that may be missing have a mask beside them; names never are.
+        return names["values"] if isinstance(names, h5py.Group | zarr.Group) else names
+
+    def write_scores(self, scores: NDArray[Any], key: str) -> None:
+        """Close the file, and store scores in its obsm."""
+        self.close()
+        group = open_group(self.path, "r+")
+        if "obsm" not in group:
+            write_elem(group, "obsm", {})
+        # Not as a memory map, which has no writer. Old scores stay until there are new
+        # ones.
+        new = f"unfinished-{key}" if isinstance(group, h5py.File) else key
+        write_elem(group["obsm"], new, np.asarray(scores))
+        if isinstance(group, h5py.File):
+            if key in group["obsm"]:
+                del group["obsm"][key]
+            group["obsm"].move(new, key)
+            group.close()
+        else:
+            _consolidate_again(self.path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if isinstance(self.group, h5py.File):
+            self.group.close()
+
+
+def _consolidate_again(path: AnyPath) -> None:
+    """Bring consolidated metadata up to date, where there are some."""
+    if zarr.open_group(path, mode="r").metadata.consolidated_metadata is not None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+            zarr.consolidate_metadata(path)
+
+
+def open_stored(path: AnyPath, *, write: bool = False) -> Stored:
+    """Open an .h5ad or .zarr file, which can be written to later if that is asked."""
+    if not Path(path).exists():
+        msg = f"There is no file {path}."
+        raise ValueError(msg)
+    if write and not os.access(path, os.W_OK):
+        msg = f"{path} cannot be written to, as write_back=True asks."
+        raise ValueError(msg)
+    try:
+        group = open_group(path, "r")
+    except (OSError, zarr.errors.BaseZarrError) as error:
+        msg = f"{path} cannot be opened as .h5ad or .zarr: {error}"
+        raise ValueError(msg) from error
+    stored = Stored(path, group)
+    if any(isinstance(group.get(name), h5py.Dataset) for name in ("obs", "var")):
+        msg = (
+            f"{path} was written by an old anndata. Read it with `anndata.read_h5ad` and "
+            "write it again."
+        )
+        raise ValueError(msg)
+    if not {"obs", "var"} <= set(group):
+        msg = f"{path} holds no AnnData: it has {sorted(group)}."
+        stored.close()
+        raise ValueError(msg)
+    return stored

@@ -1,0 +1,175 @@
+"""Stored factorizations: read, normalised, selected, named."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._core.validators import check_one_of
+from .checks import check_key
+from .keys import FactorKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A stored factorization."""
+
+    scores: NDArray[np.float32]
+    """(n_obs, k)"""
+    loadings: NDArray[np.float32]
+    """(n_vars, k); NaN for variables that were not used."""
+    info: Mapping[str, Any]
+    keys: FactorKeys
+    names: list[str]
+    """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …"""
+
+
+def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
+    """The factorization stored under a key."""
+    fitted = [
+        name
+        for name, entry in adata.uns.items()
+        if hasattr(entry, "keys") and "obsm_key" in entry
+    ]
+    if key not in fitted:
+        msg = (
+            f"No factorization is stored under key={key!r}; there are {fitted}. Fit "
+            "one first, e.g. `nonneg.tl.nmf(adata)`."
+        )
+        raise KeyError(msg)
+    info = adata.uns[key]
+    varm_key = info.get("varm_key")
+    check_key(adata, "obsm", info["obsm_key"], hint="It was removed after the fit.")
+    if varm_key is None:
+        loadings = info["loadings"]
+    else:
+        check_key(adata, "varm", varm_key, hint="It was removed after the fit.")
+        loadings = adata.varm[varm_key]
+    scores = np.asarray(adata.obsm[info["obsm_key"]])
+    return Factors(
+        scores=scores,
+        loadings=np.asarray(loadings),
+        info=info,
+        keys=FactorKeys(obsm=info["obsm_key"], varm=varm_key or "", uns=key),
+        names=[f"{key}_{i}" for i in range(scores.shape[1])],
+    )
+
+
+type Normalize = Literal["spde", "lda", "sum", "l2", "max"]
+
+type FactorSelection = int | str | Sequence[int | str]
+
+_OPTIONS = ("spde", "lda", "sum", "l2", "max")
+
+
+def normalised_scores(
+    factors: Factors, normalize: Normalize | None
+) -> NDArray[np.float32]:
+    """Observations x factors under a normalisation."""
+    if normalize is None:
+        return factors.scores
+    _check(factors, normalize)
+    scores: NDArray[np.floating[Any]] = factors.scores.astype(np.float64)
+    if normalize == "lda":
+        scores = scores * np.nansum(factors.loadings, axis=0, dtype=np.float64)
+        scores = _divide(scores, scores.sum(axis=1, keepdims=True))
+    else:
+        scores = _divide(scores, _size(scores, normalize))
+    return scores.astype(np.float32)
+
+
+def normalised_loadings(
+    factors: Factors, normalize: Normalize | None
+) -> NDArray[np.float32]:
+    """Variables x factors under a normalisation; NaN rows stay NaN."""
+    if normalize is None:
+        return factors.loadings
+    _check(factors, normalize)
+    loadings: NDArray[np.floating[Any]] = factors.loadings.astype(np.float64)
+    if normalize == "spde":
+        loadings = loadings * factors.scores.sum(axis=0, dtype=np.float64)
+        loadings = shares(loadings)
+    else:
+        loadings = _divide(loadings, _size(loadings, normalize))
+    return loadings.astype(np.float32)
+
+
+def shares(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Part of every row's sum of absolute values; zero rows stay zero."""
+    return _divide(np.abs(x), np.abs(x).sum(axis=1, keepdims=True))
+
+
+def select_factors(
+    names: Sequence[str], selection: FactorSelection | None
+) -> list[int]:
+    """Positions of factors given by name or number; `None`: all."""
+    if selection is None:
+        return list(range(len(names)))
+    if isinstance(selection, str | int | np.integer):
+        selection = [selection]
+    chosen = []
+    for factor in selection:
+        if isinstance(factor, str):
+            if factor not in names:
+                msg = f"There is no factor {factor!r}; there are {list(names)}."
+                raise KeyError(msg)
+            chosen.append(names.index(factor))
+            continue
+        position = operator.index(factor)
+        if not 0 <= position < len(names):
+            msg = f"There is no factor {position}; there are 0 to {len(names) - 1}."
+            raise IndexError(msg)
+        chosen.append(position)
+    if not chosen:
+        msg = f"No factor is selected; there are {list(names)}."
+        raise ValueError(msg)
+    return chosen
+
+
+def variable_names(adata: AnnData, factors: Factors) -> pd.Index[str]:
+    """Names of the rows of the loadings: genes, or columns of an obsm element."""
+    source = factors.info["params"].get("obsm")
+    if source is None:
+        return adata.var_names
+    if isinstance(frame := adata.obsm.get(source), pd.DataFrame):
+        return frame.columns.astype(str)
+    return pd.Index([f"{source}_{i}" for i in range(factors.loadings.shape[0])])
+
+
+def _check(factors: Factors, normalize: str) -> None:
+    check_one_of(normalize, _OPTIONS, "normalize")
+    if normalize in {"l2", "max"}:
+        return
+    if (factors.loadings < 0).any() or (factors.scores < 0).any():
+        msg = (
+            f"normalize={normalize!r} takes shares of sums, which needs non-negative "
+            f"scores and loadings, but key={factors.keys.uns!r} holds negative ones. "
+            "Use 'l2', 'max' or None."
+        )
+        raise ValueError(msg)
+
+
+def _size(x: NDArray[np.floating[Any]], normalize: str) -> NDArray[np.float64]:
+    """Sum, 2-norm or largest absolute value of every column."""
+    if normalize == "l2":
+        return np.asarray(np.sqrt(np.nansum(x**2, axis=0)))
+    if normalize == "max":
+        return np.asarray(np.nanmax(np.abs(x), axis=0))
+    return np.asarray(np.nansum(x, axis=0))
+
+
+def _divide(
+    x: NDArray[np.floating[Any]], by: NDArray[np.floating[Any]]
+) -> NDArray[np.floating[Any]]:
+    """Quotient with 0 / 0 = 0."""
+    return x / np.where(by == 0, 1, by)

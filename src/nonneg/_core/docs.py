@@ -1,0 +1,188 @@
+"""Parameters that many functions share, described once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_SHARED = {
+    "matrix": """
+        layer
+            Layer to factorize instead of `adata.X`.
+        obsm
+            Element of `adata.obsm` to factorize instead. Loadings then belong to its
+            columns and are stored in `adata.uns`.
+        mask_var
+            Variables to use: a boolean column of `adata.var`, or an array. The
+            loadings of the others are NaN.
+        """,
+    "max_iter": """
+        max_iter
+            Most iterations. An interruption keeps what was found so far.
+        """,
+    "chunk_size": """
+        chunk_size
+            Rows per block where the matrix is backed by a file. `None`: about 8 MB.
+        """,
+    "rng": """
+        rng
+            Seed, or a generator to draw one from. Recorded.
+        """,
+    "key_added": """
+        key_added
+            Key under which to store the result instead of `nmf`.
+        """,
+    "copy": """
+        copy
+            Return an annotated copy instead of annotating `adata`.
+        table_key
+            Table to use if `adata` is a :class:`~spatialdata.SpatialData`.
+        """,
+    "matrix_errors": """
+        TypeError
+            If the data are not numbers.
+        KeyError
+            If a layer, mask or table does not exist.
+        """,
+    "counts": """
+        layer
+            Layer to use instead of `adata.X`.
+        mask_var
+            Variables to use: a boolean column of `adata.var`, or an array. The
+            loadings of the others are NaN.
+        """,
+    "likelihood": """
+        likelihood
+            `"poisson"`; `"negative_binomial"`, with a dispersion for every gene,
+            which takes all entries and several times as long; `"gaussian"`, with a
+            variance for every gene, for non-negative real values.
+        estimator
+            How the expected logarithm of the mean is computed. `"deterministic"`: by
+            its bound, which has no noise and reads stored entries only.
+            `"monte_carlo"`: by draws, as in the original program; six times as long.
+        """,
+    "size_factors": """
+        size_factors
+            What the mean of every observation is multiplied by: `"total"`, its total
+            over the variables used, divided by the median; `None`, 1; a column of
+            `adata.obs`; or an array.
+        """,
+    "space": """
+        spatial_key
+            Element of `adata.obsm` with coordinates in any unit, 2-D or 3-D. Axes along
+            which nothing varies are ignored; observations may share a location.
+        library_key
+            Column of `adata.obs` that names sections. Each has fields of its own, with
+            loadings in common, and one scale for all.
+        """,
+    "kernel": """
+        kernel
+            Covariance: `"matern32"`, `"matern52"` or `"rbf"`.
+        trend
+            Mean of the fields: `"linear"` in the coordinates, or `"constant"`.
+        """,
+    "length_scale": """
+        length_scale
+            Of the covariance, in units of the coordinates. `None`: chosen.
+        """,
+    "amplitude": """
+        amplitude
+            Standard deviation of a factor's logarithm. `None`: chosen.
+        """,
+    "dispersion": """
+        dispersion
+            By how much counts scatter more than the likelihood says; the log
+            likelihood is divided by it. With 1, factors follow every location; the
+            larger, the more they take from their neighbours. `None`: chosen.
+        n_inducing
+            Number of inducing points. All locations if there are no more; otherwise
+            centres of k-means. `None`: all up to 1,500, else 1,000. Time grows with
+            the cube.
+        """,
+    "fit": """
+        batch_size
+            Observations per step: random parts that are visited in turn and read into
+            memory. `None`: all of them in every step.
+        learning_rate
+            Part of the way that factors go to where one step points, above 0 and at
+            most 1; halved by itself where a step makes things worse.
+        tol
+            Stop when the bound changes by at most `tol` of its value in an iteration.
+        """,
+    "spatial_errors": """
+        TypeError
+            If the data are not numbers.
+        KeyError
+            If a layer, mask, table, column or coordinates do not exist.
+        ValueError
+            If entries are negative or NaN, coordinates are not finite or all the same,
+            or an argument does not suit.
+        """,
+    "integrated": """
+        layer
+            Layer to use instead of `adata.X`.
+        mask_var
+            Genes to use: a boolean column of `adata.var`, an array, or their names.
+            The loadings of the others are NaN. Genes that vary in most data sets are
+            best, e.g. of :func:`scanpy.pp.highly_variable_genes` with its `batch_key`.
+        """,
+    "lam": """
+        lam
+            Weight of the penalty on what is specific to a data set; a mapping gives
+            each its own. The larger, the more is shared: 5 suits most data, 1
+            replicates or data sets that differ little.
+        dataset_weights
+            `"cells"`: all cells weigh the same. `"equal"`: all data sets do, so that
+            small ones count; the objective is then that of their means, times the
+            number of cells.
+        """,
+    "scaling": """
+        size_factors
+            What cells are divided by: `"total"`, the sum of all their counts, for raw
+            counts; a column of obs, or an array; `None`, nothing, for data that are
+            normalised already.
+        scale
+            Divide every gene by its root mean square in each data set, without
+            centring, as LIGER does. Data that are scaled like this already are not
+            changed by it. Neither scaling touches the data that are stored.
+        """,
+    "inmf_fields": """
+        `.varm['inmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+            Shared metagenes :math:`W`. NaN outside `mask_var`.
+        `.varm['inmf_specific' | key_added + '_specific']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches, n_components)`)
+            Those of each data set, :math:`V_d`. Shared plus the mean of these have unit
+            2-norm.
+        `.varm['inmf_stats' | key_added + '_stats']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches, n_components)`)
+            :math:`H_d^T X_d`, which with `gram` stands for the cells when others come.
+        `.varm['inmf_scale' | key_added + '_scale']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches)`)
+            What genes were multiplied by.
+        """,
+    "key": """
+        adata
+            Annotated data with a factorization.
+        key
+            Key of the factorization.
+        """,
+    "key_errors": """
+        KeyError
+            If there is no factorization under the key.
+        """,
+}
+
+
+def shared_docs[F: Callable[..., Any]](function: F) -> F:
+    """Fill ``%(name)s`` in a docstring with the shared description."""
+
+    def fill(match: re.Match[str]) -> str:
+        return textwrap.dedent(_SHARED[match["name"]]).strip()
+
+    function.__doc__ = re.sub(
+        r"%\((?P<name>\w+)\)s", fill, inspect.cleandoc(function.__doc__ or "")
+    )
+    return function

@@ -1,0 +1,37 @@
+"""Progress bars for work that takes longer than a second."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tqdm.auto import tqdm
+
+from .settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..models.loop import Callback, Report
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callback]:
+    """A callback for :func:`~nonneg.kernels.loop.iterate` that draws a bar."""
+    with tqdm(
+        total=total,
+        desc=description,
+        unit="it",
+        delay=1,
+        leave=False,
+        disable=not settings.progress,
+    ) as bar:
+
+        def update(iteration: int, report: Report, /) -> None:
+            if iteration < bar.n:  # another start
+                bar.reset()
+            if report.objective is not None:
+                bar.set_postfix(objective=f"{report.objective:.5g}", refresh=False)
+            bar.update(iteration - bar.n)
+
+        yield update

@@ -1,0 +1,40 @@
+"""Checks of what the caller gave, with messages that say what to do."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def check_one_of(value: object, options: Collection[object], name: str) -> None:
+    """Raise unless the value is one of the options."""
+    if value not in options:
+        msg = f"{name}={value!r} must be one of {sorted(options, key=str)}."
+        raise ValueError(msg)
+
+
+def check_at_least(value: float, minimum: float, name: str) -> None:
+    """Raise unless the value is a number of at least ``minimum``."""
+    if not isinstance(value, int | float | np.number) or not (
+        minimum <= value < np.inf
+    ):
+        msg = f"{name}={value!r} must be a finite number of at least {minimum}."
+        raise ValueError(msg)
+
+
+def check_positive_int(value: object, name: str) -> int:
+    """The value as an integer of at least 1."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        msg = f"{name}={value!r} must be an integer."
+        raise TypeError(msg) from None
+    if number < 1:
+        msg = f"{name}={number} must be at least 1."
+        raise ValueError(msg)
+    return number

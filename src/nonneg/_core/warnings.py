@@ -1,0 +1,35 @@
+"""Warnings that point at the user's own line."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sklearn.exceptions import ConvergenceWarning
+
+if TYPE_CHECKING:
+    from ..models.loop import Trace
+
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn from the first frame outside this package."""
+    warnings.warn(message, category, skip_file_prefixes=(_PACKAGE,))  # noqa: TID251
+
+
+def warn_unfinished(trace: Trace, *, max_iter: int, tol: float) -> None:
+    """Warn if a fit was interrupted or did not converge."""
+    if trace.interrupted:
+        warn(
+            f"Interrupted after {trace.n_iter} iterations; the factors found so far "
+            "are stored."
+        )
+    elif not trace.converged:
+        warn(
+            f"Not converged after {trace.n_iter} iterations. Increase "
+            f"max_iter={max_iter} or tol={tol:g}.",
+            ConvergenceWarning,
+        )

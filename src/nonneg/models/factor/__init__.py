@@ -1,0 +1,1 @@
+"""What factorizations share: penalties, updates of one factor, order of factors."""

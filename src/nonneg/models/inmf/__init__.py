@@ -1,0 +1,1 @@
+"""Integrative NMF, in batch and online, and alignment of its scores."""

@@ -1,0 +1,152 @@
+"""The first pass over the data: scales, norms, and cells to start from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..._core.typing import Floats
+from ...operators.blocks import stack
+from ...operators.stats import join_stats
+from .problem import Data, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ...operators.protocol import MatrixOperator
+    from ...operators.stats import MatrixStats
+
+
+# Cells on which starting values are iterated, how often, and how often of these with a
+# penalty that is at least so large.
+SAMPLE_SIZE = 4000
+
+
+class Survey(NamedTuple):
+    """What the first pass over the data finds."""
+
+    data: Data
+    sample: Data
+    """Some cells of every data set, in memory."""
+    stats: dict[int, MatrixStats]
+    """Of every data set that has cells, before scaling; without sums of rows and columns."""
+    n_empty: int
+    """Number of cells that are all zero."""
+    expressed: NDArray[np.bool_]
+    """(n_batches, n_vars): genes with non-zero entries."""
+
+
+def survey(
+    parts: Sequence[Part],
+    names: Sequence[str],
+    *,
+    scale_cells: bool,
+    totals: NDArray[np.float64] | None,
+    scale_genes: bool,
+    seed: int,
+    gene_scale: Floats | None = None,
+) -> Survey:
+    """Read everything once: scales, norms, and cells to start from.
+
+    Cells are divided by ``totals``, or by the sums of their entries if it is ``None``.
+    ``gene_scale`` are those that are known, NaN where they are not.
+    """
+    n_batches, n_vars = len(names), parts[0].op.shape[1]
+    n_cells = np.zeros(n_batches, np.int64)
+    for part in parts:
+        np.add.at(
+            n_cells, part.batch, part.op.shape[0] if isinstance(part.batch, int) else 1
+        )
+    n_obs = int(n_cells.sum())
+    chosen = [
+        _draw(stream(seed, name), int(n), SAMPLE_SIZE * int(n) // n_obs)
+        for name, n in zip(names, n_cells, strict=True)
+    ]
+    dtype = parts[0].op.dtype
+    cell_scale = np.empty(n_obs, dtype) if scale_cells else None
+    squares = np.zeros((n_batches, n_vars))
+    n_seen = np.zeros(n_batches, np.int64)
+    stats: list[list[MatrixStats]] = [[] for _ in names]
+    n_empty = 0
+    taken: list[list[tuple[MatrixOperator, Floats]]] = [[] for _ in names]
+    everything = Data(
+        parts, names, n_cells, (n_obs, n_vars), dtype, None, squares, squares[:, 0]
+    )
+    for d, rows, op in everything.blocks():
+        of_block = op.stats()
+        # As long as the data are: not to be kept.
+        row_sums = of_block.row_sums
+        stats[d].append(of_block._replace(row_sums=np.empty(0), col_sums=np.empty(0)))
+        n_empty += int((row_sums == 0).sum())
+        scale = np.ones(op.shape[0], dtype)
+        if cell_scale is not None:
+            total = row_sums if totals is None else totals[rows]
+            scale = _inverse(total).astype(dtype)
+            cell_scale[rows] = scale
+        weight = np.square(scale)[:, None]
+        squares[d] += np.asarray(op.square_rmatmul(weight), np.float64)[:, 0]
+        first = n_seen[d]
+        n_seen[d] += op.shape[0]
+        index = chosen[d][(chosen[d] >= first) & (chosen[d] < n_seen[d])] - first
+        if index.size:
+            taken[d].append((op.rows(index), scale[index]))
+    scales = np.ones((n_batches, n_vars))
+    if scale_genes:
+        scales = _inverse(np.sqrt(squares / np.maximum(n_cells - 1, 1)[:, None]))
+        scales[squares == 0] = 1
+    if gene_scale is not None:
+        scales = np.where(np.isnan(gene_scale), scales, gene_scale)
+    data = Data(
+        parts,
+        names,
+        n_cells,
+        (n_obs, n_vars),
+        dtype,
+        cell_scale,
+        scales.astype(dtype),
+        np.sum(squares * scales**2, axis=1),
+    )
+    joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
+    return Survey(data, _sample(data, taken), joined, n_empty, squares > 0)
+
+
+def _inverse(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(1, x, out=np.zeros_like(x), where=x > 0)
+
+
+def stream(seed: int, name: str, *more: int) -> np.random.Generator:
+    """Random numbers of a data set: those of others, and their order, are no matter."""
+    return np.random.default_rng([seed, *more, *name.encode()])
+
+
+def _draw(rng: np.random.Generator, n: int, size: int) -> NDArray[np.intp]:
+    return np.sort(rng.choice(n, min(max(size, 200), n), replace=False))
+
+
+def _sample(data: Data, taken: list[list[tuple[MatrixOperator, Floats]]]) -> Data:
+    parts: list[Part] = []
+    scales: list[Floats] = []
+    first = 0
+    n_cells = np.zeros_like(data.n_cells)
+    for d, pieces in enumerate(taken):
+        if not pieces:
+            continue
+        op = stack([op for op, _ in pieces])
+        parts.append(Part(op, slice(first, first + op.shape[0]), d))
+        n_cells[d] = op.shape[0]
+        first += op.shape[0]
+        scales.extend(scale for _, scale in pieces)
+    return Data(
+        parts,
+        data.names,
+        n_cells,
+        (first, data.shape[1]),
+        data.dtype,
+        None if data.cell_scale is None else np.concatenate(scales),
+        data.gene_scale,
+        # Only differences of objectives matter on a sample.
+        np.zeros(len(data.names)),
+    )

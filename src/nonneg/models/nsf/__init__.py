@@ -1,0 +1,1 @@
+"""Factor models with Gaussian-process priors: NSF, NSFH, PNMF, RSF, FA."""

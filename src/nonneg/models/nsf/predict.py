@@ -1,0 +1,106 @@
+"""Fields at new locations, from what a fit has stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..._core.typing import Floats
+from ...kernels import gp
+from .layout import tie
+from .model import predict_field
+from .problem import Space, trend_basis
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ...kernels.covariance import Kernel
+    from .problem import Trend
+
+
+class Fields(NamedTuple):
+    """Stored spatial factors."""
+
+    kernel: Kernel
+    trend_kind: Trend
+    n_neighbors: int
+    length_scale: Floats
+    """(k, 1 or n_dims)"""
+    amplitude: Floats
+    """(k,)"""
+    inducing: Floats
+    inducing_section: NDArray[np.integer[Any]]
+    inducing_mean: Floats
+    """(k, n_inducing)"""
+    trend: Floats
+    """(k, n_trend)"""
+    sites: Floats
+    site_section: NDArray[np.integer[Any]]
+    site_precision: Floats
+    """(n_sites, k)"""
+    site_mean: Floats
+    site_var: Floats
+
+
+def predict_fields(
+    fields: Fields, coords: Floats, section: NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """Mean and variance of every field at scaled coordinates, (n, k) each.
+
+    The covariance at inducing points is not stored: it follows from the precision of
+    the sites.
+    """
+    inducing_section = fields.inducing_section.astype(np.intp)
+
+    def layout(sites: Floats, label: NDArray[np.integer[Any]]) -> gp.Layout:
+        return tie(
+            sites,
+            label.astype(np.intp),
+            fields.inducing,
+            inducing_section,
+            fields.n_neighbors,
+        )
+
+    seen = layout(fields.sites, fields.site_section)
+    # As many columns as the fit had, whichever sections are asked for.
+    n_sections = int(inducing_section.max()) + 1
+    basis = trend_basis(coords, section, fields.trend_kind, n_sections)
+    new = Space(layout(coords, section), np.arange(len(coords)), basis)
+    k = len(fields.amplitude)
+    mean, var = np.empty((len(coords), k)), np.empty((len(coords), k))
+    priors: dict[tuple[float, ...], gp.Prior] = {}
+    for j in range(k):
+        length, amplitude = fields.length_scale[j], float(fields.amplitude[j])
+        name = tuple(length.tolist())
+        if name not in priors:
+            priors = {name: gp.prior(fields.kernel, seen, length)}
+        cov, _ = gp.site_covariance(
+            priors[name], seen, amplitude, fields.site_precision[:, j]
+        )
+        mean[:, j], var[:, j] = predict_field(
+            fields.kernel,
+            new,
+            length,
+            amplitude,
+            trend=fields.trend[j],
+            inducing_mean=fields.inducing_mean[j],
+            inducing_cov=cov,
+        )
+    # Observed sites know more than their inducing points.
+    for s in np.unique(section):
+        rows, own = (
+            np.flatnonzero(section == s),
+            np.flatnonzero(fields.site_section == s),
+        )
+        found = cKDTree(fields.sites[own]).query(coords[rows])
+        distance, nearest = (np.asarray(x) for x in found)
+        exact = distance < _SAME
+        mean[rows[exact]] = fields.site_mean[own[nearest[exact]]]
+        var[rows[exact]] = fields.site_var[own[nearest[exact]]]
+    return mean, var
+
+
+# Of a box of side 4: coordinates that went through single precision.
+_SAME = 1e-6

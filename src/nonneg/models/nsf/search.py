@@ -1,0 +1,300 @@
+"""Kernels are chosen on held-out locations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..._core.typing import Floats
+from ...kernels import gp
+from ..loop import Report
+from .ascent import FIRST_LIMIT, Descent, loosened
+from .layout import choose_inducing, tie
+from .model import MIN_PRECISION, Model
+from .problem import Kernels, Options, Space, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from ..loop import Callback
+    from .likelihoods import Likelihood
+
+
+# Held out while the kernel is chosen.
+_VALIDATION = 0.2
+
+_MAX_VALIDATION_SITES = 2_000
+
+_MAX_SEARCH_SITES = 20_000
+
+# Folds until so many sites were held out altogether with five of them.
+_FOLD_SITES, _MAX_FOLDS = 1_200, 4
+
+# Layouts up to this size are searched with all their inducing points.
+_SMALL, _SEARCH_INDUCING = 1_500, 500
+
+# Loadings must have settled on smooth fields before rougher ones are tried.
+_SEARCH_START, _SEARCH_EVERY, _SEARCH_ITERATIONS = 8, 3, 26
+
+_FIRST_STEP, _LAST_STEP = 1.0, 0.2
+
+_LENGTH_RANGE, _AMPLITUDE_RANGE, _DISPERSION_RANGE = (0.02, 8.0), (0.05, 20.0), (1, 1e4)
+
+_ROUGHEN, _TOLERANCE, _TRUSTED = 1.25, 2.0, 2.0
+
+
+def free_parameters(options: Options) -> list[str]:
+    """Names of what is to be chosen."""
+    names = ("length_scale", "amplitude", "dispersion")
+    return [name for name in names if getattr(options, name) is None]
+
+
+def coarsen(space: Space, options: Options) -> Space:
+    """Fewer inducing points where there are many: kernels can be judged with those."""
+    layout = space.layout
+    if len(layout.inducing) <= _SEARCH_INDUCING or len(layout.sites) <= _SMALL:
+        return space
+    inducing = choose_inducing(
+        layout.sites, layout.section, _SEARCH_INDUCING, options.seed
+    )
+    return space._replace(
+        layout=tie(layout.sites, layout.section, *inducing, options.n_neighbors)
+    )
+
+
+class Held(NamedTuple):
+    """One way of holding out sites."""
+
+    sites: NDArray[np.intp]
+    train: NDArray[np.intp]
+    """Observations at the sites that are used to fit."""
+    rows: NDArray[np.intp]
+    """Observations at the sites held out."""
+
+
+def hold_out(space: Space, rng: np.random.Generator) -> list[Held]:
+    """Disjoint sets of sites; several where there are few sites."""
+    n_sites = len(space.layout.sites)
+    used = rng.permutation(n_sites)[:_MAX_SEARCH_SITES]
+    n_held = max(min(round(_VALIDATION * n_sites), _MAX_VALIDATION_SITES), 1)
+    n_folds = int(np.clip(-(-_FOLD_SITES // n_sites), 1, _MAX_FOLDS))
+    found = []
+    for fold in range(n_folds):
+        held = used[fold * n_held : (fold + 1) * n_held]
+        part = np.zeros(n_sites, np.int8)
+        part[used] = 1
+        part[held] = 2
+        role = part[space.site]
+        found.append(
+            Held(np.sort(held), np.flatnonzero(role == 1), np.flatnonzero(role == 2))
+        )
+    return found
+
+
+class Search:
+    """A fit on part of the sites, whose kernels are judged on the others."""
+
+    def __init__(
+        self,
+        likelihood: Likelihood,
+        space: Space,
+        size: Floats,
+        *,
+        held: Held,
+        n_spatial: int,
+        options: Options,
+    ) -> None:
+        self.held = held
+        self.order = np.searchsorted(held.sites, space.site[held.rows])
+        self.size = size[held.rows]
+        self.op = likelihood.op.rows(held.rows)
+        self.likelihood = likelihood.restrict(
+            likelihood.op.rows(held.train), held.train
+        )
+        # All sites keep their place, so that priors serve all folds; those held out
+        # have no observations here.
+        self.model = Model(
+            self.likelihood,
+            space._replace(site=space.site[held.train]),
+            n_spatial,
+            options,
+        )
+
+    def score(self, state: State, kernels: Kernels) -> Floats:
+        """How well each held-out observation is predicted with these kernels."""
+        model, t = self.model, self.model.n_spatial
+        assert model.space is not None
+        space = model.space
+        lam = np.maximum(
+            space.sum_sites(state.precision[:, :t]) / kernels.dispersion, MIN_PRECISION
+        )
+        h = space.sum_sites(state.shift[:, :t]) / kernels.dispersion
+        mean = np.empty((len(self.order), state.w.shape[1]))
+        var = np.empty_like(mean)
+        for j in range(t):
+            m, v = gp.predict(
+                model.prior(kernels.length_scale[j]),
+                space.layout,
+                space.basis,
+                float(kernels.amplitude[j]),
+                lam[:, j],
+                h[:, j],
+                self.held.sites,
+            )
+            mean[:, j], var[:, j] = m[self.order], v[self.order]
+        mean[:, t:], var[:, t:] = state.iid
+        return self.likelihood.score(self.op, self.size, mean, var, state.w)
+
+
+def search(
+    parts: list[Search],
+    states: list[State],
+    kernels: Kernels,
+    callback: Callback | None = None,
+) -> tuple[list[State], Kernels, list[tuple[int, Kernels, float]]]:
+    """Alternate steps of the fits with moves of the kernels that predict better."""
+    options = parts[0].model.options
+    free = free_parameters(options)
+    tried: list[tuple[int, Kernels, float]] = []
+
+    def score(kernels: Kernels) -> Floats:
+        scores = [
+            part.score(state, kernels)
+            for part, state in zip(parts, states, strict=True)
+        ]
+        found = np.concatenate(scores)
+        tried.append((iteration, kernels, float(found.sum())))
+        return found
+
+    def improve(candidates: list[Kernels], best: float) -> tuple[Kernels, float] | None:
+        for candidate in candidates:
+            value = float(score(candidate).sum())
+            if value > best:
+                return candidate, value
+        return None
+
+    size, iteration = _FIRST_STEP, 0
+    descents = [Descent(part.model, options.learning_rate) for part in parts]
+    for iteration in range(1, _SEARCH_ITERATIONS + 1):
+        limit = loosened(FIRST_LIMIT, iteration)
+        moved = [
+            descent.step(state, kernels, limit)
+            for descent, state in zip(descents, states, strict=True)
+        ]
+        states = [state for state, _ in moved]
+        if callback is not None:
+            callback(iteration, Report(sum(objective for _, objective in moved)))
+        if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
+            continue
+        best, before = float(score(kernels).sum()), kernels
+        for _ in range(2):
+            better = improve(moves(kernels, size, free), best)
+            if better is None:
+                size /= 2
+            else:
+                kernels, best = better
+        if kernels is not before:
+            # Another prior, another bound.
+            for descent in descents:
+                descent.best = None
+        if size < _LAST_STEP:
+            break
+    if "amplitude" in free:
+        kernels = _roughen(kernels, score)
+    if not options.shared_kernel:
+        kernels = _separate(kernels, free, improve, float(score(kernels).sum()))
+    return states, kernels, tried
+
+
+def _roughen(kernels: Kernels, score: Callable[[Kernels], Floats]) -> Kernels:
+    """The roughest fields that predict about as well, where counts are trusted.
+
+    Held-out locations tell little between smooth and rough fields where factors
+    have sharp borders; but where counts scatter as the likelihood says, fields that
+    are too smooth misfit the locations that were seen.
+    """
+    if kernels.dispersion > _TRUSTED:
+        return kernels
+    best = score(kernels)
+    while kernels.amplitude.max() * _ROUGHEN < _AMPLITUDE_RANGE[1]:
+        candidate = kernels._replace(amplitude=kernels.amplitude * _ROUGHEN)
+        loss = best - score(candidate)
+        if loss.sum() > _TOLERANCE * loss.std() * np.sqrt(loss.size):
+            break
+        kernels = candidate
+    return kernels
+
+
+def _separate(
+    kernels: Kernels,
+    free: list[str],
+    improve: Callable[[list[Kernels], float], tuple[Kernels, float] | None],
+    best: float,
+) -> Kernels:
+    """A length scale and amplitude for each factor, from common ones."""
+    free = [name for name in free if name != "dispersion"]
+    for size in (0.5, 0.25):
+        for j in range(len(kernels.amplitude)):
+            candidates = []
+            for candidate in moves(kernels, size, free):
+                length, amplitude = (np.copy(x) for x in kernels[:2])
+                length[j] = candidate.length_scale[j]
+                amplitude[j] = candidate.amplitude[j]
+                candidates.append(
+                    kernels._replace(length_scale=length, amplitude=amplitude)
+                )
+            better = improve(candidates, best)
+            if better is not None:
+                kernels, best = better
+    return kernels
+
+
+def moves(kernels: Kernels, size: float, free: list[str]) -> list[Kernels]:
+    """Neighbours of the kernels at a distance on a log scale."""
+    directions = [
+        ({"length_scale": 1.0}),
+        ({"amplitude": 1.0}),
+        ({"dispersion": -1.0}),
+        # Fields as rough as before, but over longer or shorter distances.
+        ({"length_scale": 1.0, "amplitude": 1.5}),
+        ({"amplitude": 1.0, "dispersion": 2.0}),
+    ]
+    found = []
+    for direction in directions:
+        if not set(direction) <= set(free):
+            continue
+        for sign in (1, -1):
+            step = {name: np.exp(sign * size * d) for name, d in direction.items()}
+            moved = Kernels(
+                np.clip(
+                    kernels.length_scale * step.get("length_scale", 1), *_LENGTH_RANGE
+                ),
+                np.clip(
+                    kernels.amplitude * step.get("amplitude", 1), *_AMPLITUDE_RANGE
+                ),
+                float(
+                    np.clip(
+                        kernels.dispersion * step.get("dispersion", 1),
+                        *_DISPERSION_RANGE,
+                    )
+                ),
+            )
+            if not (
+                np.array_equal(moved.length_scale, kernels.length_scale)
+                and np.array_equal(moved.amplitude, kernels.amplitude)
+                and moved.dispersion == kernels.dispersion
+            ):
+                found.append(moved)
+    n_axes = kernels.length_scale.shape[1]
+    if n_axes > 1 and "length_scale" in free:
+        for axis in range(n_axes):
+            for sign in (1, -1):
+                length = kernels.length_scale.copy()
+                length[:, axis] *= np.exp(sign * size)
+                found.append(
+                    kernels._replace(length_scale=np.clip(length, *_LENGTH_RANGE))
+                )
+    return found

@@ -1,0 +1,115 @@
+"""Starting values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..._core.typing import Floats
+from ..factor.start import right_singular_vectors
+from ..nmf.problem import Problem
+from ..nmf.solver import nmf
+from .ascent import FIRST_LIMIT
+from .model import Model
+from .problem import Kernels, Options, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from ...operators.protocol import MatrixOperator
+    from .likelihoods import Likelihood, Loss
+
+
+# Where the search begins: smooth fields that follow their data loosely.
+_LENGTH_SCALE, _AMPLITUDE, _DISPERSION = 1.0, 1.0, 100.0
+
+
+def start_counts(
+    op: MatrixOperator,
+    rank: int,
+    size: Floats,
+    options: Options,
+    *,
+    loss: Loss = "kullback-leibler",
+    order: Callable[[Floats], NDArray[np.intp]] | None = None,
+) -> tuple[Floats, Floats]:
+    """Loadings and log factors from NMF, made less extreme.
+
+    ``order`` sorts the factors by their logarithms.
+    """
+    fit = nmf(
+        Problem(op, op.stats(), loss),
+        rank,
+        solver="mu" if loss == "kullback-leibler" else "hals",
+        max_iter=200,
+        tol=1e-4,
+        seed=options.seed,
+    )
+    a, n_vars = options.shrinkage, op.shape[1]
+    w = fit.H.T * fit.mass / np.maximum(fit.H.sum(1), 1e-30)
+    factors = fit.W * np.where(fit.mass > 0, 1 / np.maximum(fit.W.sum(0), 1e-30), 0)
+    factors = factors * len(factors)
+    w = w / len(factors)
+    # Every gene a little in every factor, every factor a little everywhere.
+    total = w.sum(0)
+    w = (1 - a) * w + a * total / n_vars
+    part = factors * total
+    part = (1 - a) * part + a * part.sum(1, keepdims=True) / rank
+    scale = np.maximum(part.mean(), 1e-30)
+    log_factors = np.log(0.01 + part / scale) - np.log(size)[:, None]
+    center = log_factors.mean(0)
+    log_factors -= center
+    w = w / np.maximum(w.sum(0), 1e-30) * np.exp(center) * scale
+    picked = np.arange(rank) if order is None else order(log_factors)
+    return (
+        np.ascontiguousarray(w[:, picked], np.float32),
+        log_factors[:, picked].astype(np.float32),
+    )
+
+
+def first_state(
+    model: Model, w: Floats, mean: Floats, kernels: Kernels, var: Floats | None = None
+) -> State:
+    """Sites at given factors, and the factors that follow."""
+    t, k = model.n_spatial, w.shape[1]
+    var = np.full_like(mean, 0.01) if var is None else var.astype(np.float32)
+    if model.likelihood.log_link:
+        iid = np.stack([mean[:, t:].mean(0), np.maximum(mean[:, t:].var(0), 0.01)])
+    else:
+        iid = np.stack([np.zeros(k - t), np.ones(k - t)])
+    zero = np.zeros_like(mean)
+    state = State(w, mean, var, zero, zero, iid, (), 0.0)
+    model.likelihood.loadings(mean, var, w)
+    sites = model.likelihood.sites(mean, var, w, FIRST_LIMIT)
+    return model.settle(state, kernels, sites.precision, sites.shift)
+
+
+def first_kernels(
+    n_spatial: int, n_axes: int, options: Options, *, searched: bool
+) -> Kernels:
+    """Given values, or those where the search begins, if there is one."""
+    return Kernels(
+        np.full(
+            (n_spatial, n_axes if options.anisotropic else 1),
+            float(options.length_scale or _LENGTH_SCALE),
+        ),
+        np.full(n_spatial, float(options.amplitude or _AMPLITUDE)),
+        float(options.dispersion or (_DISPERSION if searched else 1.0)),
+    )
+
+
+def start_real(
+    likelihood: Likelihood, rank: int, options: Options
+) -> tuple[Floats, Floats]:
+    """Loadings and factors from singular vectors."""
+    op, rng = likelihood.op, np.random.default_rng(options.seed)
+    # One more than asked for: the first is close to the mean, which the model has.
+    vectors, _ = right_singular_vectors(op, min(rank + 1, *op.shape), rng)
+    w = np.zeros((op.shape[1], rank), np.float32)
+    w[:, : vectors.shape[1] - 1] = vectors[:, 1:]
+    factors = np.asarray(op.matmul(w)) - likelihood.center @ w
+    scale = np.maximum(factors.std(0), 1e-6)
+    return w * scale, (factors / scale).astype(np.float32)

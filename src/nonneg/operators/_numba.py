@@ -1,0 +1,305 @@
+"""Products with the stored entries of a CSR matrix, on CPU threads.
+
+A product of 2 million stored entries with 20 columns takes 3 ms here on two
+cores, 7 ms in scipy; gathers in JAX take 14 to 50 times longer on a CPU. This is the
+only place where compiled code other than JAX is used.
+
+Every kernel works on the rows ``start:stop`` and releases the GIL;
+`numba.njit(parallel=True)` is avoided because it compiles five times longer
+and its threading layers forbid calls from several Python threads. Inner
+dimensions are padded to a multiple of 8 so that inner loops vectorise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numba
+import numpy as np
+
+from .._core.typing import Floats
+from .threads import available_cpus, run_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+_LANES = 8
+
+# Rows that are added up in the precision of the data; more are added in float64.
+_ROWS_PER_SUM = 2**15
+
+
+class CSR(NamedTuple):
+    """Arrays of a CSR matrix and the rows at which threads share its work."""
+
+    data: Floats
+    indices: NDArray[np.integer[Any]]
+    indptr: NDArray[np.integer[Any]]
+    bounds: NDArray[np.int64]
+    n_vars: int
+
+
+def split_rows(indptr: NDArray[np.integer[Any]], n_threads: int) -> NDArray[np.int64]:
+    """Row bounds of ``n_threads`` parts with about as many stored entries each."""
+    n_threads = n_threads or available_cpus()
+    targets = np.linspace(indptr[0], indptr[-1], n_threads + 1)[1:-1]
+    inner = np.searchsorted(indptr, targets)
+    return np.r_[0, inner, indptr.size - 1].astype(np.int64)
+
+
+def _pad(columns: int) -> int:
+    return -(-columns // _LANES) * _LANES
+
+
+def _padded(b: Floats, dtype: np.dtype[Any]) -> Floats:
+    out = np.zeros((b.shape[0], _pad(b.shape[1])), dtype)
+    out[:, : b.shape[1]] = b
+    return out
+
+
+compiled = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
+
+
+@compiled
+def _matmul_rows(data, indices, indptr, b, out, start, stop):  # type: ignore[no-untyped-def]
+    k = out.shape[1]
+    width = b.shape[1]
+    acc = np.empty(width, b.dtype)
+    for i in range(start, stop):
+        acc[:] = 0
+        p = indptr[i]
+        stop_row = indptr[i + 1]
+        # Four entries at a time: each pass over acc waits for the one before.
+        while p + 4 <= stop_row:
+            x0, x1, x2, x3 = data[p], data[p + 1], data[p + 2], data[p + 3]
+            j0, j1, j2, j3 = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
+            for t in range(width):
+                acc[t] += (x0 * b[j0, t] + x1 * b[j1, t]) + (
+                    x2 * b[j2, t] + x3 * b[j3, t]
+                )
+            p += 4
+        while p < stop_row:
+            x = data[p]
+            j = indices[p]
+            for t in range(width):
+                acc[t] += x * b[j, t]
+            p += 1
+        for t in range(k):
+            out[i, t] = acc[t]
+
+
+@compiled
+def _rmatmul_rows(data, indices, indptr, w, out, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = out.shape[1]
+    row = np.zeros(width, w.dtype)
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        for p in range(indptr[i], indptr[i + 1]):
+            x = data[p]
+            j = indices[p]
+            for t in range(width):
+                out[j, t] += x * row[t]
+
+
+@compiled
+def _ratio_matmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    acc = np.empty(width, w.dtype)
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        acc[:] = 0
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            mean = tiny
+            for t in range(width):
+                mean += row[t] * h[j, t]
+            ratio = data[p] / mean
+            for t in range(width):
+                acc[t] += ratio * h[j, t]
+        for t in range(k):
+            out[i, t] = acc[t]
+
+
+@compiled
+def _ratio_rmatmul_rows(data, indices, indptr, w, h, out, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        for p in range(indptr[i], indptr[i + 1]):
+            j = indices[p]
+            mean = tiny
+            for t in range(width):
+                mean += row[t] * h[j, t]
+            ratio = data[p] / mean
+            for t in range(width):
+                out[j, t] += ratio * row[t]
+
+
+@compiled
+def _log_ratio_rows(data, indices, indptr, w, h, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    total = 0.0
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        for p in range(indptr[i], indptr[i + 1]):
+            x = data[p]
+            if x > 0:
+                j = indices[p]
+                mean = tiny
+                for t in range(width):
+                    mean += row[t] * h[j, t]
+                total += np.float64(x) * np.log(x / mean)
+    return total
+
+
+@compiled
+def _allocate_rows(data, indices, indptr, w, h, rows, columns, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    acc = np.empty(width, w.dtype)
+    total = 0.0
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        acc[:] = 0
+        for p in range(indptr[i], indptr[i + 1]):
+            x = data[p]
+            j = indices[p]
+            mean = tiny
+            for t in range(width):
+                mean += row[t] * h[j, t]
+            ratio = x / mean
+            for t in range(width):
+                acc[t] += ratio * h[j, t]
+                columns[j, t] += ratio * row[t]
+            if x > 0:
+                total += np.float64(x) * np.log(np.float64(mean))
+        for t in range(k):
+            rows[i, t] = row[t] * acc[t]
+    return total
+
+
+def matmul(x: CSR, b: Floats) -> Floats:
+    """``X @ b``, with ``b`` of shape (n_vars, k)."""
+    padded = _padded(b, x.data.dtype)
+    out = np.empty((x.indptr.size - 1, b.shape[1]), x.data.dtype)
+    run_parts(
+        lambda _, start, stop: _matmul_rows(
+            x.data, x.indices, x.indptr, padded, out, start, stop
+        ),
+        x.bounds,
+    )
+    return out
+
+
+def rmatmul(x: CSR, w: Floats) -> Floats:
+    """``X.T @ w``, with ``w`` of shape (n_obs, k)."""
+    w = np.ascontiguousarray(w, x.data.dtype)
+    return _sum_rows(
+        x,
+        w.shape[1],
+        lambda out, start, stop: _rmatmul_rows(
+            x.data, x.indices, x.indptr, w, out, start, stop
+        ),
+    )
+
+
+def ratio_matmul(x: CSR, w: Floats, h: Floats) -> Floats:
+    """``(X / (W H)) @ H.T`` over stored entries, with ``h`` = H.T."""
+    w, h, tiny = _ratio_inputs(x, w, h)
+    out = np.empty((x.indptr.size - 1, w.shape[1]), x.data.dtype)
+    run_parts(
+        lambda _, start, stop: _ratio_matmul_rows(
+            x.data, x.indices, x.indptr, w, h, out, tiny, start, stop
+        ),
+        x.bounds,
+    )
+    return out
+
+
+def ratio_rmatmul(x: CSR, w: Floats, h: Floats) -> Floats:
+    """``(X / (W H)).T @ W`` over stored entries, with ``h`` = H.T."""
+    w, h, tiny = _ratio_inputs(x, w, h)
+    return _sum_rows(
+        x,
+        w.shape[1],
+        lambda out, start, stop: _ratio_rmatmul_rows(
+            x.data, x.indices, x.indptr, w, h, out, tiny, start, stop
+        ),
+    )
+
+
+def allocate(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, float]:
+    """Shares of every entry that the terms of W H have, summed over rows and columns.
+
+    One pass gives ``W * (X / (W H)) @ H.T``, ``H.T * (X / (W H)).T @ W`` and
+    ``sum(X log(W H))``; ``h`` = H.T.
+    """
+    w, padded, tiny = _ratio_inputs(x, w, h)
+    rows = np.empty(w.shape, x.data.dtype)
+    totals: list[float] = []
+
+    def part(columns: Floats, start: int, stop: int) -> None:
+        totals.append(
+            _allocate_rows(
+                x.data, x.indices, x.indptr, w, padded, rows, columns, tiny, start, stop
+            )
+        )
+
+    columns = _sum_rows(x, w.shape[1], part)
+    return rows, columns * padded[:, : w.shape[1]], sum(totals)
+
+
+def _sum_rows(x: CSR, k: int, part: Callable[[Floats, int, int], None]) -> Floats:
+    """Sum (n_vars, k) over rows, each thread in an array of its own."""
+    n_parts = x.bounds.size - 1
+    # More arrays than entries would cost more than the threads save.
+    affordable = max(x.data.size // (4 * x.n_vars), 1)
+    bounds = x.bounds if n_parts <= affordable else split_rows(x.indptr, affordable)
+    n_rounds = -(-int(np.diff(bounds).max()) // _ROWS_PER_SUM)
+    total = np.zeros((x.n_vars, _pad(k)), np.float64 if n_rounds > 1 else x.data.dtype)
+    for i in range(n_rounds):
+        out = np.zeros((bounds.size - 1, *total.shape), x.data.dtype)
+
+        def run(j: int, start: int, stop: int, i: int = i, out: Floats = out) -> None:
+            rows = np.linspace(start, stop, n_rounds + 1).astype(int)
+            part(out[j], rows[i], rows[i + 1])
+
+        run_parts(run, bounds)
+        total += out.sum(0)
+    return total[:, :k].astype(x.data.dtype, copy=False)
+
+
+def log_ratio(x: CSR, w: Floats, h: Floats) -> float:
+    """``sum(X * log(X / (W H)))`` over positive stored entries, with ``h`` = H.T."""
+    w, h, tiny = _ratio_inputs(x, w, h)
+    return sum(
+        run_parts(
+            lambda _, start, stop: _log_ratio_rows(
+                x.data, x.indices, x.indptr, w, h, tiny, start, stop
+            ),
+            x.bounds,
+        )
+    )
+
+
+def _ratio_inputs(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, Any]:
+    dtype = x.data.dtype
+    # Keeps x / mean finite where the mean of a positive entry is zero.
+    tiny = dtype.type(np.sqrt(np.finfo(dtype).tiny))
+    return np.ascontiguousarray(w, dtype), _padded(h, dtype), tiny

@@ -1,0 +1,219 @@
+"""Matrices that are read block by block."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+
+from .csr import CSROperator
+from .dense import DenseOperator
+from .protocol import Allocation, Matrix, MatrixOperator
+from .stats import MatrixStats, join_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+
+def read_rows(x: Any) -> Callable[[list[slice]], Any]:
+    """Reader of the rows of a stored dense matrix."""
+
+    def read(pieces: list[slice]) -> Any:
+        parts = [x[rows] for rows in pieces or [slice(0, 0)]]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return read
+
+
+class StoredRows:
+    """Row blocks of a stored CSR matrix, read into two buffers in turn.
+
+    One block is worked on while the next one is read. Fresh arrays of this size for
+    every block leave the heap several times larger than what is in use.
+    """
+
+    def __init__(self, x: Any, indptr: NDArray[np.int64], dtype: np.dtype[Any]) -> None:
+        self._n_vars = x.shape[1]
+        self._data, self._indices = x.group["data"], x.group["indices"]
+        self._indptr = indptr
+        self._dtype = dtype
+        self._buffers: list[tuple[NDArray[Any], NDArray[np.int32]]] = [
+            (np.empty(0, dtype), np.empty(0, np.int32)) for _ in range(2)
+        ]
+
+    def __call__(self, pieces: list[slice]) -> sp.csr_matrix:
+        bounds = [self._indptr[[rows.start, rows.stop]].tolist() for rows in pieces]
+        size = sum(stop - start for start, stop in bounds)
+        data, indices = self._buffers.pop(0)
+        if data.size < size:
+            # Room for others that are a little larger.
+            room = size + size // 8
+            data, indices = np.empty(room, self._dtype), np.empty(room, np.int32)
+        self._buffers.append((data, indices))
+        done = 0
+        for start, stop in bounds:
+            after = done + stop - start
+            for stored, buffer in ((self._data, data), (self._indices, indices)):
+                if after > done and hasattr(stored, "read_direct"):  # HDF5
+                    stored.read_direct(buffer, np.s_[start:stop], np.s_[done:after])
+                else:
+                    buffer[done:after] = stored[start:stop]
+            done = after
+        n_stored = [
+            np.diff(self._indptr[rows.start : rows.stop + 1]) for rows in pieces
+        ]
+        indptr = np.cumsum(np.concatenate([[0], *n_stored])).astype(np.int32)
+        return sp.csr_matrix(
+            (data[:size], indices[:size], indptr),
+            shape=(indptr.size - 1, self._n_vars),
+            copy=False,
+        )
+
+
+class BlockOperator:
+    """A matrix that is read block by block, the next one while one is worked on.
+
+    Parameters
+    ----------
+    open_rows
+        Begins a pass over the data: returns what reads the rows in some slices, one
+        after another. Called once per pass, because reading may go through buffers:
+        what was read is overwritten when the next but one is.
+    operator
+        Turns what was read into its operator.
+    bounds
+        First row of every block and the number of rows.
+    n_vars, dtype
+        Of the matrix.
+    pieces
+        First rows of the smallest pieces that it pays to read at random, and the
+        number of rows. `None`: the blocks.
+    row_bytes
+        What a row takes in memory, on average. `None`: as a dense row.
+    """
+
+    def __init__(
+        self,
+        open_rows: Callable[[], Callable[[list[slice]], Any]],
+        operator: Callable[[Any], MatrixOperator],
+        bounds: NDArray[np.int64],
+        n_vars: int,
+        dtype: np.dtype[Any],
+        pieces: NDArray[np.int64] | None = None,
+        row_bytes: int | None = None,
+    ) -> None:
+        self._open_rows = open_rows
+        self._operator = operator
+        self._rows = slices(bounds)
+        self.pieces = slices(bounds if pieces is None else pieces)
+        self.row_bytes = n_vars * dtype.itemsize if row_bytes is None else row_bytes
+        self.shape = (int(bounds[-1]), n_vars)
+        self.dtype = dtype
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        blocks = self.windows([rows] for rows in self._rows)
+        yield from zip(self._rows, blocks, strict=True)
+
+    def windows(self, plan: Iterable[list[slice]]) -> Iterator[MatrixOperator]:
+        """Some pieces at a time, the next ones read while these are worked on."""
+        read, reader = self._open_rows(), _reader()
+        plan = iter(plan)
+        ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
+        while ahead:
+            block = ahead.pop().result()
+            ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
+            yield self._operator(block)
+
+    def stats(self) -> MatrixStats:
+        return join_stats([block.stats() for _, block in self.row_blocks()])
+
+    def matmul(self, b: Matrix) -> Matrix:
+        out = np.empty((self.shape[0], b.shape[1]), self.dtype)
+        for rows, block in self.row_blocks():
+            out[rows] = block.matmul(b)
+        return out
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        return self._sum(lambda rows, block: block.rmatmul(w[rows]))
+
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        return self._sum(lambda rows, block: block.square_rmatmul(w[rows]))
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        out = np.empty((self.shape[0], h.shape[0]), self.dtype)
+        for rows, block in self.row_blocks():
+            out[rows] = block.ratio_matmul(w[rows], h)
+        return out
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        return self._sum(lambda rows, block: block.ratio_rmatmul(w[rows], h))
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        return sum(block.log_ratio(w[rows], h) for rows, block in self.row_blocks())
+
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        out = np.empty((self.shape[0], h.shape[0]), self.dtype)
+        columns: Any = 0.0
+        log_sum = 0.0
+        for rows, block in self.row_blocks():
+            part = block.allocate(w[rows], h)
+            out[rows] = part.rows
+            columns = columns + np.asarray(part.columns, np.float64)
+            log_sum += part.log_sum
+        return Allocation(out, np.asarray(columns, self.dtype), log_sum)
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        parts = []
+        for rows, block in self.row_blocks():
+            start, stop = np.searchsorted(index, [rows.start, rows.stop])
+            if stop > start:
+                parts.append(block.rows(index[start:stop] - rows.start))
+        return stack(parts)
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for rows, block in self.row_blocks():
+            for part, x in block.dense_blocks():
+                stop = min(rows.start + part.stop, rows.stop)
+                yield slice(rows.start + part.start, stop), x
+
+    def entropy(self) -> NDArray[np.float64]:
+        return np.sum([block.entropy() for _, block in self.row_blocks()], axis=0)
+
+    def _sum(self, product: Callable[[slice, MatrixOperator], Matrix]) -> Matrix:
+        # Sums over many blocks keep float64 so that they do not lose digits.
+        total: Any = 0.0
+        for rows, block in self.row_blocks():
+            total = total + np.asarray(product(rows, block), np.float64)
+        return np.asarray(total, self.dtype)
+
+
+@cache
+def _reader() -> ThreadPoolExecutor:
+    """The thread that reads ahead: one for all, because each keeps a heap of its own."""
+    return ThreadPoolExecutor(1, thread_name_prefix="nonneg-read")
+
+
+# A forked child inherits the executor but not its thread.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reader.cache_clear)
+
+
+def slices(bounds: NDArray[np.int64]) -> list[slice]:
+    """Row slices between bounds."""
+    return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+
+
+def stack(parts: list[Any]) -> MatrixOperator:
+    """One operator on the rows of several in memory, all of one kind."""
+    matrices = [part.x for part in parts]
+    if isinstance(parts[0], CSROperator):
+        return CSROperator(sp.vstack(matrices, format="csr"))
+    return DenseOperator(jnp.concatenate(matrices))

@@ -1,0 +1,83 @@
+"""A CSR matrix in host memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import xlogy
+
+from . import _numba as sparse
+from .dense import DENSE_ROWS
+from .protocol import Allocation, Matrix, MatrixOperator
+from .stats import MatrixStats, csr_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+class CSROperator:
+    """A CSR matrix in host memory; products run on CPU threads."""
+
+    def __init__(self, x: sp.csr_matrix | sp.csr_array, *, n_threads: int = 0) -> None:
+        self.x = x
+        self._csr = sparse.CSR(
+            x.data,
+            x.indices,
+            x.indptr,
+            sparse.split_rows(x.indptr, n_threads),
+            x.shape[1],
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n_obs, n_vars = self.x.shape
+        return n_obs, n_vars
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.x.dtype)
+
+    def stats(self) -> MatrixStats:
+        return csr_stats(self.x)
+
+    def matmul(self, b: Matrix) -> Matrix:
+        return sparse.matmul(self._csr, np.asarray(b))
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        return sparse.rmatmul(self._csr, np.asarray(w))
+
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        squares = self._csr._replace(data=np.square(self._csr.data))
+        return sparse.rmatmul(squares, np.asarray(w))
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        return sparse.ratio_matmul(self._csr, np.asarray(w), np.asarray(h).T)
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        return sparse.ratio_rmatmul(self._csr, np.asarray(w), np.asarray(h).T)
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        return sparse.log_ratio(self._csr, np.asarray(w), np.asarray(h).T)
+
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        return Allocation(*sparse.allocate(self._csr, np.asarray(w), np.asarray(h).T))
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        return CSROperator(self.x[index], n_threads=self._csr.bounds.size - 1)
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for start in range(0, self.shape[0], DENSE_ROWS):
+            rows = slice(start, start + DENSE_ROWS)
+            yield rows, self.x[rows].toarray()
+
+    def entropy(self) -> NDArray[np.float64]:
+        entries = self.x.data.astype(np.float64)
+        weights = xlogy(entries, entries)
+        return np.bincount(self.x.indices, weights, minlength=self.x.shape[1])
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        yield slice(0, self.shape[0]), self

@@ -1,0 +1,153 @@
+"""A dense matrix in device memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .protocol import Allocation, Matrix, MatrixOperator
+from .stats import MatrixStats, dense_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jax.typing import ArrayLike
+    from numpy.typing import NDArray
+
+
+# Rows per step where a dense block-sized intermediate cannot be avoided.
+DENSE_ROWS = 1024
+
+
+@jax.jit
+def _matmul(x: jax.Array, b: jax.Array) -> jax.Array:
+    return x @ b
+
+
+@jax.jit
+def _matmul_left(w: jax.Array, x: jax.Array) -> jax.Array:
+    return w.T @ x
+
+
+def _safe_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    return x / (w @ h + jnp.sqrt(jnp.finfo(x.dtype).tiny))
+
+
+@jax.jit
+def _dense_ratio_matmul(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    return _safe_ratio(x, w, h) @ h.T
+
+
+@jax.jit
+def _dense_ratio_rmatmul(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    return w.T @ _safe_ratio(x, w, h)
+
+
+@jax.jit
+def _dense_log_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    ratio = _safe_ratio(x, w, h)
+    return jnp.sum(jax.scipy.special.xlogy(x, jnp.where(x > 0, ratio, 1)))
+
+
+@jax.jit
+def _dense_allocate(
+    x: jax.Array, w: jax.Array, h: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    mean = w @ h + jnp.sqrt(jnp.finfo(x.dtype).tiny)
+    ratio = x / mean
+    log_sum = jax.scipy.special.xlogy(x, mean).sum()
+    return w * (ratio @ h.T), h * (w.T @ ratio), log_sum
+
+
+@jax.jit
+def _dense_entropy(x: jax.Array) -> jax.Array:
+    return jax.scipy.special.xlogy(x, x).sum(0)
+
+
+class DenseOperator:
+    """A matrix in device memory."""
+
+    def __init__(self, x: ArrayLike) -> None:
+        self.x = jnp.asarray(x)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n_obs, n_vars = self.x.shape
+        return n_obs, n_vars
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.x.dtype)
+
+    def stats(self) -> MatrixStats:
+        steps = [dense_stats(x) for _, x in self._steps()]
+        minimum, squares, rows, columns, whole = (
+            [np.asarray(part, np.float64) for part in parts]
+            for parts in zip(*steps, strict=True)
+        )
+        return MatrixStats(
+            minimum=float(np.min(minimum)),
+            sq_norm=float(sum(part.sum() for part in squares)),
+            row_sums=np.concatenate(rows),
+            col_sums=np.sum(columns, axis=0),
+            integer=bool(np.all(whole)),
+        )
+
+    def matmul(self, b: Matrix) -> Matrix:
+        return _matmul(self.x, jnp.asarray(b))
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        # Transposed outside the jitted product: inside, XLA's CPU backend takes
+        # twice as long.
+        return _matmul_left(jnp.asarray(w), self.x).T
+
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        w = jnp.asarray(w)
+        parts = (_matmul_left(w[rows], x * x) for rows, x in self._steps())
+        return sum(parts, start=jnp.zeros((w.shape[1], self.shape[1]), w.dtype)).T
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        parts = [_dense_ratio_matmul(x, w[rows], h) for rows, x in self._steps()]
+        return jnp.concatenate(parts)
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        parts = (_dense_ratio_rmatmul(x, w[rows], h) for rows, x in self._steps())
+        return sum(parts, start=jnp.zeros_like(h)).T
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        return sum(float(_dense_log_ratio(x, w[rows], h)) for rows, x in self._steps())
+
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        w, h = jnp.asarray(w), jnp.asarray(h)
+        steps = [_dense_allocate(x, w[rows], h) for rows, x in self._steps()]
+        rows, columns, log_sums = zip(*steps, strict=True)
+        return Allocation(
+            np.asarray(jnp.concatenate(rows)),
+            np.asarray(sum(columns, start=jnp.zeros_like(h))).T,
+            sum(map(float, log_sums)),
+        )
+
+    def entropy(self) -> NDArray[np.float64]:
+        parts = [np.asarray(_dense_entropy(x), np.float64) for _, x in self._steps()]
+        return np.sum(parts, axis=0)
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        yield slice(0, self.shape[0]), self
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        return DenseOperator(self.x[index])
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for rows, x in self._steps():
+            yield rows, np.asarray(x)
+
+    def _steps(self) -> Iterator[tuple[slice, jax.Array]]:
+        for start in range(0, self.shape[0], DENSE_ROWS):
+            rows = slice(start, start + DENSE_ROWS)
+            yield rows, self.x[rows]

@@ -1,0 +1,1 @@
+"""Integration of data sets in AnnData and files."""

@@ -1,0 +1,112 @@
+"""Alignment of data sets by centroids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..._adata.read import resolve_adata
+from ..._core.docs import shared_docs
+from ..._core.validators import check_at_least, check_positive_int
+from ...models.inmf import align
+from .align import assign_clusters, read_batches, write_aligned
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+
+@shared_docs
+def centroid_align(
+    adata: AnnData | SpatialData,
+    *,
+    batch_key: str | None = None,
+    key: str = "inmf",
+    lam: float = 1.0,
+    n_neighbors: int = 20,
+    refine: bool = True,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    """Align the scores of data sets by centroids; values have both signs.
+
+    Scores are turned to z-scores over all cells. For every factor, a ridge regression
+    on the data sets, in which cells count by the factor's share of their scores, finds
+    how far the centroid of each data set is from the common one, and cells are shifted
+    back by it, in proportion to the same share: the correction step of
+    Harmony :cite:p:`Korsunsky2019` with factors as clusters.
+
+    The result is no longer non-negative, and its columns are no amounts of a factor.
+    Use it for neighbours and embeddings; :func:`nonneg.tl.quantile_align` keeps scores
+    non-negative.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a factorization of all data sets.
+    batch_key
+        Column of `adata.obs` that names the data set of every cell. `None`: that of the
+        factorization.
+    key
+        Key of the factorization: that of an iNMF, or of any with non-negative scores
+        if `batch_key` is given.
+    lam
+        Penalty of the shifts, in cells: the larger, the less is shifted, above all in
+        data sets where a factor has few cells.
+    n_neighbors
+        Number of neighbours that vote on the cluster of a cell.
+    refine
+        Give each cell the most frequent cluster among its neighbours in the same data
+        set. Clusters are reported only: shifts do not depend on them.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. For a factorization with scores in
+    `X_inmf` under the key `inmf`, sets:
+
+    `.obsm["X_inmf_aligned"]` : :class:`numpy.ndarray`
+        Aligned z-scores, for neighbours and embeddings. Cells without scores have
+        those of zero.
+    `.obs["inmf_cluster"]` : categorical
+        Number of the leading factor, from 0, as a string; NaN where all scores are
+        zero. The same as of :func:`nonneg.tl.quantile_align`.
+    `.uns["inmf"]["align"]` : :class:`dict`
+        The arguments.
+
+    Raises
+    ------
+    KeyError
+        If there is no factorization under the key, or no such column.
+    ValueError
+        If there is one data set only, labels are missing, scores are NaN or negative,
+        or an argument does not suit.
+
+    See Also
+    --------
+    nonneg.tl.quantile_align : keeps scores non-negative
+    nonneg.metrics.alignment : how well data sets are mixed
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> adata.obs["batch"] = ["a", "b"] * 72
+    >>> nng.tl.nmf(adata, 4)
+    >>> nng.tl.centroid_align(adata, batch_key="batch", key="nmf")
+    >>> adata.obsm["X_nmf_aligned"].shape
+    (144, 4)
+    """
+    check_at_least(lam, 0, "lam")
+    n_neighbors = check_positive_int(n_neighbors, "n_neighbors")
+    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    data = read_batches(target, key, batch_key)
+    aligned = align.centroid_align(data.scores, data.batch, lam=lam)
+    clusters = assign_clusters(data, n_neighbors, refine=refine)
+    record = {
+        "method": "centroid_align",
+        "lam": float(lam),
+        "n_neighbors": n_neighbors,
+        "refine": refine,
+    }
+    write_aligned(target, data, aligned, clusters, record)
+    return target if copy else None

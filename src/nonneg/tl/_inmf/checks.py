@@ -1,0 +1,138 @@
+"""Checks of data sets that are to be integrated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._adata.checks import check_nonnegative
+from ..._core.validators import check_at_least, check_one_of
+from ..._core.warnings import warn
+from ...models.inmf.summary import Survey, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ..._adata.sources import Batches, Choice
+
+
+def look_at(
+    batches: Batches,
+    choice: Choice,
+    *,
+    seed: int,
+    gene_scale: NDArray[Any] | None = None,
+) -> Survey:
+    """The first pass over the data: scales, and checks of what they hold.
+
+    ``gene_scale`` are those that are known, NaN where they are not.
+    """
+    found = survey(
+        batches.parts,
+        batches.names,
+        scale_cells=choice.size_factors is not None,
+        totals=batches.totals,
+        scale_genes=choice.scale,
+        gene_scale=gene_scale,
+        seed=seed,
+    )
+    for d, stats in found.stats.items():
+        check_nonnegative(stats, f"{batches.where}, data set {batches.names[d]!r},")
+    return found
+
+
+def report(found: Survey, batches: Batches, choice: Choice) -> None:
+    """Warn about what the user should know of the data."""
+    if choice.size_factors is None and all(
+        stats.integer for stats in found.stats.values()
+    ):
+        warn(
+            f"{batches.where} holds whole numbers, which look like raw counts. Cells "
+            "with more of them weigh more; pass size_factors='total' to divide by their "
+            "sums."
+        )
+    if found.n_empty:
+        warn(
+            f"{found.n_empty} cells have no counts of these genes; their scores are zero."
+        )
+    nowhere = ~found.expressed.any(axis=0)
+    if nowhere.any():
+        warn(f"{int(nowhere.sum())} genes are zero in all cells.")
+    missing = {
+        batches.names[d]: int((~found.expressed[d] & ~nowhere).sum())
+        for d in found.stats
+        if (~found.expressed[d] & ~nowhere).any()
+    }
+    if missing:
+        warn(
+            f"Genes that are zero in all cells of a data set, but not in others: "
+            f"{missing}. They are taken as not expressed there; leave out, with "
+            "mask_var, those that were not measured."
+        )
+
+
+def check_batches(batches: Batches, n_components: int) -> None:
+    """Raise unless there are several data sets that can carry the components."""
+    if len(batches.names) < 2:
+        msg = (
+            f"There is one data set only, {batches.names}: nothing to integrate. Use "
+            "`nonneg.tl.nmf`."
+        )
+        raise ValueError(msg)
+    check_sizes(batches, n_components)
+
+
+def check_sizes(batches: Batches, n_components: int, known: Sequence[str] = ()) -> None:
+    """Raise if there are fewer cells, of data sets that are new, than components."""
+    n_vars = batches.parts[0].op.shape[1]
+    if n_components > n_vars:
+        msg = f"n_components={n_components} exceeds the number of variables, {n_vars}."
+        raise ValueError(msg)
+    small = {
+        name: int(n)
+        for name, n in zip(batches.names, batches.n_cells, strict=True)
+        if 0 < n < n_components and name not in known
+    }
+    if small:
+        msg = (
+            f"Data sets with fewer cells than n_components={n_components}: {small}. "
+            "Remove them, merge them with others, or use fewer components."
+        )
+        raise ValueError(msg)
+
+
+def read_lam(lam: float | Mapping[str, float], names: Sequence[str]) -> NDArray[Any]:
+    """The penalty of every data set."""
+    if not isinstance(lam, Mapping):
+        check_at_least(lam, 0, "lam")
+        values = np.full(len(names), float(lam))
+    else:
+        missing = [name for name in names if name not in lam]
+        unknown = [name for name in lam if name not in names]
+        if missing or unknown:
+            msg = (
+                f"lam must name every data set, {list(names)}; {missing} are missing "
+                f"and {unknown} do not exist."
+            )
+            raise ValueError(msg)
+        for name in names:
+            check_at_least(lam[name], 0, f"lam[{name!r}]")
+        values = np.array([float(lam[name]) for name in names])
+    if (values == 0).any():
+        warn(
+            "With lam=0 the shared and the specific parts are not told apart: only "
+            "their sum is determined."
+        )
+    return values
+
+
+def read_weights(dataset_weights: str, n_cells: NDArray[np.int64]) -> NDArray[Any]:
+    """Weight of every data set in the objective."""
+    check_one_of(dataset_weights, ("cells", "equal"), "dataset_weights")
+    if dataset_weights == "cells":
+        return np.ones(n_cells.size)
+    return np.asarray(n_cells.sum() / (n_cells.size * n_cells))

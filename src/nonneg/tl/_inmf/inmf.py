@@ -1,0 +1,212 @@
+"""Integrative NMF of data sets in one AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..._adata.integration import Integration, write_integration
+from ..._adata.keys import factor_keys
+from ..._adata.read import resolve_adata
+from ..._adata.sources import Choice, read_one
+from ..._core.docs import shared_docs
+from ..._core.progress import progress
+from ..._core.random import as_seed
+from ..._core.validators import check_at_least, check_one_of, check_positive_int
+from ..._core.warnings import warn, warn_unfinished
+from ...models.inmf.problem import Penalties
+from ...models.inmf.solver import inmf as fit_inmf
+from ...operators.threads import computing
+from .checks import check_batches, look_at, read_lam, read_weights, report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._core.random import RNGLike
+    from ...models.inmf.solver import INMFResult
+
+
+@shared_docs
+def inmf(
+    adata: AnnData | SpatialData,
+    n_components: int = 20,
+    *,
+    batch_key: str,
+    layer: str | None = None,
+    mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
+    lam: float | Mapping[str, float] = 5.0,
+    dataset_weights: Literal["cells", "equal"] = "cells",
+    size_factors: str | NDArray[np.floating[Any]] | None = None,
+    scale: bool = True,
+    solver: Literal["hals", "anls", "mu"] = "hals",
+    n_init: int = 1,
+    tol: float = 1e-5,
+    max_iter: int = 200,
+    chunk_size: int | None = None,
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    r"""Metagenes that data sets share, and what each has of its own: iNMF.
+
+    Integrates cells of several donors, technologies, conditions or modalities
+    :cite:p:`Welch2019`: all cells get scores :math:`H_d` on the same factors, whose
+    metagenes have a part :math:`W` in common and a part :math:`V_d` of each data set,
+
+    .. math::
+
+        \min_{W, V_d, H_d \ge 0} \sum_d \lVert X_d - H_d (W + V_d) \rVert^2
+        + \lambda_d \lVert H_d V_d \rVert^2 .
+
+    Cells of one kind then have similar scores whatever data set they come from;
+    :func:`nonneg.tl.quantile_align` removes what is left of the difference. The
+    updates are exact and the objective never rises; it is computed without a dense
+    residual, so that sparse data stay sparse. For data that do not fit in memory or
+    that keep arriving, see :func:`nonneg.tl.online_inmf`.
+
+    Cells without counts are kept, with zero scores. Starting values are iterated on a
+    random sample of the cells, drawn for each data set from the seed and its name: the
+    order of the data sets does not matter.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with non-negative entries, cells x genes.
+    n_components
+        Number of components.
+    batch_key
+        Column of `adata.obs` that names the data set of every cell.
+    %(integrated)s
+    %(lam)s
+    %(scaling)s
+    solver
+        `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009`;
+        `"anls"`, exact alternating non-negative least squares :cite:p:`Kim2011`,
+        slower; `"mu"`, multiplicative updates :cite:p:`Lee2000`, much slower.
+    n_init
+        Number of random starts, of which the best is kept.
+    tol
+        Stop when an iteration lowers the objective by at most `tol` of its value. A few
+        hundred cells take little time with 1e-7, and gain from it.
+    %(max_iter)s
+    %(chunk_size)s
+    %(rng)s
+    key_added
+        Key under which to store the result instead of `inmf`.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets the following fields:
+
+    `.obsm['X_inmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
+        Scores.
+    %(inmf_fields)s
+    `.uns['inmf' | key_added]` : :class:`dict`
+        `params`, `batches`, the names of the data sets in the order of the arrays
+        above, `lam`, `weight`, `n_cells` and `sq_norm` of each, `gram`, their
+        :math:`H_d^T H_d`, the `objective` after every iteration and the `seconds` it
+        took until then, `n_iter` and `converged`. Factors are sorted by contribution.
+
+    Raises
+    ------
+    ValueError
+        If there is one data set only, one has fewer cells than `n_components`, labels
+        are missing, entries are negative or NaN, or an argument does not suit.
+    %(matrix_errors)s
+
+    See Also
+    --------
+    nonneg.tl.online_inmf : from disk, or as data arrive
+    nonneg.tl.quantile_align : scores without differences between data sets
+    nonneg.tl.factor_markers : genes of the factors, shared and specific
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.batches()
+    >>> nng.tl.inmf(adata, 6, batch_key="batch", size_factors="total")
+    >>> adata.varm["inmf"].shape, adata.varm["inmf_specific"].shape
+    ((300, 6), (300, 3, 6))
+    """
+    n_components = check_positive_int(n_components, "n_components")
+    check_one_of(solver, ("hals", "anls", "mu"), "solver")
+    check_positive_int(n_init, "n_init")
+    check_at_least(tol, 0, "tol")
+    max_iter = check_positive_int(max_iter, "max_iter")
+    if chunk_size is not None:
+        check_positive_int(chunk_size, "chunk_size")
+    seed = as_seed(rng)
+    keys = factor_keys("inmf", key_added)
+    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    choice = Choice(batch_key, layer, mask_var, size_factors, scale, chunk_size)
+    with computing(), progress("inmf", max_iter) as callback:
+        batches = read_one(target, choice)
+        check_batches(batches, n_components)
+        penalties = Penalties(
+            read_lam(lam, batches.names), read_weights(dataset_weights, batches.n_cells)
+        )
+        found = look_at(batches, choice, seed=seed)
+        result = fit_inmf(
+            found,
+            n_components,
+            penalties,
+            solver=solver,
+            n_init=n_init,
+            tol=tol,
+            max_iter=max_iter,
+            seed=seed,
+            callback=callback,
+        )
+    trace = result.trace
+    write_integration(
+        target,
+        keys,
+        batches,
+        Integration(
+            model=result.model,
+            sums=result.sums,
+            gene_scale=found.data.gene_scale,
+            penalties=penalties,
+            names=batches.names,
+            n_cells=batches.n_cells,
+            sq_norm=found.data.sq_norm,
+            scores=result.scores,
+        ),
+        method="inmf",
+        params={
+            **choice.record,
+            "dataset_weights": dataset_weights,
+            "solver": solver,
+            "n_init": int(n_init),
+            "tol": float(tol),
+            "max_iter": max_iter,
+            "seed": seed,
+        },
+        info={
+            "objective": np.asarray(trace.objective),
+            "seconds": np.asarray(trace.seconds),
+            "n_iter": trace.n_iter,
+            "converged": trace.converged,
+        },
+    )
+    # Last: a warning that is turned into an error must not cost the fit.
+    _report(result, max_iter, tol)
+    report(found, batches, choice)
+    return target if copy else None
+
+
+def _report(result: INMFResult, max_iter: int, tol: float) -> None:
+    warn_unfinished(result.trace, max_iter=max_iter, tol=tol)
+    n_dead = int((np.einsum("dkk->k", result.sums.gram) == 0).sum())
+    if n_dead:
+        warn(
+            f"{n_dead} of {len(result.model.W)} components are empty: the data are "
+            "explained by fewer. Use a smaller n_components."
+        )

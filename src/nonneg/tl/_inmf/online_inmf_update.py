@@ -1,0 +1,273 @@
+"""Data sets that arrive after a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._adata.integration import read_integration
+from ..._adata.keys import FactorKeys
+from ..._adata.sources import Choice, read_several
+from ..._core.docs import shared_docs
+from ..._core.random import as_seed
+from ..._core.validators import check_positive_int
+from ...models.inmf.minibatches import Plan
+from ...models.inmf.online import Arrival, begin
+from ...models.inmf.problem import Model, Penalties, Sums
+from ...models.inmf.start import own_cells, refine, unit
+from ...operators.threads import computing
+from .._project.project import choose_layer
+from .checks import check_sizes, look_at, read_lam, read_weights, report
+from .online import Task, resolve, run
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ..._adata.integration import Integration
+    from ..._adata.sources import Batches
+    from ..._core.random import RNGLike
+    from ...models.inmf.summary import Survey
+
+
+@shared_docs
+def online_inmf_update(
+    reference: AnnData,
+    data: AnnData | str | PathLike[str] | Mapping[str, AnnData | str | PathLike[str]],
+    *,
+    batch: str | None = None,
+    key: str = "inmf",
+    layer: str | None = None,
+    lam: float | None = None,
+    size_factors: str | None = None,
+    minibatch_size: int = 5000,
+    n_epochs: int = 1,
+    scores: str | PathLike[str] | None = None,
+    write_back: bool = False,
+    chunk_size: int | None = None,
+    rng: RNGLike = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Refine an integration by a data set that has just arrived.
+
+    The old cells are not needed: the sums that are stored with the model stand for
+    them, with their full weight. Shared metagenes move as far as the new cells ask for
+    it; what is specific to the old data sets stays :cite:p:`Gao2021`. More cells of a
+    data set that the model knows are added to it: the same cells again would count twice.
+    `reference` is not changed; one
+    without cells, such as a model that was read from a file, is enough.
+
+    Scores of old cells belong to the old metagenes: compute them again with
+    ``nonneg.tl.project(old, updated, key="inmf", batch_key=...)``.
+
+    Parameters
+    ----------
+    reference
+        Annotated data or model with an integration.
+    data
+        The new data set, an AnnData or a path, with all variables of the integration;
+        or a mapping of names to several.
+    batch
+        Name of the new data set; not for a mapping.
+    key
+        Key of the integration, under which the new one is stored as well.
+    layer
+        Layer to use instead of `X`; by default the one that was fitted.
+    lam
+        Weight of the penalty of data sets that are new; known ones keep theirs. `None`:
+        the mean of the others'.
+    size_factors
+        What cells are divided by; by default as in the fit.
+    minibatch_size
+        Cells per step.
+    n_epochs
+        How often the new cells are visited.
+    scores, write_back
+        Where to put scores of files and mappings, as in
+        :func:`nonneg.tl.online_inmf`.
+    %(chunk_size)s
+    %(rng)s
+    copy
+        Return an annotated copy instead of annotating an AnnData.
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`: `data` with its scores and the model
+    of all data sets. For files and mappings, the model, without cells. Fields are those
+    of :func:`nonneg.tl.online_inmf`; `change` goes on from that of `reference`, and
+    `objective` is that of all data sets, at the end alone.
+
+    Raises
+    ------
+    KeyError
+        If `reference` holds no factorization under the key.
+    ValueError
+        If that is no integration, variables are missing, the name is missing, a data
+        set has fewer cells than there are components, or the data do not suit.
+
+    See Also
+    --------
+    nonneg.tl.online_inmf : fits the first model
+    nonneg.tl.project : scores without changing the metagenes
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.batches()
+    >>> new = adata.obs["batch"] == "batch_2"
+    >>> first, last = adata[~new].copy(), adata[new].copy()
+    >>> nng.tl.online_inmf(first, 6, batch_key="batch", size_factors="total")
+    >>> model = first[:0].copy()
+    >>> nng.tl.online_inmf_update(model, last, batch="batch_2")
+    >>> last.uns["inmf"]["batches"].tolist()
+    ['batch_0', 'batch_1', 'batch_2']
+    """
+    check_positive_int(minibatch_size, "minibatch_size")
+    check_positive_int(n_epochs, "n_epochs")
+    if chunk_size is not None:
+        check_positive_int(chunk_size, "chunk_size")
+    seed = as_seed(rng)
+    before, genes, factors = read_integration(reference, key)
+    fitted = factors.info["params"]
+    if factors.info.get("projected", 1.0) < 1:
+        msg = (
+            f"key={key!r} was projected on an AnnData that lacks some of its variables. "
+            "Use the integration that was fitted."
+        )
+        raise ValueError(msg)
+    if size_factors is None and fitted["size_factors"] == "array":
+        msg = (
+            "The integration was fitted with an array of size_factors, of its own cells. "
+            "Name a column of obs of the new data, or 'total', with `size_factors`."
+        )
+        raise ValueError(msg)
+    destination = resolve(
+        data, scores=scores, write_back=write_back, copy=copy, table_key=None
+    )
+    named = _name(data, destination.target, batch)
+    choice = Choice(
+        None,
+        choose_layer(destination.target, fitted["layer"], layer),
+        None,
+        fitted["size_factors"] if size_factors is None else size_factors,
+        fitted["scale"],
+        chunk_size,
+    )
+    rank = len(before.model.W)
+    with computing():
+        batches = read_several(named, choice, genes=genes, write=write_back)
+        try:
+            known, batches = _extend(before, batches)
+            check_sizes(batches, rank, known=before.names)
+            penalties = _penalties(known, batches, lam, fitted["dataset_weights"])
+            found = look_at(batches, choice, seed=seed, gene_scale=known.gene_scale)
+            active = batches.n_cells > 0
+            model = _begin(known, found, seed)
+            model = refine(
+                found.sample, model, penalties, known=known.sums, active=active
+            )
+            arrival = Arrival(
+                Plan(found.data, minibatch_size, seed),
+                found.sample,
+                penalties,
+                known=known.sums,
+                active=active,
+            )
+            target = destination.target
+            if target is not None:
+                positions = target.var_names.get_indexer(genes)
+                batches = replace(batches, var_names=target.var_names, used=positions)
+            report(found, batches, choice)
+            label = " + ".join(named)
+            result = run(
+                Task(
+                    destination,
+                    batches,
+                    arrival,
+                    FactorKeys(factors.keys.obsm, factors.keys.varm, key),
+                    {
+                        **{k: v for k, v in fitted.items() if k != "version"},
+                        "minibatch_size": int(minibatch_size),
+                        "n_epochs": int(n_epochs),
+                        "seed": seed,
+                    },
+                    n_epochs,
+                    before=known,
+                    history=_history(factors.info),
+                    label=label,
+                ),
+                begin(model),
+            )
+        finally:
+            batches.close()
+    return result
+
+
+def _name(data: Any, target: AnnData | None, batch: str | None) -> dict[str, Any]:
+    if isinstance(data, Mapping):
+        if batch is not None:
+            msg = f"batch={batch!r} does not apply to a mapping, which has names."
+            raise ValueError(msg)
+        return {str(name): one for name, one in data.items()}
+    if not isinstance(batch, str) or not batch:
+        msg = "Give the data set that arrives a name, `batch`."
+        raise ValueError(msg)
+    return {batch: data if target is None else target}
+
+
+def _extend(before: Integration, batches: Batches) -> tuple[Integration, Batches]:
+    """What is known, and what arrives, for all data sets together."""
+    names = sorted({*before.names, *batches.names})
+    old = [names.index(name) for name in before.names]
+    new = [names.index(name) for name in batches.names]
+
+    def spread(x: NDArray[Any], empty: float = 0.0) -> NDArray[Any]:
+        out = np.full((len(names), *x.shape[1:]), empty, x.dtype)
+        out[old] = x
+        return out
+
+    known = before._replace(
+        model=before.model._replace(V=spread(before.model.V)),
+        sums=Sums(*(spread(np.asarray(x)) for x in before.sums)),
+        gene_scale=spread(before.gene_scale, np.nan),
+        penalties=Penalties(*(spread(x, np.nan) for x in before.penalties)),
+        names=names,
+        n_cells=spread(before.n_cells),
+        sq_norm=spread(before.sq_norm),
+    )
+    n_cells = np.zeros(len(names), np.int64)
+    n_cells[new] = batches.n_cells
+    parts = [replace(part, batch=new[part.batch]) for part in batches.parts]
+    return known, replace(batches, parts=parts, names=names, n_cells=n_cells)
+
+
+def _penalties(
+    known: Integration, batches: Batches, lam: float | None, dataset_weights: str
+) -> Penalties:
+    mean = float(np.nanmean(known.penalties.lam))
+    new = read_lam(mean if lam is None else lam, known.names)
+    return Penalties(
+        np.where(np.isnan(known.penalties.lam), new, known.penalties.lam),
+        read_weights(dataset_weights, known.n_cells + batches.n_cells),
+    )
+
+
+def _begin(known: Integration, found: Survey, seed: int) -> Model:
+    """The stored metagenes, and cells of data sets that are new as their own part."""
+    model = Model(*(np.array(x, found.data.dtype) for x in known.model))
+    for part in found.sample.parts:
+        d = part.batch
+        assert isinstance(d, int)
+        if known.n_cells[d] == 0:
+            model.V[d] = unit(own_cells(found.sample, part, len(model.W), seed))
+    return model
+
+
+def _history(info: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("change", "change_batch")
+    return {name: np.asarray(info[name]) for name in names if name in info}

@@ -1,0 +1,1 @@
+"""NMF and semi-NMF of an AnnData."""

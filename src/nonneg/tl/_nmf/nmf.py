@@ -1,0 +1,252 @@
+"""Non-negative matrix factorization of an AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ..._core.docs import shared_docs
+from ..._core.validators import check_at_least, check_one_of, check_positive_int
+from ...models.factor.penalty import Penalty
+from ...models.nmf.problem import Problem
+from ...models.nmf.solver import nmf as fit_nmf
+from .factorize import Request, factorize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._core.random import RNGLike
+    from ...models.loop import Callback
+    from ...models.nmf.problem import NMFResult, Solver
+    from ...operators.protocol import MatrixOperator
+    from ...operators.stats import MatrixStats
+
+
+_SOLVERS = {"frobenius": ("hals", "mu", "anls"), "kullback-leibler": ("mu",)}
+
+
+@shared_docs
+def nmf(
+    adata: AnnData | SpatialData,
+    n_components: int = 20,
+    *,
+    layer: str | None = None,
+    obsm: str | None = None,
+    mask_var: str | NDArray[np.bool_] | None = None,
+    solver: Literal["hals", "mu", "anls"] | None = None,
+    beta_loss: Literal["frobenius", "kullback-leibler"] = "frobenius",
+    init: Literal["nndsvda", "nndsvd", "random"] = "nndsvda",
+    alpha_W: float = 0.0,
+    alpha_H: float | Literal["same"] = "same",
+    l1_ratio: float = 0.0,
+    n_init: int = 1,
+    tol: float = 1e-4,
+    max_iter: int = 200,
+    chunk_size: int | None = None,
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    r"""Parts that add up to the data: non-negative matrix factorization.
+
+    Finds non-negative scores :math:`W` (observations x components) and loadings
+    :math:`H` (components x variables) with :math:`X \approx W H`
+    :cite:p:`Lee1999`. Nothing can be cancelled, so components become parts:
+    tissue layers, cell types, programmes of genes. For counts or log-normalised
+    expression; subset to informative genes first, e.g. with
+    :func:`nonneg.pp.deviant_genes`.
+
+    Minimises, with :math:`N` observations and :math:`J` variables,
+
+    .. math::
+
+        \mathrm{loss}(X, WH)
+        + \alpha_W J \left( \rho \lVert W \rVert_1
+        + \tfrac{1 - \rho}{2} \lVert W \rVert^2 \right)
+        + \alpha_H N \left( \rho \lVert H \rVert_1
+        + \tfrac{1 - \rho}{2} \lVert H \rVert^2 \right)
+
+    where the loss is :math:`\tfrac12 \lVert X - WH \rVert^2` or the
+    Kullback-Leibler divergence :math:`\sum x \log (x / wh) - x + wh`, the Poisson
+    likelihood's. Penalties are scaled as in scikit-learn.
+
+    The matrix may be in memory (dense or sparse), backed by a file (`backed="r"`:
+    rows are streamed, one pass per iteration, memory does not grow with them), or
+    a dask array (products run wherever dask runs them).
+
+    Parameters
+    ----------
+    adata
+        Annotated data, observations x variables, with non-negative entries.
+    n_components
+        Number of components.
+    %(matrix)s
+    solver
+        `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009`,
+        the default for the Frobenius loss; `"anls"`, exact alternating
+        non-negative least squares :cite:p:`Kim2011`, slower per iteration;
+        `"mu"`, multiplicative updates :cite:p:`Lee2000`, the one for the
+        Kullback-Leibler divergence.
+    beta_loss
+        `"frobenius"` or `"kullback-leibler"`.
+    init
+        Starting values: `"nndsvda"`, non-negative parts of the singular vectors
+        :cite:p:`Boutsidis2008` with zeros replaced by a small value; `"nndsvd"`,
+        with zeros kept; `"random"`.
+    alpha_W, alpha_H
+        Weights of the penalties on scores and loadings; `"same"`: `alpha_W`. One
+        alone is refused: the other factor would grow and undo it.
+    l1_ratio
+        Share :math:`\rho` of the L1 penalty; the rest is L2.
+    n_init
+        Number of random starts, of which the best is kept.
+    tol
+        HALS and ANLS stop when the sum of absolute projected gradients is at most
+        `tol` times that of the products with the data (mean of both factors);
+        multiplicative updates when the objective falls by at most `tol` times its
+        first value in ten iterations.
+    %(max_iter)s
+    %(chunk_size)s
+    %(rng)s
+    %(key_added)s
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets the following fields:
+
+    `.obsm['X_nmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
+        Scores. They carry the scale.
+    `.varm['nmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+        Loadings, every column of unit 2-norm, NaN outside `mask_var`.
+    `.uns['nmf' | key_added]` : :class:`dict`
+        `params`, the `objective` after the iterations in `iteration`, `n_iter`,
+        `converged`, `mass`, the sum of each component's part of the product, by
+        which components are sorted, and `scale`, the norm that its loadings had
+        before they were given unit norm.
+
+    Raises
+    ------
+    ValueError
+        If the data are empty, contain NaN, infinite or negative entries, or if
+        `n_components` exceeds the smaller side, or arguments clash.
+    %(matrix_errors)s
+
+    See Also
+    --------
+    nonneg.tl.seminmf : for data of any sign
+    nonneg.tl.project : scores of new observations
+    nonneg.get.top_genes : the genes of a component
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks()
+    >>> nng.tl.nmf(adata, 4)
+    >>> adata.obsm["X_nmf"].shape, adata.varm["nmf"].shape
+    ((1296, 4), (200, 4))
+    """
+    check_one_of(beta_loss, _SOLVERS, "beta_loss")
+    chosen: Solver = _choose_solver(solver, beta_loss)
+    check_one_of(init, ("nndsvda", "nndsvd", "random"), "init")
+    _check_init(init, chosen, n_init)
+    alphas = _check_penalties(alpha_W, alpha_H, l1_ratio)
+
+    def fit(
+        op: MatrixOperator, stats: MatrixStats, seed: int, callback: Callback
+    ) -> NMFResult:
+        n_obs, n_vars = op.shape
+        weights = (alphas[0] * n_vars, alphas[1] * n_obs)
+        penalties = [Penalty(a * l1_ratio, a * (1 - l1_ratio)) for a in weights]
+        return fit_nmf(
+            Problem(op, stats, beta_loss, (penalties[0], penalties[1])),
+            n_components,
+            solver=chosen,
+            init=init,
+            n_init=n_init,
+            tol=tol,
+            max_iter=max_iter,
+            seed=seed,
+            callback=callback,
+        )
+
+    return factorize(
+        Request(
+            data=adata,
+            n_components=n_components,
+            layer=layer,
+            obsm=obsm,
+            mask_var=mask_var,
+            tol=tol,
+            max_iter=max_iter,
+            chunk_size=chunk_size,
+            rng=rng,
+            key_added=key_added,
+            copy=copy,
+            table_key=table_key,
+        ),
+        fit,
+        method="nmf",
+        params={
+            "solver": chosen,
+            "beta_loss": beta_loss,
+            "init": init,
+            "alpha_W": alphas[0],
+            "alpha_H": alphas[1],
+            "l1_ratio": float(l1_ratio),
+            "n_init": int(n_init),
+        },
+    )
+
+
+def _choose_solver(solver: Solver | None, beta_loss: str) -> Solver:
+    options = _SOLVERS[beta_loss]
+    if solver is None:
+        return options[0]  # type: ignore[return-value]
+    check_one_of(solver, _SOLVERS["frobenius"], "solver")
+    if solver not in options:
+        msg = (
+            f"solver={solver!r} minimises the Frobenius loss only; "
+            f"beta_loss={beta_loss!r} needs solver='mu' (or None)."
+        )
+        raise ValueError(msg)
+    return solver
+
+
+def _check_init(init: str, solver: str, n_init: int) -> None:
+    if check_positive_int(n_init, "n_init") > 1 and init != "random":
+        msg = f"n_init={n_init} starts differ only with init='random', not {init!r}."
+        raise ValueError(msg)
+    if solver == "mu" and init == "nndsvd":
+        msg = (
+            "init='nndsvd' starts with zeros, which multiplicative updates cannot "
+            "leave. Use init='nndsvda'."
+        )
+        raise ValueError(msg)
+
+
+def _check_penalties(
+    alpha_w: float, alpha_h: float | Literal["same"], l1_ratio: float
+) -> tuple[float, float]:
+    if alpha_h == "same":
+        alpha_h = alpha_w
+    for name, value in (("alpha_W", alpha_w), ("alpha_H", alpha_h)):
+        check_at_least(value, 0, name)
+    check_at_least(l1_ratio, 0, "l1_ratio")
+    if l1_ratio > 1:
+        msg = f"l1_ratio={l1_ratio} must be between 0 and 1."
+        raise ValueError(msg)
+    if (alpha_w > 0) != (alpha_h > 0):
+        msg = (
+            f"alpha_W={alpha_w} and alpha_H={alpha_h}: a penalty on one factor alone "
+            "has no effect, since the other one can grow instead. Penalise both, or "
+            "neither."
+        )
+        raise ValueError(msg)
+    if l1_ratio > 0 and alpha_w == 0:
+        msg = f"l1_ratio={l1_ratio} has no effect while alpha_W and alpha_H are both 0."
+        raise ValueError(msg)
+    return float(alpha_w), float(alpha_h)

@@ -1,0 +1,1 @@
+"""The NSF family on AnnData."""

@@ -1,0 +1,342 @@
+"""Held-out deviance of models and settings."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+from sklearn.model_selection import ShuffleSplit
+from sklearn.neighbors import NearestNeighbors
+from tqdm.auto import tqdm
+
+from ..._adata.coordinates import read_coordinates
+from ..._adata.labels import read_sections
+from ..._adata.read import resolve_adata, select_matrix
+from ..._adata.views import read_factors
+from ..._adata.write import own
+from ..._core.docs import shared_docs
+from ..._core.random import as_seed
+from ..._core.settings import settings
+from ..._core.validators import check_one_of, check_positive_int
+from ...metrics import poisson_deviance
+from .._nmf.nmf import nmf
+from .fa import fa
+from .nsf import nsf
+from .nsfh import nsfh
+from .pnmf import pnmf
+from .predict import predict
+from .rsf import rsf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._core.random import RNGLike
+
+
+_SPATIAL = {"nsf": nsf, "nsfh": nsfh, "rsf": rsf}
+
+_OTHER = {"pnmf": pnmf, "fa": fa, "nmf": nmf}
+
+_BASELINES = ("neighbors", "intercept")
+
+_KEY = "model"
+
+_N_NEIGHBORS = 4
+
+# Of the rate that a gene has in the training data.
+_FLOOR = 0.01
+
+
+class Setting(NamedTuple):
+    """One model with its numbers of factors."""
+
+    method: str
+    n_components: int | None
+    n_spatial: int | None
+
+
+@shared_docs
+def compare(
+    adata: AnnData | SpatialData,
+    models: str | Sequence[str] = "nsf",
+    n_components: int | Sequence[int] = 10,
+    *,
+    n_spatial: int | Sequence[int] | None = None,
+    n_splits: int = 3,
+    test_size: float = 0.1,
+    layer: str | None = None,
+    spatial_key: str = "spatial",
+    library_key: str | None = None,
+    model_kwargs: Mapping[str, Mapping[str, Any]] | None = None,
+    rng: RNGLike = 0,
+    key_added: str = "comparison",
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    """Choose a model and its number of factors by held-out deviance.
+
+    Splits the locations, fits every model with every number of factors to one part, and
+    scores how well it predicts the counts of the other, as the benchmark of
+    :cite:t:`Townes2023` does but with the Poisson deviance proper. All models are given
+    the size factors of held-out observations (total over the median of the training
+    part) and no mean below 1 % of a gene's rate in the training part.
+
+    Take the smallest number of factors from which on the deviance no longer falls by
+    more than its standard error; for the number of spatial ones of NSFH, the same. Then
+    show it with :func:`nonneg.pl.comparison`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, observations x variables, with counts and coordinates.
+    models
+        Any of `"nsf"`, `"nsfh"`, `"rsf"`, predicted at held-out locations by
+        :func:`nonneg.tl.predict`; `"pnmf"`, `"fa"`, `"nmf"` (with the
+        Kullback-Leibler divergence), whose factors are averaged over the 4 nearest
+        training observations; `"neighbors"`, the mean of these observations;
+        `"intercept"`, the rate of each gene.
+    n_components
+        Numbers of factors to try.
+    n_spatial
+        Numbers of spatial factors to try in NSFH; those above `n_components` are left
+        out. `None`: half.
+    n_splits
+        Number of random splits; the same for all models.
+    test_size
+        Part of the locations to hold out.
+    layer
+        Layer with counts instead of `adata.X`.
+    %(space)s
+    model_kwargs
+        Further arguments of models, by name.
+    %(rng)s
+    key_added
+        Key of the result in `adata.uns`.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets:
+
+    `.uns[key_added]` : :class:`pandas.DataFrame`
+        One row for every model, setting and split: `model`, `n_components` and
+        `n_spatial` (0 where there are none), `split`, `deviance` (mean Poisson deviance
+        of held-out counts), `seconds`.
+
+    Raises
+    ------
+    KeyError
+        If a layer, table, column or coordinates do not exist.
+    ValueError
+        If a model is unknown, or a number does not suit.
+
+    See Also
+    --------
+    nonneg.pl.comparison : draws the result
+    nonneg.metrics.poisson_deviance : the score
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks(12, 40)
+    >>> nng.tl.compare(adata, ["pnmf", "intercept"], [2, 4], n_splits=1)
+    >>> adata.uns["comparison"]["n_components"].tolist()
+    [2, 4, 0]
+    """
+    settings_ = _settings(
+        [models] if isinstance(models, str) else models, n_components, n_spatial
+    )
+    check_positive_int(n_splits, "n_splits")
+    if not 0 < test_size < 1:
+        msg = f"test_size={test_size!r} must be between 0 and 1."
+        raise ValueError(msg)
+    seed = as_seed(rng)
+    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    data = _Data.read(target, layer, spatial_key, library_key)
+    given = {} if model_kwargs is None else model_kwargs
+    sites, site = np.unique(data.coords, axis=0, return_inverse=True)
+    splits = ShuffleSplit(n_splits, test_size=test_size, random_state=seed % 2**32)
+    rows = []
+    with tqdm(
+        total=n_splits * len(settings_), desc="compare", disable=not settings.progress
+    ) as bar:
+        for split, (_, held) in enumerate(splits.split(sites)):
+            out = np.isin(site.ravel(), held)
+            part = _Split(data, ~out, out, spatial_key, library_key)
+            for setting in settings_:
+                begin = time.perf_counter()
+                mean = part.mean(setting, dict(given.get(setting.method, {})), seed)
+                rows.append(
+                    {
+                        "model": setting.method,
+                        "n_components": setting.n_components or 0,
+                        "n_spatial": setting.n_spatial or 0,
+                        "split": split,
+                        "deviance": part.score(mean),
+                        "seconds": time.perf_counter() - begin,
+                    }
+                )
+                bar.update()
+    table = pd.DataFrame(rows)
+    table.index = table.index.astype(str)
+    own(target)
+    target.uns[key_added] = table
+    return target if copy else None
+
+
+def _settings(
+    models: Sequence[str],
+    n_components: int | Sequence[int],
+    n_spatial: int | Sequence[int] | None,
+) -> list[Setting]:
+    sizes = (
+        [n_components] if isinstance(n_components, int | np.integer) else n_components
+    )
+    sizes = [check_positive_int(size, "n_components") for size in sizes]
+    spatial: Sequence[int | None]
+    if n_spatial is None:
+        spatial = [None]
+    else:
+        spatial = [n_spatial] if isinstance(n_spatial, int | np.integer) else n_spatial
+    found = []
+    for model in models:
+        check_one_of(model, [*_SPATIAL, *_OTHER, *_BASELINES], "models")
+        if model in _BASELINES:
+            found.append(Setting(model, None, None))
+            continue
+        for size, t in product(sizes, spatial if model == "nsfh" else [None]):
+            if t is not None and t > size:
+                continue
+            default = {"nsfh": -(-size // 2), "nsf": size, "rsf": size}.get(model)
+            found.append(Setting(model, size, default if t is None else t))
+    if not found:
+        msg = "There is nothing to compare: every n_spatial is above n_components."
+        raise ValueError(msg)
+    return found
+
+
+class _Data(NamedTuple):
+    adata: AnnData
+    counts: sp.csr_matrix
+    coords: NDArray[np.float64]
+    """With a last axis that keeps sections apart."""
+
+    @staticmethod
+    def read(
+        adata: AnnData, layer: str | None, spatial_key: str, library_key: str | None
+    ) -> _Data:
+        x, _ = select_matrix(adata, layer=layer)
+        counts = sp.csr_matrix(x)
+        coords = read_coordinates(adata, spatial_key)
+        section, _ = read_sections(adata, library_key)
+        # Farther than anything within a section.
+        apart = 10 * (np.ptp(coords, axis=0).max() + 1) * section
+        bare = AnnData(
+            counts,
+            obs=cast("pd.DataFrame", adata.obs),
+            var=pd.DataFrame(index=adata.var_names),
+        )
+        bare.obsm[spatial_key] = adata.obsm[spatial_key]
+        return _Data(bare, counts, np.column_stack([coords, apart]))
+
+
+class _Split:
+    """Training and held-out observations."""
+
+    def __init__(
+        self,
+        data: _Data,
+        train: NDArray[np.bool_],
+        held: NDArray[np.bool_],
+        spatial_key: str,
+        library_key: str | None,
+    ) -> None:
+        self.spatial_key, self.library_key = spatial_key, library_key
+        totals = np.asarray(data.counts.sum(1), np.float64).ravel()
+        seen = totals[train]
+        size = totals / np.median(seen[seen > 0])
+        self.train = data.adata[train].copy()
+        self.train_counts = data.counts[train]
+        self.held = data.counts[held]
+        self.held_size = size[held][:, None]
+        # Empty observations would be divided by zero; they have nothing to tell.
+        self.train_size = np.where(seen > 0, size[train], 1)
+        self.rate = np.asarray(data.counts[train].sum(0)).ravel() / size[train].sum()
+        self.held_section = (
+            None
+            if library_key is None
+            else np.asarray(data.adata.obs[library_key].astype(str), str)[held]
+        )
+        self.held_coords = np.asarray(data.adata.obsm[spatial_key])[held]
+        finder = NearestNeighbors(n_neighbors=min(_N_NEIGHBORS, int(train.sum())))
+        self.nearest = finder.fit(data.coords[train]).kneighbors(
+            data.coords[held], return_distance=False
+        )
+
+    def score(self, mean: NDArray[np.floating[Any]]) -> float:
+        """Deviance of held-out counts, given expected counts at size factor 1."""
+        mean = np.maximum(mean, _FLOOR * self.rate) * self.held_size
+        return poisson_deviance(self.held, mean)
+
+    def mean(
+        self, setting: Setting, kwargs: dict[str, Any], seed: int
+    ) -> NDArray[np.floating[Any]]:
+        """Expected counts of held-out observations at size factor 1."""
+        if setting.method == "intercept":
+            return np.broadcast_to(self.rate, self.held.shape)
+        if setting.method == "neighbors":
+            counts = self.train_counts.multiply(1 / self.train_size[:, None]).tocsr()
+            return self._average(counts.toarray())
+        kwargs |= {"rng": seed, "key_added": _KEY}
+        if setting.method in _SPATIAL:
+            kwargs |= {"spatial_key": self.spatial_key, "library_key": self.library_key}
+            if setting.method == "nsfh":
+                kwargs["n_spatial"] = setting.n_spatial
+            _fit(_SPATIAL[setting.method], self.train, setting, kwargs)
+            found = predict(
+                self.train,
+                self.held_coords,
+                key=_KEY,
+                section=self.held_section,
+                expression=True,
+            )
+            return np.asarray(found.X)
+        if setting.method == "nmf":
+            kwargs = {"beta_loss": "kullback-leibler"} | kwargs
+        _fit(_OTHER[setting.method], self.train, setting, kwargs)
+        stored = read_factors(self.train, _KEY)
+        size = self.train_size[:, None] if setting.method == "nmf" else 1
+        scores = stored.scores / size
+        mean = self._average(scores) @ stored.loadings.T
+        if setting.method == "fa":
+            return np.expm1(mean + self.train.var[f"{_KEY}_center"].to_numpy())
+        return mean
+
+    def _average(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        return values[self.nearest].mean(1)
+
+
+def _fit(
+    function: Any,
+    adata: AnnData,
+    setting: Setting,
+    kwargs: dict[str, Any],
+) -> None:
+    shown = settings.progress
+    settings.progress = False
+    try:
+        with warnings.catch_warnings():
+            # Of fits in a comparison, nobody wants to be told one by one.
+            warnings.simplefilter("ignore")
+            function(adata, setting.n_components, **kwargs)
+    finally:
+        settings.progress = shown

@@ -1,0 +1,170 @@
+"""Spatial patterns of counts: non-negative spatial factorization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..._core.docs import shared_docs
+from ...models.nsf.problem import Options
+from .front import Request, fit_factors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._core.random import RNGLike
+    from .front import LikelihoodName
+
+
+@shared_docs
+def nsf(
+    adata: AnnData | SpatialData,
+    n_components: int = 20,
+    *,
+    layer: str | None = None,
+    mask_var: str | NDArray[np.bool_] | None = None,
+    likelihood: LikelihoodName = "poisson",
+    estimator: Literal["deterministic", "monte_carlo"] = "deterministic",
+    size_factors: str | NDArray[np.floating[Any]] | None = "total",
+    spatial_key: str = "spatial",
+    library_key: str | None = None,
+    kernel: Literal["matern32", "matern52", "rbf"] = "matern32",
+    trend: Literal["linear", "constant"] = "linear",
+    length_scale: float | None = None,
+    amplitude: float | None = None,
+    dispersion: float | None = None,
+    n_inducing: int | None = None,
+    shared_kernel: bool = True,
+    anisotropic: bool = False,
+    batch_size: int | None = None,
+    learning_rate: float = 1.0,
+    tol: float = 1e-4,
+    max_iter: int = 200,
+    chunk_size: int | None = None,
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    r"""Spatial patterns of counts: non-negative spatial factorization.
+
+    Every factor is the exponential of a Gaussian process over the tissue, every gene
+    a non-negative combination of factors :cite:p:`Townes2023`:
+
+    .. math::
+
+        y_{ij} \sim \mathrm{Poisson}\Big(\nu_i \sum_l w_{jl} e^{f_l(x_i)}\Big),
+        \qquad f_l \sim \mathrm{GP}(\beta_{l0} + \beta_l^\top x,\, k), \quad
+        w_{jl} \ge 0
+
+    Factors are parts of the tissue that vary smoothly, with uncertainty, and can be
+    predicted where nothing was measured (:func:`nonneg.tl.predict`). Use it for raw
+    counts on coordinates; :func:`nonneg.tl.nsfh` also has factors without a spatial
+    pattern, :func:`nonneg.tl.nmf` is faster and knows no space. Subset to informative
+    genes first, e.g. with :func:`nonneg.pp.deviant_genes`.
+
+    Where `length_scale`, `amplitude` or `dispersion` are not given, they are chosen on
+    locations that are held out, a fifth at a time, while the model is fitted to the
+    others; then all are fitted.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, observations x variables, with counts.
+    n_components
+        Number of factors.
+    %(counts)s
+    %(likelihood)s
+    %(size_factors)s
+    %(space)s
+    %(kernel)s
+    %(length_scale)s
+    %(amplitude)s
+    %(dispersion)s
+    shared_kernel
+        One covariance for all factors, or one for each, chosen in turn.
+    anisotropic
+        A length scale of its own for each axis.
+    %(fit)s
+    %(max_iter)s
+    %(chunk_size)s
+    %(rng)s
+    key_added
+        Key under which to store the result instead of `nsf`.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets:
+
+    `.obsm['X_nsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
+        Posterior mean of the factors. With the loadings and size factors, the
+        fitted mean is `size * X @ W.T`.
+    `.obsm['X_nsf_std' | key_added + '_std']` : :class:`numpy.ndarray`
+        Posterior standard deviation of the factors.
+    `.varm['nsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+        Loadings, NaN outside `mask_var`.
+    `.var['nsf_dispersion']`
+        With the negative binomial likelihood, the dispersion of every gene. Named after
+        `key_added` where that is given.
+    `.uns['nsf' | key_added]` : :class:`dict`
+        `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
+        `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),
+        `dispersion`, `kernel` (length scales in units of the coordinates,
+        amplitudes), `search` (table of the kernels tried and the log likelihood of
+        held-out locations), `transform` of the coordinates, and `field`: inducing
+        points and all that :func:`nonneg.tl.predict` needs.
+
+    Raises
+    ------
+    %(spatial_errors)s
+
+    See Also
+    --------
+    nonneg.tl.nsfh : with factors that have no spatial pattern
+    nonneg.tl.predict : factors and expected counts anywhere
+    nonneg.pl.factor_maps : draws the factors
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks(12, 40)
+    >>> nng.tl.nsf(adata, 4)
+    >>> adata.obsm["X_nsf"].shape, adata.varm["nsf"].shape
+    ((144, 4), (40, 4))
+    """
+    request = Request(
+        data=adata,
+        method="nsf",
+        n_components=n_components,
+        n_spatial=n_components,
+        layer=layer,
+        mask_var=mask_var,
+        size_factors=size_factors,
+        likelihood=likelihood,
+        estimator=estimator,
+        options=Options(
+            batch_size=batch_size,
+            kernel=kernel,
+            trend=trend,
+            length_scale=length_scale,
+            amplitude=amplitude,
+            shared_kernel=shared_kernel,
+            dispersion=dispersion,
+            anisotropic=anisotropic,
+            learning_rate=learning_rate,
+            tol=tol,
+            max_iter=max_iter,
+        ),
+        rng=rng,
+        key_added=key_added,
+        copy=copy,
+        table_key=table_key,
+        chunk_size=chunk_size,
+        spatial_key=spatial_key,
+        library_key=library_key,
+        n_inducing=n_inducing,
+    )
+    return fit_factors(request)

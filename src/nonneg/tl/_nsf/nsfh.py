@@ -1,0 +1,166 @@
+"""Spatial and other patterns of counts: the hybrid model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..._core.docs import shared_docs
+from ...models.nsf.problem import Options
+from .front import Request, fit_factors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._core.random import RNGLike
+    from .front import LikelihoodName
+
+
+@shared_docs
+def nsfh(
+    adata: AnnData | SpatialData,
+    n_components: int = 20,
+    *,
+    n_spatial: int | None = None,
+    layer: str | None = None,
+    mask_var: str | NDArray[np.bool_] | None = None,
+    likelihood: LikelihoodName = "poisson",
+    estimator: Literal["deterministic", "monte_carlo"] = "deterministic",
+    size_factors: str | NDArray[np.floating[Any]] | None = "total",
+    spatial_key: str = "spatial",
+    library_key: str | None = None,
+    kernel: Literal["matern32", "matern52", "rbf"] = "matern32",
+    trend: Literal["linear", "constant"] = "linear",
+    length_scale: float | None = None,
+    amplitude: float | None = None,
+    dispersion: float | None = None,
+    n_inducing: int | None = None,
+    shared_kernel: bool = True,
+    anisotropic: bool = False,
+    batch_size: int | None = None,
+    learning_rate: float = 1.0,
+    tol: float = 1e-4,
+    max_iter: int = 200,
+    chunk_size: int | None = None,
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    r"""Spatial and other patterns of counts: the hybrid model.
+
+    As :func:`nonneg.tl.nsf`, with :math:`L - T` factors whose logarithm is independent
+    normal between observations, :math:`h_{il} \sim N(m_l, s_l^2)`, beside :math:`T`
+    spatial ones :cite:p:`Townes2023`. The former take what does not vary smoothly:
+    single cells, cell cycle, technical variation. So the model tells how much of a
+    gene, or of an observation, is spatial.
+
+    Starting factors are those of NMF; the `n_spatial` of largest Moran's I become
+    spatial.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, observations x variables, with counts.
+    n_components
+        Number of factors.
+    n_spatial
+        How many of them are spatial. `None`: half, rounded up.
+    %(counts)s
+    %(likelihood)s
+    %(size_factors)s
+    %(space)s
+    %(kernel)s
+    %(length_scale)s
+    %(amplitude)s
+    %(dispersion)s
+    shared_kernel
+        One covariance for all factors, or one for each, chosen in turn.
+    anisotropic
+        A length scale of its own for each axis.
+    %(fit)s
+    %(max_iter)s
+    %(chunk_size)s
+    %(rng)s
+    key_added
+        Key under which to store the result instead of `nsfh`.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets:
+
+    `.obsm['X_nsfh' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
+        Posterior mean of the factors, spatial ones first. With the loadings and size factors, the
+        fitted mean is `size * X @ W.T`.
+    `.obsm['X_nsfh_std' | key_added + '_std']` : :class:`numpy.ndarray`
+        Posterior standard deviation of the factors.
+    `.varm['nsfh' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+        Loadings, NaN outside `mask_var`.
+    `.var['nsfh_spatial_importance']`, `.obs['nsfh_spatial_importance']`
+        Spatial share of the fitted mean of every gene and observation, 0 to 1; NaN
+        for genes without counts. With `_std` appended, standard deviations, given the
+        loadings. Named after `key_added` where that is given.
+    `.var['nsfh_dispersion']`
+        With the negative binomial likelihood, the dispersion of every gene. Named after
+        `key_added` where that is given.
+    `.uns['nsfh' | key_added]` : :class:`dict`
+        `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
+        `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),
+        `dispersion`, `kernel` (length scales in units of the coordinates,
+        amplitudes), `search` (table of the kernels tried and the log likelihood of
+        held-out locations), `transform` of the coordinates, and `field`: inducing
+        points and all that :func:`nonneg.tl.predict` needs.
+
+    Raises
+    ------
+    %(spatial_errors)s
+
+    See Also
+    --------
+    nonneg.tl.nsf : with spatial factors only
+    nonneg.pl.spatial_importance : draws the importance scores
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks(12, 60, n_nonspatial=3, mixing=0.55)
+    >>> nng.tl.nsfh(adata, 7, n_spatial=4)
+    >>> adata.uns["nsfh"]["is_spatial"].sum()
+    np.int64(4)
+    """
+    request = Request(
+        data=adata,
+        method="nsfh",
+        n_components=n_components,
+        n_spatial=-(-n_components // 2) if n_spatial is None else n_spatial,
+        layer=layer,
+        mask_var=mask_var,
+        size_factors=size_factors,
+        likelihood=likelihood,
+        estimator=estimator,
+        options=Options(
+            batch_size=batch_size,
+            kernel=kernel,
+            trend=trend,
+            length_scale=length_scale,
+            amplitude=amplitude,
+            shared_kernel=shared_kernel,
+            dispersion=dispersion,
+            anisotropic=anisotropic,
+            learning_rate=learning_rate,
+            tol=tol,
+            max_iter=max_iter,
+        ),
+        rng=rng,
+        key_added=key_added,
+        copy=copy,
+        table_key=table_key,
+        chunk_size=chunk_size,
+        spatial_key=spatial_key,
+        library_key=library_key,
+        n_inducing=n_inducing,
+    )
+    return fit_factors(request)

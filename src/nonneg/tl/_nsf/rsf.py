@@ -1,0 +1,147 @@
+"""Real-valued spatial factors of log-normalised data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..._core.docs import shared_docs
+from ...models.nsf.problem import Options
+from .front import Request, fit_factors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._core.random import RNGLike
+
+
+@shared_docs
+def rsf(
+    adata: AnnData | SpatialData,
+    n_components: int = 20,
+    *,
+    layer: str | None = None,
+    mask_var: str | NDArray[np.bool_] | None = None,
+    size_factors: str | NDArray[np.floating[Any]] | None = "total",
+    log_normalized: bool = False,
+    spatial_key: str = "spatial",
+    library_key: str | None = None,
+    kernel: Literal["matern32", "matern52", "rbf"] = "matern32",
+    trend: Literal["linear", "constant"] = "linear",
+    length_scale: float | None = None,
+    dispersion: float | None = None,
+    n_inducing: int | None = None,
+    anisotropic: bool = False,
+    learning_rate: float = 1.0,
+    tol: float = 1e-4,
+    max_iter: int = 200,
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    r"""Real-valued spatial factors of log-normalised data.
+
+    Gaussian processes, of any sign, on centred log-normalised expression, with
+    loadings of any sign and a noise variance for every gene :cite:p:`Townes2023`.
+    The spatial relative of PCA, and what :func:`nonneg.tl.nsf` is compared with:
+    factors are not parts, but predict well where counts are large. All factors have
+    one covariance. The amplitude is 1, and `dispersion` is that of the residuals.
+
+    Parameters
+    ----------
+    adata
+        Annotated data, observations x variables, with counts, or values that were log-normalised.
+    n_components
+        Number of factors.
+    %(counts)s
+    %(size_factors)s
+    log_normalized
+        Whether the matrix already is normalised and logarithmic. Otherwise
+        `log(1 + counts / size)` is used. Means are removed either way.
+    %(space)s
+    %(kernel)s
+    %(length_scale)s
+    %(dispersion)s
+    anisotropic
+        A length scale of its own for each axis.
+    learning_rate
+        Part of the way that factors go in one step, above 0 and at most 1.
+    tol
+        Stop when the bound changes by at most `tol` of its value in an iteration.
+    %(max_iter)s
+    %(rng)s
+    key_added
+        Key under which to store the result instead of `rsf`.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets:
+
+    `.obsm['X_rsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
+        Posterior mean of the factors. The fitted mean of normalised
+        values is `center + X @ W.T`.
+    `.obsm['X_rsf_std' | key_added + '_std']` : :class:`numpy.ndarray`
+        Posterior standard deviation of the factors.
+    `.varm['rsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+        Loadings, NaN outside `mask_var`.
+    `.var['rsf_center']`
+        Mean of every gene after normalisation, which factors come on top of.
+    `.uns['rsf' | key_added]` : :class:`dict`
+        `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
+        `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),
+        `dispersion`, `kernel` (length scales in units of the coordinates,
+        amplitudes), `search` (table of the kernels tried and the log likelihood of
+        held-out locations), `transform` of the coordinates, and `field`: inducing
+        points and all that :func:`nonneg.tl.predict` needs.
+
+    Raises
+    ------
+    %(spatial_errors)s
+
+    See Also
+    --------
+    nonneg.tl.nsf : non-negative, for counts
+    nonneg.tl.fa : without space
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks(12, 40)
+    >>> nng.tl.rsf(adata, 4)
+    >>> adata.varm["rsf"].shape
+    (40, 4)
+    """
+    request = Request(
+        data=adata,
+        method="rsf",
+        n_components=n_components,
+        n_spatial=n_components,
+        layer=layer,
+        mask_var=mask_var,
+        size_factors=size_factors,
+        likelihood="gaussian",
+        log_normalized=log_normalized,
+        options=Options(
+            kernel=kernel,
+            trend=trend,
+            length_scale=length_scale,
+            amplitude=1.0,
+            dispersion=dispersion,
+            anisotropic=anisotropic,
+            learning_rate=learning_rate,
+            tol=tol,
+            max_iter=max_iter,
+        ),
+        rng=rng,
+        key_added=key_added,
+        copy=copy,
+        table_key=table_key,
+        spatial_key=spatial_key,
+        library_key=library_key,
+        n_inducing=n_inducing,
+    )
+    return fit_factors(request)

@@ -1,0 +1,286 @@
+"""Scores of new observations on the loadings of a reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._adata.checks import (
+    check_finite,
+    check_nonnegative,
+    check_unique_names,
+    count_empty,
+)
+from ..._adata.keys import factor_keys
+from ..._adata.read import read_matrix, resolve_adata
+from ..._adata.size_factors import read_size
+from ..._adata.views import read_factors
+from ..._adata.write import write_factors
+from ..._core.docs import shared_docs
+from ..._core.validators import check_positive_int
+from ..._core.warnings import warn
+from ...models.factor.penalty import Penalty
+from ...models.nmf.project import project as fit_scores
+from ...operators.normalised import log_normalised
+from ...operators.threads import computing
+from .._nsf.front import COUNT_MODELS, LINEAR_MODELS
+from .integration import project_integration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._adata.views import Factors
+    from ...models.nmf.problem import Loss
+
+
+@shared_docs
+def project(
+    adata: AnnData | SpatialData,
+    reference: AnnData,
+    *,
+    key: str = "nmf",
+    batch_key: str | None = None,
+    layer: str | None = None,
+    chunk_size: int | None = None,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    """Scores of new observations on the loadings of an existing factorization.
+
+    The loadings stay as they are, so that the components mean the same in
+    `adata` as in `reference`. Variables are matched by name; the loss, the
+    constraint and the penalty on the scores are those of the reference. A
+    reference without observations, `reference[:0].copy()`, is enough: that is
+    what a model file holds. Of the models with coordinates, the loadings are used and
+    not the space: scores follow from the counts of each observation alone, for size
+    factors of the same kind. For places without counts, see :func:`nonneg.tl.predict`.
+
+    Parameters
+    ----------
+    adata
+        Annotated data to score.
+    reference
+        Annotated data with a factorization.
+    key
+        Key of the factorization in `reference.uns`.
+    batch_key
+        Of an integration: column of `adata.obs` that names the data set of every cell.
+        Cells of data sets that the model knows are scored on shared and specific
+        metagenes, others on the shared ones alone, as are all without `batch_key`.
+    layer
+        Layer of `adata` to use; by default the one of the same name as the
+        reference was fitted on, or `adata.X` where there is none.
+    %(chunk_size)s
+    key_added
+        Key under which to store the result instead of that of the reference.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets the following fields, for
+    `key="nmf"`:
+
+    `.obsm['X_nmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
+        Scores.
+    `.varm['nmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
+        The reference's loadings, NaN for variables that it does not have.
+    `.uns['nmf' | key_added]` : :class:`dict`
+        The parameters of the reference, and `projected`, the share of the
+        squared norm of its loadings that variables of `adata` hold. Of an integration,
+        also `projected_objective`, the objective of these cells.
+
+    Raises
+    ------
+    KeyError
+        If `reference` holds no such factorization.
+    ValueError
+        If names repeat, no variable is shared, or the data do not suit the model.
+
+    See Also
+    --------
+    nonneg.tl.nmf : fits a factorization
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks()
+    >>> train, test = adata[:1000].copy(), adata[1000:].copy()
+    >>> nng.tl.nmf(train, 4)
+    >>> nng.tl.project(test, train)
+    >>> test.obsm["X_nmf"].shape
+    (296, 4)
+    """
+    if chunk_size is not None:
+        check_positive_int(chunk_size, "chunk_size")
+    factors = read_factors(reference, key)
+    fitted: Mapping[str, Any] = factors.info["params"]
+    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    layer = choose_layer(target, fitted.get("layer"), layer)
+    keys = factors.keys if key_added is None else factor_keys("", key_added)
+    if "batches" in factors.info:
+        project_integration(
+            target,
+            reference,
+            keys,
+            key=key,
+            batch_key=batch_key,
+            layer=layer,
+            chunk_size=chunk_size,
+        )
+        return target if copy else None
+    if batch_key is not None:
+        msg = (
+            f"batch_key={batch_key!r} only applies to an integration, but "
+            f"reference.uns[{key!r}] was made by {factors.info['method']!r}."
+        )
+        raise ValueError(msg)
+    obsm = fitted.get("obsm")
+    loadings = factors.loadings
+    if obsm is None:
+        loadings = _match(target, reference, loadings)
+    used = np.isfinite(loadings).all(1)
+    with computing():
+        source = read_matrix(
+            target,
+            layer=layer,
+            obsm=obsm,
+            mask_var=None if used.all() else used,
+            chunk_size=chunk_size,
+        )
+        _check_columns(source.columns, factors.info.get("columns"), source.where)
+        _check_width(source.op.shape[1], int(used.sum()), source.where)
+        stats = source.op.stats()
+        method = factors.info["method"]
+        (check_finite if method == "seminmf" else check_nonnegative)(
+            stats, source.where
+        )
+        op, size = source.op, None
+        if method in COUNT_MODELS + LINEAR_MODELS:
+            size, _ = read_size(
+                target,
+                fitted["size_factors"],
+                stats,
+                source.where,
+                float(fitted["size_median"]),
+            )
+        if method in LINEAR_MODELS and not fitted["log_normalized"]:
+            assert size is not None
+            op = log_normalised(op, size, source.where)
+        w = loadings[used]
+        scores = fit_scores(
+            op,
+            w.T,
+            loss=_loss(method, fitted),
+            nonnegative=method not in LINEAR_MODELS
+            and fitted.get("nonnegative", "scores") == "scores",
+            penalty=_penalty(fitted, factors),
+        )
+        if method in LINEAR_MODELS:
+            center = np.asarray(reference.var[f"{key}_center"], np.float64)
+            center = _match(target, reference, center[:, None])[used, 0]
+            scores = scores - np.linalg.lstsq(w, center, rcond=None)[0]
+        elif size is not None and method in COUNT_MODELS:
+            scores = scores / np.where(size > 0, size, 1)[:, None]
+    share = np.nansum(np.square(loadings)) / np.nansum(np.square(factors.loadings))
+    write_factors(
+        target,
+        keys,
+        method=factors.info["method"],
+        scores=scores,
+        loadings=loadings,
+        params={**fitted, "layer": layer},
+        info={"projected": float(share), "scale": factors.info["scale"]},
+        columns=source.columns,
+    )
+    n_empty, _ = count_empty(stats)
+    if n_empty:
+        warn(
+            f"{source.where} has {n_empty} observations that are all zero; their "
+            "scores are zero."
+        )
+    return target if copy else None
+
+
+def _loss(method: str, fitted: Mapping[str, Any]) -> Loss:
+    counts = fitted.get("likelihood") in {"poisson", "negative_binomial"}
+    if method in COUNT_MODELS:
+        return "kullback-leibler" if counts else "frobenius"
+    loss: Loss = fitted.get("beta_loss", "frobenius")
+    return loss
+
+
+def _match(
+    target: AnnData, reference: AnnData, loadings: NDArray[np.floating[Any]]
+) -> NDArray[np.float32]:
+    """Loadings of the target's variables, NaN where the reference has none."""
+    check_unique_names(target.var_names, "Variables of adata")
+    check_unique_names(reference.var_names, "Variables of the reference")
+    fitted = np.isfinite(loadings).all(1)
+    positions = reference.var_names.get_indexer(target.var_names)
+    matched = np.full((target.n_vars, loadings.shape[1]), np.nan, np.float32)
+    matched[positions >= 0] = loadings[positions[positions >= 0]]
+    n_fitted, n_found = int(fitted.sum()), int(np.isfinite(matched).all(1).sum())
+    if n_found == 0:
+        msg = (
+            "adata and the reference share no variable with loadings: "
+            f"{list(target.var_names[:3])} … against "
+            f"{list(reference.var_names[fitted][:3])} …. Use the same names in both."
+        )
+        raise ValueError(msg)
+    if n_found < n_fitted:
+        warn(
+            f"{n_fitted - n_found} of the {n_fitted} variables with loadings are not "
+            "in adata; scores are those that explain the others best."
+        )
+    return matched
+
+
+def choose_layer(
+    target: AnnData | None, fitted: str | None, layer: str | None
+) -> str | None:
+    """The layer that is asked for, or else the one that was fitted, if it is there."""
+    if layer is not None or fitted is None or target is None or fitted in target.layers:
+        return layer or fitted
+    warn(
+        f"The reference was fitted on layer {fitted!r}, which adata does not have; "
+        "adata.X is used, which should hold the same kind of values."
+    )
+    return None
+
+
+def _check_columns(columns: Any, fitted: Any, where: str) -> None:
+    """Raise if named columns are not those that loadings belong to."""
+    if columns is None or fitted is None or list(columns) == list(fitted):
+        return
+    msg = (
+        f"The columns of {where}, {list(columns)[:3]} …, are not those of the "
+        f"reference, {list(fitted)[:3]} …, in this order. Reorder them first."
+    )
+    raise ValueError(msg)
+
+
+def _check_width(n_columns: int, n_loadings: int, where: str) -> None:
+    if n_columns != n_loadings:
+        msg = f"{where} has {n_columns} columns, but there are {n_loadings} loadings."
+        raise ValueError(msg)
+
+
+def _penalty(fitted: Mapping[str, Any], factors: Factors) -> Penalty:
+    """The fit's penalty on scores, for scores on loadings of unit norm."""
+    n_vars = int(np.isfinite(factors.loadings).all(1).sum())
+    weight = fitted.get("alpha_W", 0.0) * n_vars
+    if weight == 0:
+        return Penalty()
+    scale = np.asarray(factors.info["scale"])
+    inverse = np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))
+    l1_ratio = fitted["l1_ratio"]
+    return Penalty(
+        (weight * l1_ratio * inverse).astype(np.float32),
+        (weight * (1 - l1_ratio) * inverse**2).astype(np.float32),
+    )
