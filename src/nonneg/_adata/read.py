@@ -62,6 +62,16 @@ def resolve_adata(
 
 
 @dataclass(frozen=True)
+class Read:
+    """The arguments that say which matrix to read, and how."""
+
+    layer: str | None = None
+    obsm: str | None = None
+    mask_var: str | NDArray[np.bool_] | None = None
+    chunk_size: int | None = None
+
+
+@dataclass(frozen=True)
 class MatrixInput:
     """The matrix to factorize and where it came from."""
 

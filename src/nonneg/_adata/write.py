@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .keys import FactorKeys
+
+
+@dataclass(frozen=True)
+class Write:
+    """The arguments that say where a result goes."""
+
+    key_added: str | None = None
+    copy: bool = False
+    table_key: str | None = None
 
 
 def write_factors(

@@ -1,9 +1,18 @@
-"""The loop around every iterative fit."""
+"""One contract for all solvers, and the two loops that drive them.
+
+A solver holds its problem and options; what changes is a state, a NamedTuple of arrays.
+:func:`drive` runs on the host: it streams blocks, shows progress, and can be
+interrupted. :func:`run` is one compiled loop: it can be jitted, vmapped and
+differentiated. Both call the same ``step``.
+"""
 
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +44,96 @@ class Trace(NamedTuple):
     n_iter: int
     converged: bool
     interrupted: bool
+
+
+class Solver[State, Result](Protocol):
+    """What a fit consists of. Problem and options are fields."""
+
+    @property
+    def max_iter(self) -> int:
+        """Maximum number of steps."""
+        ...
+
+    def init(self, rng: Any, /) -> State:
+        """Starting values."""
+        ...
+
+    def step(self, state: State, /) -> State:
+        """One iteration: pure, and without branches on values."""
+        ...
+
+    def finished(self, state: State, /) -> Any:
+        """Whether the tolerance is met; False before the first step."""
+        ...
+
+    def finish(self, state: State, /) -> Result:
+        """What is returned to the caller, on the host."""
+        ...
+
+    def report(self, state: State, /) -> Report:
+        """What the last step found, as numbers on the host."""
+        ...
+
+
+def drive[State](
+    solver: Solver[State, Any], state: State, callback: Callback | None = None
+) -> tuple[State, Trace]:
+    """Step on the host until the fit is finished, exhausted or interrupted.
+
+    An interruption (:class:`KeyboardInterrupt`) ends the loop and keeps the last
+    complete state; before the first step is complete it is passed on.
+    """
+    reports: list[Report] = []
+    seconds: list[float] = []
+    start = perf_counter()
+    converged = interrupted = False
+    try:
+        while len(reports) < solver.max_iter and not converged:
+            state = solver.step(state)
+            reports.append(solver.report(state))
+            seconds.append(perf_counter() - start)
+            converged = bool(solver.finished(state))
+            if callback is not None:
+                callback(len(reports), reports[-1])
+    except KeyboardInterrupt:
+        if not reports:
+            raise
+        interrupted = True
+    known = [
+        (i, r.objective) for i, r in enumerate(reports, 1) if r.objective is not None
+    ]
+    return state, Trace(
+        objective=[objective for _, objective in known],
+        iteration=[i for i, _ in known],
+        seconds=[seconds[i - 1] for i, _ in known],
+        n_iter=len(reports),
+        converged=converged,
+        interrupted=interrupted,
+    )
+
+
+def run[State](
+    solver: Solver[State, Any], state: State, n_steps: int | None = None
+) -> State:
+    """Step inside one compiled loop, for problems whose operators are traceable.
+
+    Until the fit is finished, or exactly ``n_steps`` times, which can be
+    differentiated in reverse.
+    """
+    if n_steps is not None:
+        return jax.lax.scan(
+            lambda state, _: (solver.step(state), None), state, length=n_steps
+        )[0]
+
+    def going(carry: tuple[jax.Array, State]) -> jax.Array:
+        n_done, state = carry
+        return (n_done < solver.max_iter) & ~jnp.asarray(solver.finished(state))
+
+    def step(carry: tuple[jax.Array, State]) -> tuple[jax.Array, State]:
+        n_done, state = carry
+        return n_done + 1, solver.step(state)
+
+    return jax.lax.while_loop(going, step, (jnp.array(0), state))[1]
 
 
 def iterate[State](
