@@ -17,9 +17,9 @@ import scipy.sparse as sp
 
 import nonneg as nng
 from nonneg.models.inmf.loadings import objectives
-from nonneg.models.inmf.problem import Model, Part
-from nonneg.models.inmf.scores import solve
-from nonneg.models.inmf.summary import survey
+from nonneg.models.inmf.problem import Loadings, Part
+from nonneg.models.inmf.scores import exact_scores
+from nonneg.models.inmf.summary import summarise
 from nonneg.operators.choose import as_operator
 
 from .data import integration_counts, write_stored
@@ -52,12 +52,12 @@ def exact(data: Sequence[sp.csr_matrix], w: Any, v: Any) -> float:
         for d, (op, a, b) in enumerate(zip(ops, first, first[1:], strict=False))
     ]
     names = [str(d) for d in range(len(data))]
-    found = survey(
+    found = summarise(
         parts, names, scale_cells=False, totals=None, scale_genes=False, seed=0
     )
     lam = np.full(len(data), LAM)
-    model = Model(np.asarray(w, np.float32), np.asarray(v, np.float32))
-    sums = solve(found.data, model, lam, lambda *_: None)
+    model = Loadings(np.asarray(w, np.float32), np.asarray(v, np.float32))
+    sums = exact_scores(found.data, model, lam, lambda *_: None)
     return float(objectives(found.data.sq_norm, model, sums, lam).sum())
 
 

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ..models.inmf.online import OnlineState
-from ..models.inmf.problem import Model, Sums
+from ..models.inmf.problem import Loadings, SufficientStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,8 +76,8 @@ class Checkpoint:
             )
             raise ValueError(msg)
         return OnlineState(
-            model=Model(arrays["W"], arrays["V"]),
-            running=Sums(arrays["gram"], arrays["product"]),
+            loadings=Loadings(arrays["W"], arrays["V"]),
+            running=SufficientStatistics(arrays["gram"], arrays["product"]),
             n_effective=arrays["n_effective"],
             step=int(arrays["step"]),
             objective=arrays["objective"],
@@ -95,8 +95,8 @@ class Checkpoint:
             np.savez(
                 file,
                 made_by=json.dumps(self._made_by),
-                W=state.model.W,
-                V=state.model.V,
+                W=state.loadings.W,
+                V=state.loadings.V,
                 gram=state.running.gram,
                 product=state.running.product,
                 n_effective=state.n_effective,

@@ -49,7 +49,7 @@ def mask_of(var_names: pd.Index[str], genes: Any) -> NDArray[np.bool_]:
     missing = [str(name) for name in values if name not in var_names]
     if missing:
         msg = (
-            f"mask_var names {len(missing)} variables that there are not, e.g. "
+            f"mask_var names {len(missing)} unknown variables, e.g. "
             f"{missing[:3]}; there are {list(var_names[:3])} …."
         )
         raise KeyError(msg)
@@ -63,16 +63,17 @@ def common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
         names = source.var_names
         check_unique_names(names, f"Variables of {source.label!r}")
         if isinstance(mask_var, str):
-            where = f"{mask_var!r} in var of {source.label!r}"
-            mask = source.column("var", mask_var).to_numpy()
-            names = names[_check_mask(mask, len(names), where)]
+            column, where = source.column("var", mask_var)
+            names = names[_check_mask(column.to_numpy(), len(names), where)]
         usable.append(names)
     common = reduce(lambda a, b: a[a.isin(b)], usable)
     if mask_var is not None and not isinstance(mask_var, str):
         mask = mask_of(common, mask_var)
         common = common[_check_mask(mask, len(common), "mask_var")]
     if common.empty:
-        examples = {s.label: list(n[:3]) for s, n in zip(sources, usable, strict=True)}
+        examples = {
+            str(s.label): list(n[:3]) for s, n in zip(sources, usable, strict=True)
+        }
         msg = f"The data sets have no variable in common: {examples}."
         raise ValueError(msg)
     n_most = max(len(names) for names in usable)

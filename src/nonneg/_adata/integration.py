@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..models.inmf.problem import Model, Penalties, Sums
+from ..models.inmf.problem import Loadings, Penalties, SufficientStatistics
 from .checks import check_key, check_unique_names
 from .views import read_factors
 from .write import write_factors
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .data_sets import DataSets
     from .keys import FactorKeys
-    from .sources import Batches
     from .views import Factors
 
 
 class Integration(NamedTuple):
     """What is known of an integration. Arrays hold the variables that are fitted."""
 
-    model: Model
-    sums: Sums
+    loadings: Loadings
+    statistics: SufficientStatistics
     gene_scale: NDArray[Any]
     penalties: Penalties
     names: list[str]
@@ -39,7 +39,7 @@ class Integration(NamedTuple):
 def write_integration(
     adata: AnnData,
     keys: FactorKeys,
-    batches: Batches,
+    data_sets: DataSets,
     fitted: Integration,
     *,
     method: str,
@@ -48,27 +48,28 @@ def write_integration(
 ) -> None:
     """Store an integration; what was aligned before is of another one."""
     specific, product = (
-        np.asarray(x).transpose(2, 0, 1) for x in (fitted.model.V, fitted.sums.product)
+        np.asarray(x).transpose(2, 0, 1)
+        for x in (fitted.loadings.V, fitted.statistics.product)
     )
     write_factors(
         adata,
         keys,
         method=method,
         scores=fitted.scores,
-        loadings=batches.spread(np.asarray(fitted.model.W).T),
+        loadings=data_sets.spread(np.asarray(fitted.loadings.W).T),
         side={
-            "specific": batches.spread(specific),
-            "stats": batches.spread(product),
-            "scale": batches.spread(np.asarray(fitted.gene_scale).T),
+            "specific": data_sets.spread(specific),
+            "stats": data_sets.spread(product),
+            "scale": data_sets.spread(np.asarray(fitted.gene_scale).T),
         },
-        params={"n_components": len(fitted.model.W), **params},
+        params={"n_components": len(fitted.loadings.W), **params},
         info={
             "batches": np.array(fitted.names, dtype=object),
             "lam": np.asarray(fitted.penalties.lam),
             "weight": np.asarray(fitted.penalties.weight),
             "n_cells": np.asarray(fitted.n_cells, np.int64),
             "sq_norm": np.asarray(fitted.sq_norm),
-            "gram": np.asarray(fitted.sums.gram, np.float64),
+            "gram": np.asarray(fitted.statistics.gram, np.float64),
             **info,
         },
     )
@@ -98,8 +99,10 @@ def read_integration(
     specific, product, scale = side
     check_unique_names(adata.var_names[used], "Variables of the reference")
     integration = Integration(
-        model=Model(factors.loadings[used].T, specific.transpose(1, 2, 0)),
-        sums=Sums(np.asarray(info["gram"]), product.transpose(1, 2, 0)),
+        loadings=Loadings(factors.loadings[used].T, specific.transpose(1, 2, 0)),
+        statistics=SufficientStatistics(
+            np.asarray(info["gram"]), product.transpose(1, 2, 0)
+        ),
         gene_scale=scale.T,
         penalties=Penalties(np.asarray(info["lam"]), np.asarray(info["weight"])),
         names=[str(name) for name in info["batches"]],

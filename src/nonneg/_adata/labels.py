@@ -21,14 +21,19 @@ def read_sections(
     if library_key is None:
         return np.zeros(adata.n_obs, np.intp), np.array([""], object)
     check_key(adata, "obs", library_key)
+    return encode_labels(adata.obs[library_key], f"adata.obs[{library_key!r}]")
+
+
+def encode_labels(column: Any, where: str) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """Labels as positions among their sorted names."""
     # Of a lazy AnnData, columns are not pandas.
-    column = pd.Series(np.asarray(adata.obs[library_key], object))
+    column = pd.Series(np.asarray(column, object))
     if column.isna().any():
         msg = (
-            f"adata.obs[{library_key!r}] is missing for {int(column.isna().sum())} "
-            "observations. Fill or remove them first."
+            f"{where} is missing for {int(column.isna().sum())} observations. Fill or "
+            "remove them first."
         )
         raise ValueError(msg)
     labels = np.asarray(column.astype(str), object)
-    names, section = np.unique(labels, return_inverse=True)
-    return section.astype(np.intp), names
+    names, codes = np.unique(labels, return_inverse=True)
+    return codes.astype(np.intp), names

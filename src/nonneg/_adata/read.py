@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ..operators.protocol import MatrixOperator
+    from .genes import Genes
 
 
 def resolve_adata(
@@ -67,7 +68,7 @@ class Read:
 
     layer: str | None = None
     obsm: str | None = None
-    mask_var: str | NDArray[np.bool_] | None = None
+    mask_var: Genes = None
     chunk_size: int | None = None
 
 

@@ -1,13 +1,17 @@
-"""Scores of many cells, written to a file row by row."""
+"""Where the scores of many cells go, block by block."""
 
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
 
 import h5py
 import numpy as np
+import pandas as pd
 from anndata.io import write_elem
 
 from .stored import AnyPath, open_group
@@ -15,45 +19,136 @@ from .stored import AnyPath, open_group
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from .data_sets import DataSets
 
 
 # Rows of a stored chunk.
 _CHUNK = 4096
 
 
-class ScoreFile:
-    """An AnnData of scores that is written row by row, and appears when complete.
+class ScoreSink(Protocol):
+    """Takes scores of some cells after the other."""
+
+    def write(self, rows: Any, scores: NDArray[Any]) -> None:
+        """Scores of the cells at these positions."""
+        ...
+
+    def complete(self, model: AnnData) -> None:
+        """All scores are there, and belong to this model."""
+        ...
+
+
+class ScoresInMemory:
+    """An array of scores, for an AnnData in memory."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.scores = np.zeros(shape, np.float32)
+
+    def write(self, rows: Any, scores: NDArray[Any]) -> None:
+        self.scores[rows] = scores
+
+    def complete(self, model: AnnData) -> None:
+        """Whoever asked for them writes them."""
+
+
+class ScoresDiscarded:
+    """Scores that nobody asked for."""
+
+    def write(self, rows: Any, scores: NDArray[Any]) -> None:
+        pass
+
+    def complete(self, model: AnnData) -> None:
+        pass
+
+
+class ScoresInSources:
+    """Scores on their way to the files and objects that the cells come from."""
+
+    def __init__(
+        self, data_sets: DataSets, key: str, rank: int, folder: AnyPath
+    ) -> None:
+        self._sources, self._key = data_sets.sources, key
+        shape = (data_sets.n_obs, rank)
+        self._scores = np.memmap(Path(folder) / "scores", np.float32, "w+", shape=shape)
+
+    def write(self, rows: Any, scores: NDArray[Any]) -> None:
+        self._scores[rows] = scores
+
+    def complete(self, model: AnnData) -> None:
+        """Each source gets its own."""
+        first = 0
+        for source in self._sources:
+            rows = slice(first, first + source.n_obs)
+            source.write_scores(self._scores[rows], self._key)
+            first = rows.stop
+
+
+class ScoresInFile:
+    """An AnnData of scores in a file, which appears when it is complete.
 
     Parameters
     ----------
     path
         Where to write it: .h5ad or .zarr.
+    data_sets
+        The cells.
     key
         Of the scores in obsm.
-    shape
-        Observations x components.
+    rank
+        Number of components.
+    column
+        Of obs, for the names of the data sets.
     """
 
-    def __init__(self, path: AnyPath, key: str, shape: tuple[int, int]) -> None:
+    def __init__(
+        self, path: AnyPath, data_sets: DataSets, key: str, rank: int, column: str
+    ) -> None:
         self._path = Path(path)
         self._unfinished = self._path.with_name(f".unfinished-{self._path.name}")
-        self.group = open_group(self._unfinished, "w")
+        self._data_sets, self._column = data_sets, column
+        self._group = open_group(self._unfinished, "w")
         for name in ("obsm", "layers", "obsp", "varp"):
-            write_elem(self.group, name, {})
-        self.group.attrs.update(
+            write_elem(self._group, name, {})
+        self._group.attrs.update(
             {"encoding-type": "anndata", "encoding-version": "0.1.0"}
         )
-        self._n_obs = shape[0]
-        self.scores = self._array(self.group["obsm"], key, shape, "float32", "array")
+        shape = (data_sets.n_obs, rank)
+        self._scores = _new_array(self._group["obsm"], key, shape, "float32", "array")
 
-    def write_obs(
+    def write(self, rows: Any, scores: NDArray[Any]) -> None:
+        self._scores[rows] = scores
+
+    def complete(self, model: AnnData) -> None:
+        """Add names and model, and put the file in its place."""
+        data_sets = self._data_sets
+        names = pd.Index(np.asarray(data_sets.names, object))
+        labels = pd.Categorical.from_codes(data_sets.codes, names)
+        self._write_obs(
+            chain.from_iterable(source.obs_names() for source in data_sets.sources),
+            {self._column: labels},
+        )
+        write_elem(self._group, "var", model.var)
+        for name in ("varm", "uns"):
+            write_elem(self._group, name, dict(getattr(model, name)))
+        self._close()
+        self._unfinished.replace(self._path)
+
+    def discard(self) -> None:
+        """Remove what was written so far."""
+        self._close()
+        if self._unfinished.is_dir():
+            shutil.rmtree(self._unfinished)
+        else:
+            self._unfinished.unlink(missing_ok=True)
+
+    def _write_obs(
         self, names: Iterator[NDArray[Any]], columns: Mapping[str, pd.Categorical]
     ) -> None:
         """Names of all observations, and columns."""
-        obs = self.group.create_group("obs")
+        obs = self._group.create_group("obs")
         obs.attrs.update(
             {
                 "encoding-type": "dataframe",
@@ -65,7 +160,8 @@ class ScoreFile:
             }
         )
         dtype = h5py.string_dtype() if isinstance(obs, h5py.Group) else str
-        index = self._array(obs, "_index", (self._n_obs,), dtype, "string-array")
+        shape = (self._data_sets.n_obs,)
+        index = _new_array(obs, "_index", shape, dtype, "string-array")
         start = 0
         for some in names:
             index[start : start + some.size] = some
@@ -73,40 +169,46 @@ class ScoreFile:
         for name, values in columns.items():
             write_elem(obs, name, values)
 
-    def write_model(self, model: AnnData) -> None:
-        """Variables and all that is known of them."""
-        write_elem(self.group, "var", model.var)
-        for name in ("varm", "uns"):
-            write_elem(self.group, name, dict(getattr(model, name)))
+    def _close(self) -> None:
+        if isinstance(self._group, h5py.File):
+            self._group.close()
 
-    def close(self) -> None:
-        """Put the file in its place."""
-        if isinstance(self.group, h5py.File):
-            self.group.close()
-        self._unfinished.replace(self._path)
 
-    def discard(self) -> None:
-        """Remove what was written so far."""
-        if isinstance(self.group, h5py.File):
-            self.group.close()
-        if self._unfinished.is_dir():
-            shutil.rmtree(self._unfinished)
-        else:
-            self._unfinished.unlink(missing_ok=True)
+def _new_array(
+    group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: str
+) -> Any:
+    chunks = (max(min(shape[0], _CHUNK), 1), *shape[1:])
+    create = (
+        group.create_dataset if isinstance(group, h5py.Group) else group.create_array
+    )
+    array = create(name, shape=shape, dtype=dtype, chunks=chunks)
+    array.attrs.update({"encoding-type": kind, "encoding-version": "0.2.0"})
+    return array
 
-    @staticmethod
-    def _array(
-        group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: str
-    ) -> Any:
-        chunks = (max(min(shape[0], _CHUNK), 1), *shape[1:])
-        create = (
-            group.create_dataset
-            if isinstance(group, h5py.Group)
-            else group.create_array
-        )
-        array = create(name, shape=shape, dtype=dtype, chunks=chunks)
-        array.attrs.update({"encoding-type": kind, "encoding-version": "0.2.0"})
-        return array
+
+@contextmanager
+def open_scores(
+    data_sets: DataSets,
+    key: str,
+    rank: int,
+    *,
+    path: AnyPath | None,
+    write_back: bool,
+    column: str,
+) -> Iterator[ScoreSink]:
+    """Where scores go that do not stay in memory; what is not completed is removed."""
+    if write_back:
+        with TemporaryDirectory(prefix="nonneg-") as folder:
+            yield ScoresInSources(data_sets, key, rank, folder)
+    elif path is not None:
+        sink = ScoresInFile(path, data_sets, key, rank, column)
+        try:
+            yield sink
+        except BaseException:
+            sink.discard()
+            raise
+    else:
+        yield ScoresDiscarded()
 
 
 def check_target(path: AnyPath, inputs: Sequence[AnyPath]) -> None:

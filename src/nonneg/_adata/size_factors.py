@@ -1,4 +1,4 @@
-"""What observations are divided by, or their means multiplied."""
+"""Size factors of observations."""
 
 from __future__ import annotations
 
@@ -6,33 +6,50 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..operators.choose import as_operator
 from .checks import check_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from ..operators.protocol import MatrixOperator
     from ..operators.stats import MatrixStats
+    from .sources import Source
 
     type SizeFactors = str | NDArray[np.floating[Any]] | None
 
 
-def read_totals(
-    adata: AnnData, size_factors: SizeFactors
+def total_counts(op: MatrixOperator) -> NDArray[np.float64]:
+    """Sum of all entries of each cell."""
+    return op.stats().row_sums
+
+
+def cell_totals(
+    source: Source, size_factors: SizeFactors, *, layer: str | None, all_read: bool
 ) -> NDArray[np.float64] | None:
-    """What cells are divided by; ``None``: nothing, or sums that must be computed."""
-    if size_factors is None or (
-        isinstance(size_factors, str) and size_factors == "total"
-    ):
+    """What the counts of each cell are divided by, of an AnnData or a file.
+
+    ``None`` if there is nothing to read: no size factors, or totals of data of which
+    all genes are read in any case.
+    """
+    if size_factors is None:
         return None
-    if isinstance(size_factors, str):
-        check_key(adata, "obs", size_factors)
-        values = adata.obs[size_factors].to_numpy()
-        return check_totals(values, adata.n_obs, f"adata.obs[{size_factors!r}]")
-    return check_totals(np.asarray(size_factors), adata.n_obs, "size_factors")
+    if not isinstance(size_factors, str):
+        if source.label is not None:
+            msg = "size_factors of files must be 'total' or name a column of obs."
+            raise ValueError(msg)
+        return _check_totals(np.asarray(size_factors), source.n_obs, "size_factors")
+    if size_factors != "total":
+        column, where = source.column("obs", size_factors)
+        return _check_totals(column.to_numpy(), source.n_obs, where)
+    if all_read:
+        return None
+    x, where = source.matrix(layer)
+    return total_counts(as_operator(x, where=where, spread=False))
 
 
-def check_totals(values: NDArray[Any], n_obs: int, where: str) -> NDArray[np.float64]:
+def _check_totals(values: NDArray[Any], n_obs: int, where: str) -> NDArray[np.float64]:
     if values.shape != (n_obs,) or values.dtype.kind not in "iuf":
         msg = (
             f"{where} must hold {n_obs} numbers, one per cell, but has shape "

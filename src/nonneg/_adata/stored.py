@@ -36,7 +36,7 @@ def open_group(path: AnyPath, mode: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredAnnData:
     """An AnnData in a file, of which nothing is in memory yet."""
 
     path: AnyPath
@@ -126,7 +126,7 @@ def _consolidate_again(path: AnyPath) -> None:
             zarr.consolidate_metadata(path)
 
 
-def open_stored(path: AnyPath, *, write: bool = False) -> Stored:
+def open_stored(path: AnyPath, *, write: bool = False) -> StoredAnnData:
     """Open an .h5ad or .zarr file, which can be written to later if that is asked."""
     if not Path(path).exists():
         msg = f"There is no file {path}."
@@ -139,7 +139,7 @@ def open_stored(path: AnyPath, *, write: bool = False) -> Stored:
     except (OSError, zarr.errors.BaseZarrError) as error:
         msg = f"{path} cannot be opened as .h5ad or .zarr: {error}"
         raise ValueError(msg) from error
-    stored = Stored(path, group)
+    stored = StoredAnnData(path, group)
     if any(isinstance(group.get(name), h5py.Dataset) for name in ("obs", "var")):
         msg = (
             f"{path} was written by an old anndata. Read it with `anndata.read_h5ad` and "

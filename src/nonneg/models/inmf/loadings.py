@@ -1,19 +1,25 @@
-"""Loadings from sums over cells."""
+"""Loadings from statistics over cells."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._core.typing import Floats
 from ...kernels.hals import hals_update
 from ...kernels.mu import mu_update
 from ...kernels.nnls import nnls
-from .problem import Model, Penalties, Solver, Sums
+from .problem import (
+    Loadings,
+    Penalties,
+    SufficientStatistics,
+    UpdateRule,
+    namespace,
+    to_host,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,17 +30,17 @@ _LOADING_ROUNDS = 3
 
 
 @partial(jax.jit, static_argnames=("rule", "n_rounds"))
-def update_loadings(
-    model: Model,
-    sums: Sums,
+def _alternate(
+    loadings: Loadings,
+    statistics: SufficientStatistics,
     penalties: Penalties,
     *,
-    rule: Solver,
+    rule: UpdateRule,
     n_rounds: int,
     active: jax.Array | None,
-) -> Model:
+) -> Loadings:
     """Update W, then V, a few times; only V of ``active`` data sets."""
-    gram, product = sums
+    gram, product = statistics
     lam, weight = (jnp.asarray(x, gram.dtype) for x in penalties)
     shared_gram = jnp.einsum("d,dkl->kl", weight, gram)
 
@@ -60,55 +66,57 @@ def update_loadings(
             return nnls(target, (1 + lam) * gram, start=v.T).T
         return hals_update(v.T, target, (1 + lam) * gram, n_sweeps=1).T
 
-    def update(_: int, model: Model) -> Model:
-        w = shared(*model)
-        v = jax.vmap(partial(specific, w))(model.V, gram, product, lam)
+    def update(_: int, loadings: Loadings) -> Loadings:
+        w = shared(*loadings)
+        v = jax.vmap(partial(specific, w))(loadings.V, gram, product, lam)
         if active is not None:
-            v = jnp.where(active[:, None, None], v, model.V)
-        return Model(w, v)
+            v = jnp.where(active[:, None, None], v, loadings.V)
+        return Loadings(w, v)
 
-    return jax.lax.fori_loop(0, n_rounds, update, model)
+    return jax.lax.fori_loop(0, n_rounds, update, loadings)
+
+
+def update_loadings(
+    loadings: Loadings,
+    statistics: SufficientStatistics,
+    penalties: Penalties,
+    rule: UpdateRule = "hals",
+    active: NDArray[np.bool_] | jax.Array | None = None,
+) -> Loadings:
+    """Update W and V, in their precision, and leave them on the host or a device."""
+    dtype = loadings.W.dtype
+    new = _alternate(
+        Loadings(*map(jnp.asarray, loadings)),
+        SufficientStatistics(*(jnp.asarray(x, dtype) for x in statistics)),
+        penalties,
+        rule=rule,
+        n_rounds=1 if rule == "mu" else _LOADING_ROUNDS,
+        active=None if active is None else jnp.asarray(active),
+    )
+    return to_host(new) if isinstance(statistics.gram, np.ndarray) else new
 
 
 def objectives(
-    sq_norm: Floats, model: Model, sums: Sums, lam: Floats
-) -> NDArray[np.float64]:
-    """Objective of every data set, in float64 and from products at hand."""
-    w, v, gram, product = (np.asarray(x, np.float64) for x in (*model, *sums))
+    sq_norm: Any, loadings: Loadings, statistics: SufficientStatistics, lam: Any
+) -> Any:
+    """Objective of every data set, from products at hand; in float64 on the host."""
+    xp = namespace(statistics.gram)
+    arrays: tuple[Any, ...] = (*loadings, *statistics)
+    if xp is np:
+        arrays = tuple(np.asarray(x, np.float64) for x in arrays)
+    w, v, gram, product = arrays
     both = w + v
-    cross = np.einsum("dkg,dkg->d", product, both)
+    cross = xp.einsum("dkg,dkg->d", product, both)
     fitted, own = (
-        np.einsum("dkl,dkl->d", gram, x @ x.transpose(0, 2, 1)) for x in (both, v)
+        xp.einsum("dkl,dkl->d", gram, x @ x.transpose(0, 2, 1)) for x in (both, v)
     )
     return sq_norm - 2 * cross + fitted + lam * own
 
 
-def add(sums: Sums, more: Sums | None) -> Sums:
-    """Sums over both."""
-    return (
-        sums
-        if more is None
-        else Sums(*(a + b for a, b in zip(sums, more, strict=True)))
-    )
-
-
-def fit_loadings(
-    model: Model,
-    sums: Sums,
-    penalties: Penalties,
-    rule: Solver = "hals",
-    active: NDArray[np.bool_] | None = None,
-) -> Model:
-    """:func:`update_loadings` of arrays on the host, in the precision of the model."""
-    dtype = np.asarray(model.W).dtype
-    cast = Sums(*(jnp.asarray(x, dtype) for x in sums))
-    n_rounds = 1 if rule == "mu" else _LOADING_ROUNDS
-    new = update_loadings(
-        Model(*map(jnp.asarray, model)),
-        cast,
-        penalties,
-        rule=rule,
-        n_rounds=n_rounds,
-        active=None if active is None else jnp.asarray(active),
-    )
-    return Model(*map(np.asarray, new))
+def add(
+    statistics: SufficientStatistics, more: SufficientStatistics | None
+) -> SufficientStatistics:
+    """Statistics over both."""
+    if more is None:
+        return statistics
+    return SufficientStatistics(*(a + b for a, b in zip(statistics, more, strict=True)))

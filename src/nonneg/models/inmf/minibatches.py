@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ...operators.blocks import BlockOperator
-from .problem import Block, take
+from .problem import take
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...operators.protocol import MatrixOperator
-    from .problem import Data, Part
+    from .problem import Block, ScaledData
 
 
 # Bytes that are read and shuffled together where the data are not in memory; as much
@@ -26,10 +26,10 @@ _WINDOW_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Plan:
+class MinibatchSampler:
     """How an epoch is cut into mini-batches."""
 
-    data: Data
+    data: ScaledData
     minibatch_size: int
     seed: int
 
@@ -56,7 +56,7 @@ class Plan:
         for w, held in enumerate(zip(*windows, strict=True), window):
             # Not by the number of parts: in memory every data set is one.
             rng = self._rng(epoch, len(self.data.names), w)
-            steps = _cut(parts, held, bounds[w + 1] - bounds[w], rng)
+            steps = _cut(self.data, held, bounds[w + 1] - bounds[w], rng)
             yield from islice(steps, max(first - bounds[w], 0), None)
 
     @property
@@ -70,7 +70,7 @@ class Plan:
         return np.random.default_rng([self.seed, *what])
 
 
-class _Held(NamedTuple):
+class _Window(NamedTuple):
     """Rows of a part that are in memory together."""
 
     op: MatrixOperator
@@ -80,7 +80,7 @@ class _Held(NamedTuple):
 
 def _windows(
     op: MatrixOperator, steps: list[int], first: int, rng: np.random.Generator
-) -> Iterator[_Held]:
+) -> Iterator[_Window]:
     """All rows, in random windows from the ``first`` on.
 
     ``steps`` are the first steps of the windows, and the number of steps, to which rows
@@ -90,13 +90,13 @@ def _windows(
     share = np.array(steps) / steps[-1]
     if not isinstance(op, BlockOperator):
         if n_windows == 1:
-            yield _Held(op, np.arange(n_rows))
+            yield _Window(op, np.arange(n_rows))
             return
         bounds = np.rint(share * n_rows).astype(int)[first:]
         order = rng.permutation(n_rows)
         for start, stop in pairwise(bounds.tolist()):
             rows = np.sort(order[start:stop])
-            yield _Held(op.rows(rows), rows)
+            yield _Window(op.rows(rows), rows)
         return
     pieces = op.pieces
     if len(pieces) < n_windows:
@@ -104,24 +104,25 @@ def _windows(
         pieces = [slice(a, b) for a, b in pairwise(bounds.tolist())]
     bounds = np.rint(share * len(pieces)).astype(int)[first:]
     order = rng.permutation(len(pieces))
-    plan = [
+    chosen = [
         [pieces[i] for i in sorted(order[a:b].tolist())]
         for a, b in pairwise(bounds.tolist())
     ]
     rows_of = (
         np.concatenate(
-            [np.empty(0, np.intp), *(np.arange(p.start, p.stop) for p in chosen)]
+            [np.empty(0, np.intp), *(np.arange(p.start, p.stop) for p in some)]
         )
-        for chosen in plan
+        for some in chosen
     )
-    for rows, held in zip(rows_of, op.windows(plan), strict=True):
-        yield _Held(held, rows)
+    for rows, held in zip(rows_of, op.windows(chosen), strict=True):
+        yield _Window(held, rows)
 
 
 def _cut(
-    parts: Sequence[Part], held: Sequence[_Held], n_steps: int, rng: np.random.Generator
+    data: ScaledData, held: Sequence[_Window], n_steps: int, rng: np.random.Generator
 ) -> Iterator[list[Block]]:
     """What is in memory, as mini-batches in random order."""
+    parts = data.parts
     shares: list[list[tuple[int, int, NDArray[np.intp]]]] = [[] for _ in range(n_steps)]
     # Cells that are left over go on where those of the part before ended: those of
     # many small parts must not all be in the first mini-batches.
@@ -136,6 +137,8 @@ def _cut(
             first += index.size
     for share in shares:
         yield [
-            Block(d, take(parts[i].rows, held[i].rows[cells]), held[i].op.rows(cells))
+            data.block(
+                d, take(parts[i].rows, held[i].rows[cells]), held[i].op.rows(cells)
+            )
             for i, d, cells in share
         ]

@@ -7,37 +7,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._core.typing import Floats
-from .problem import Model, State, Sums
+from .problem import Loadings, SufficientStatistics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def normalise(model: Model, scores: Floats, sums: Sums) -> State:
+def normalise(
+    loadings: Loadings, scores: Floats, statistics: SufficientStatistics
+) -> tuple[Loadings, Floats, SufficientStatistics]:
     """Fix what the objective leaves open: one scale per factor, and their order."""
-    model, norm, order = standardise(model, sums)
+    loadings, norm, order = standardise(loadings, statistics)
     scores = (scores * norm.astype(scores.dtype))[:, order]
-    return State(model, scores, rescale(sums, norm, order))
+    return loadings, scores, rescale(statistics, norm, order)
 
 
-def rescale(sums: Sums, norm: NDArray[np.float64], order: NDArray[np.intp]) -> Sums:
-    """Sums over scores that were multiplied by the norms, in another order."""
-    return Sums(
-        (sums.gram * norm[:, None] * norm)[:, order][:, :, order],
-        (sums.product * norm[:, None])[:, order],
+def rescale(
+    statistics: SufficientStatistics,
+    norm: NDArray[np.float64],
+    order: NDArray[np.intp],
+) -> SufficientStatistics:
+    """Statistics of scores that were multiplied by the norms, in another order."""
+    return SufficientStatistics(
+        (statistics.gram * norm[:, None] * norm)[:, order][:, :, order],
+        (statistics.product * norm[:, None])[:, order],
     )
 
 
 def standardise(
-    model: Model, sums: Sums
-) -> tuple[Model, NDArray[np.float64], NDArray[np.intp]]:
+    loadings: Loadings, statistics: SufficientStatistics
+) -> tuple[Loadings, NDArray[np.float64], NDArray[np.intp]]:
     """Loadings of unit norm by contribution, the norms taken, and the new order."""
-    both = np.asarray(model.W + model.V.mean(0), np.float64)
+    both = np.asarray(loadings.W + loadings.V.mean(0), np.float64)
     norm = np.linalg.norm(both, axis=1)
     divisor = np.where(norm > 0, norm, 1)
-    contribution = np.einsum("dkk->k", sums.gram) * norm**2
+    contribution = np.einsum("dkk->k", statistics.gram) * norm**2
     order = np.argsort(-contribution, kind="stable")
     w, v = (
-        (np.asarray(x) / divisor[:, None]).astype(np.asarray(x).dtype) for x in model
+        (np.asarray(x) / divisor[:, None]).astype(np.asarray(x).dtype) for x in loadings
     )
-    return Model(w[order], v[:, order]), norm, order
+    return Loadings(w[order], v[:, order]), norm, order

@@ -7,9 +7,11 @@ of cells and of genes is applied to these products, never to the data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..._core.typing import Floats
@@ -22,21 +24,21 @@ if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
 
 
-type Solver = Literal["hals", "anls", "mu"]
+type UpdateRule = Literal["hals", "anls", "mu"]
 
 type Rows = slice | NDArray[np.intp]
 
 
-class Model(NamedTuple):
-    """Loadings."""
+class Loadings(NamedTuple):
+    """Metagenes."""
 
     W: Any
     """(k, n_vars): shared."""
     V: Any
-    """(n_batches, k, n_vars): of each data set."""
+    """(n_batches, k, n_vars): specific to each data set."""
 
 
-class Sums(NamedTuple):
+class SufficientStatistics(NamedTuple):
     """All that updates of the loadings need to know of cells."""
 
     gram: Any
@@ -48,9 +50,9 @@ class Sums(NamedTuple):
 class Penalties(NamedTuple):
     """Weights of every data set."""
 
-    lam: Floats
-    """Of the penalty on its own part."""
-    weight: Floats
+    lam: Any
+    """Of the penalty on its specific part."""
+    weight: Any
     """Of the data set in the objective."""
 
 
@@ -72,10 +74,12 @@ class Block(NamedTuple):
     rows: Rows
     """Positions among all cells."""
     op: MatrixOperator
+    scale: Any
+    """What entries of each cell are multiplied by: a column, or 1."""
 
 
 @dataclass(frozen=True)
-class Data:
+class ScaledData:
     """Several data sets, and how their cells and genes are scaled."""
 
     parts: Sequence[Part]
@@ -86,36 +90,61 @@ class Data:
     dtype: np.dtype[Any]
     cell_scale: Floats | None
     """What entries of each cell are multiplied by."""
-    gene_scale: Floats
+    gene_scale: Any
     """(n_batches, n_vars): what they are multiplied by then."""
-    sq_norm: NDArray[np.float64]
+    sq_norm: Any
     """Squared norm of each data set, scaled."""
+    on_device: bool = False
+    """Whether all arrays of the fit stay in the memory of a device."""
+
+    def to_device(self) -> ScaledData:
+        """With scales and norms in the memory of the device that holds the cells."""
+        return replace(
+            self,
+            gene_scale=jnp.asarray(self.gene_scale),
+            sq_norm=jnp.asarray(self.sq_norm, self.dtype),
+            on_device=True,
+        )
 
     def blocks(self) -> Iterator[Block]:
         """All cells, each block of one data set."""
+        if self.on_device:
+            yield from self._resident_blocks
+            return
         for part in self.parts:
             for rows, op in part.op.row_blocks():
-                yield from split(part, rows, op)
+                yield from self._split(part, rows, op)
 
-    def scale_of(self, rows: Rows) -> Floats | float:
-        """Scale of some cells, as a column."""
-        return 1.0 if self.cell_scale is None else self.cell_scale[rows][:, None]
+    @cached_property
+    def _resident_blocks(self) -> list[Block]:
+        """The parts as they are, each with its scales on the device."""
+        blocks = [self.block(_dataset(p), p.rows, p.op) for p in self.parts]
+        return [block._replace(scale=jnp.asarray(block.scale)) for block in blocks]
+
+    def block(self, batch: int, rows: Rows, op: MatrixOperator) -> Block:
+        """Some cells of a data set, with their scale."""
+        scale = 1.0 if self.cell_scale is None else self.cell_scale[rows][:, None]
+        return Block(batch, rows, op, scale)
+
+    def _split(self, part: Part, rows: Rows, op: MatrixOperator) -> Iterator[Block]:
+        """Some rows of a part, by data set."""
+        positions = take(part.rows, rows)
+        if isinstance(part.batch, int):
+            yield self.block(part.batch, positions, op)
+            return
+        batch = part.batch[rows]
+        present = np.unique(batch)
+        if present.size == 1:
+            yield self.block(int(present[0]), positions, op)
+            return
+        for d in present.tolist():
+            index = np.flatnonzero(batch == d)
+            yield self.block(d, take(positions, index), op.rows(index))
 
 
-def split(part: Part, rows: Rows, op: MatrixOperator) -> Iterator[Block]:
-    """Some rows of a part, by data set."""
-    positions = take(part.rows, rows)
-    if isinstance(part.batch, int):
-        yield Block(part.batch, positions, op)
-        return
-    batch = part.batch[rows]
-    present = np.unique(batch)
-    if present.size == 1:
-        yield Block(int(present[0]), positions, op)
-        return
-    for d in present.tolist():
-        index = np.flatnonzero(batch == d)
-        yield Block(d, take(positions, index), op.rows(index))
+def _dataset(part: Part) -> int:
+    assert isinstance(part.batch, int)
+    return part.batch
 
 
 def take(positions: Rows, rows: Rows) -> Rows:
@@ -127,9 +156,17 @@ def take(positions: Rows, rows: Rows) -> Rows:
     return positions.start + rows
 
 
-class State(NamedTuple):
-    """A fit in progress."""
+def namespace(x: Any) -> Any:
+    """NumPy for arrays on the host, JAX for those on a device."""
+    return np if isinstance(x, np.ndarray) else jnp
 
-    model: Model
-    scores: Floats
-    sums: Sums
+
+def zeros(data: ScaledData, shape: tuple[int, ...], dtype: Any = None) -> Any:
+    """Zeros where the fit runs."""
+    xp = jnp if data.on_device else np
+    return xp.zeros(shape, dtype or data.dtype)
+
+
+def to_host[T: tuple[Any, ...]](arrays: T) -> T:
+    """A NamedTuple of arrays, on the host."""
+    return type(arrays)(*map(np.asarray, arrays))

@@ -1,4 +1,4 @@
-"""Scores of cells for given loadings, and the sums that loadings need."""
+"""Scores of cells for given loadings, and the statistics that loadings need."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ import numpy as np
 from ..._core.typing import Floats
 from ...kernels.hals import hals_update
 from ..factor.alternate import minimise
-from .problem import Block, Data, Model, Solver, Sums
+from .problem import (
+    Block,
+    Loadings,
+    ScaledData,
+    SufficientStatistics,
+    UpdateRule,
+    namespace,
+    zeros,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from numpy.typing import NDArray
 
 
 # Cells that are solved for in one call: bounds the number of shapes to compile.
@@ -32,7 +38,7 @@ _MOST_SWEEPS, _SWEEPS_PER_CHECK = 500, 10
 
 @partial(jax.jit, static_argnames=("rule", "n_sweeps"))
 def update_rows(
-    h: jax.Array, product: jax.Array, gram: jax.Array, rule: Solver, n_sweeps: int
+    h: jax.Array, product: jax.Array, gram: jax.Array, rule: UpdateRule, n_sweeps: int
 ) -> jax.Array:
     """Update scores towards the minimum of their quadratic form."""
     return minimise(h, product, gram, rule, n_sweeps=n_sweeps)
@@ -62,7 +68,7 @@ def _sweep_rows(
     return state[0], ~moving((*state[:2], jnp.array(0)))
 
 
-def _solve_rows(h: jax.Array, product: jax.Array, gram: jax.Array) -> jax.Array:
+def solve_rows(h: jax.Array, product: jax.Array, gram: jax.Array) -> jax.Array:
     """Exact scores."""
     new, settled = _sweep_rows(h, product, gram)
     # Sweeps crawl where loadings are nearly collinear.
@@ -89,68 +95,109 @@ def _in_chunks(h: Floats, product: Floats, gram: Floats, update: UpdateRows) -> 
     return np.concatenate([np.asarray(new)[:n] for new, n in done])
 
 
-def score_grams(model: Model, lam: Floats) -> NDArray[Any]:
+def score_grams(loadings: Loadings, lam: Any) -> Any:
     """(n_batches, k, k): the quadratic forms that scores minimise."""
-    both = model.W + model.V
-    own = np.einsum("dkg,dlg->dkl", model.V, model.V, optimize=True)
-    return (
-        np.einsum("dkg,dlg->dkl", both, both, optimize=True) + lam[:, None, None] * own
+    w, v = loadings
+    both, einsum = w + v, namespace(v).einsum
+    own = einsum("dkg,dlg->dkl", v, v, optimize=True)
+    return einsum("dkg,dlg->dkl", both, both, optimize=True) + lam[:, None, None] * own
+
+
+def score_blocks(
+    data: ScaledData,
+    blocks: Iterable[Block],
+    loadings: Loadings,
+    lam: Any,
+    *,
+    update: UpdateRows,
+    keep: Callable[[Block, Any], None],
+    before: Callable[[Block], Any] | None = None,
+) -> SufficientStatistics:
+    """New scores of some cells, handed over block by block, and their statistics.
+
+    ``before`` gives the scores to begin with; ``None``: zero.
+    """
+    on_device = data.on_device
+    xp = jnp if on_device else np
+    loadings = Loadings(*(xp.asarray(factor, data.dtype) for factor in loadings))
+    grams = score_grams(loadings, lam).astype(data.dtype)
+    weights = (loadings.W + loadings.V) * data.gene_scale[:, None, :]
+    n_batches, rank, n_vars = weights.shape
+    # Sums over many cells keep float64 on the host so that they do not lose digits.
+    total = data.dtype if on_device else np.dtype(np.float64)
+    gram = [xp.zeros((rank, rank), total) for _ in range(n_batches)]
+    product = [xp.zeros((rank, n_vars), total) for _ in range(n_batches)]
+    for block in blocks:
+        d, _, op, scale = block
+        target = xp.asarray(op.matmul(weights[d].T)) * scale
+        old = xp.zeros_like(target) if before is None else before(block)
+        new = (
+            update(old, target, grams[d])
+            if on_device
+            else _in_chunks(old, target, grams[d], update)
+        )
+        keep(block, new)
+        product[d] += xp.asarray(op.rmatmul(new * scale), total).T
+        gram[d] += new.T @ new
+    return SufficientStatistics(
+        xp.stack(gram), xp.stack(product) * data.gene_scale[:, None, :]
     )
 
 
-def add_blocks(
-    data: Data,
-    blocks: Iterable[Block],
-    model: Model,
-    lam: Floats,
-    *,
-    scores: Floats | None,
-    update: UpdateRows,
-    keep: Callable[[Block, Floats], None],
-) -> Sums:
-    """New scores of some cells, handed over block by block, and their sums.
-
-    ``scores`` of all cells to begin with; ``None``: zero.
-    """
-    model = Model(*(np.asarray(factor, data.dtype) for factor in model))
-    grams = score_grams(model, lam).astype(data.dtype)
-    loadings = (model.W + model.V) * data.gene_scale[:, None, :]
-    n_batches, rank, n_vars = loadings.shape
-    gram = np.zeros((n_batches, rank, rank))
-    product = np.zeros((n_batches, rank, n_vars))
-    for block in blocks:
-        d, rows, op = block
-        scale = data.scale_of(rows)
-        target = np.asarray(op.matmul(loadings[d].T)) * scale
-        old = np.zeros_like(target) if scores is None else scores[rows]
-        new = _in_chunks(old, target, grams[d], update)
-        keep(block, new)
-        # Sums over many cells keep float64 so that they do not lose digits.
-        product[d] += np.asarray(op.rmatmul(new * scale), np.float64).T
-        gram[d] += new.T @ new
-    product *= data.gene_scale[:, None, :]
-    return Sums(gram, product)
+def zero_scores(data: ScaledData, rank: int) -> Any:
+    """Scores to begin with: an array, or on a device one for each block."""
+    if data.on_device:
+        return tuple(zeros(data, (b.op.shape[0], rank)) for b in data.blocks())
+    return zeros(data, (data.shape[0], rank))
 
 
-def pass_over(
-    data: Data, model: Model, lam: Floats, scores: Floats, update: UpdateRows
-) -> tuple[Floats, Sums]:
+def scores_of(scores: Any) -> Callable[[Block], Any]:
+    """Scores of one block after the other."""
+    if isinstance(scores, tuple):
+        in_order = iter(scores)
+        return lambda _: next(in_order)
+    return lambda block: scores[block.rows]
+
+
+def gather_scores(data: ScaledData, scores: Any) -> Floats:
+    """Scores of all cells, on the host."""
+    if not data.on_device:
+        return np.asarray(scores)
+    gathered = np.empty((data.shape[0], scores[0].shape[1]), data.dtype)
+    for block, some in zip(data.blocks(), scores, strict=True):
+        gathered[block.rows] = some
+    return gathered
+
+
+def update_scores(
+    data: ScaledData, loadings: Loadings, lam: Any, scores: Any, update: UpdateRows
+) -> tuple[Any, SufficientStatistics]:
     """Update the scores of all cells."""
+    score = partial(
+        score_blocks,
+        data,
+        data.blocks(),
+        loadings,
+        lam,
+        update=update,
+        before=scores_of(scores),
+    )
+    if data.on_device:
+        kept: list[Any] = []
+        statistics = score(keep=lambda _, new: kept.append(new))
+        return tuple(kept), statistics
     new_scores = np.empty_like(scores)
 
-    def keep(block: Block, new: Floats) -> None:
+    def keep(block: Block, new: Any) -> None:
         new_scores[block.rows] = new
 
-    blocks = data.blocks()
-    sums = add_blocks(data, blocks, model, lam, scores=scores, update=update, keep=keep)
-    return new_scores, sums
+    return new_scores, score(keep=keep)
 
 
-def solve(
-    data: Data, model: Model, lam: Floats, keep: Callable[[Block, Floats], None]
-) -> Sums:
+def exact_scores(
+    data: ScaledData, loadings: Loadings, lam: Any, keep: Callable[[Block, Any], None]
+) -> SufficientStatistics:
     """Exact scores of all cells for fixed loadings."""
-    blocks = data.blocks()
-    return add_blocks(
-        data, blocks, model, lam, scores=None, update=_solve_rows, keep=keep
+    return score_blocks(
+        data, data.blocks(), loadings, lam, update=solve_rows, keep=keep
     )

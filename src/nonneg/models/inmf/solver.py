@@ -2,69 +2,182 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..._core.typing import Floats
-from ..loop import Report, Trace, iterate
-from .loadings import fit_loadings, objectives
+from ..loop import Report, Trace, drive
+from .loadings import objectives, update_loadings
 from .normalise import normalise
-from .problem import Data, Model, Penalties, Solver, State, Sums
+from .problem import (
+    Loadings,
+    Penalties,
+    SufficientStatistics,
+    UpdateRule,
+    namespace,
+    to_host,
+    zeros,
+)
 from .revive import revive
-from .scores import ROW_SWEEPS, pass_over, update_rows
+from .scores import (
+    ROW_SWEEPS,
+    gather_scores,
+    update_rows,
+    update_scores,
+    zero_scores,
+)
 from .start import start
-from .summary import Survey
 
 if TYPE_CHECKING:
     from ..loop import Callback
+    from .summary import DataSummary
+
+
+class INMFState(NamedTuple):
+    """A fit of all cells in progress."""
+
+    loadings: Loadings
+    scores: Any
+    """(n_obs, k), or on a device an array for each block of cells."""
+    statistics: SufficientStatistics
+    """Of the scores."""
+    objective: Any
+    previous: Any
+    """Objective of the step before."""
+    reseeds: Any
+    """How often each factor was started anew."""
+
+
+@dataclass(frozen=True)
+class INMFSolver:
+    """Alternate between scores and loadings, with one pass over all cells per step.
+
+    Finished when a step lowers the objective by at most ``tol`` of its value.
+    """
+
+    summary: DataSummary
+    rank: int
+    penalties: Penalties
+    rule: UpdateRule = "hals"
+    tol: float = 1e-5
+    max_iter: int = 200
+    seed: int = 0
+
+    def init(self, attempt: int, /) -> INMFState:
+        """The values of one of several starts."""
+        loadings = start(
+            self.summary.sample,
+            self.rank,
+            self.penalties,
+            seed=self.seed,
+            attempt=attempt,
+        )
+        return self.begin(loadings)
+
+    def begin(self, loadings: Loadings) -> INMFState:
+        """The state before the first step."""
+        data, rank = self.summary.data, self.rank
+        scores = zero_scores(data, rank)
+        if self.rule == "mu":
+            # Multiplicative updates cannot leave zero.
+            update = partial(update_rows, rule="hals", n_sweeps=ROW_SWEEPS)
+            lam = self.penalties.lam
+            scores, _ = update_scores(data, loadings, lam, scores, update)
+            loadings = Loadings(*map(_positive, loadings))
+            scores = (
+                tuple(map(_positive, scores)) if data.on_device else _positive(scores)
+            )
+        total = data.dtype if data.on_device else np.float64
+        n_batches, n_vars = len(data.names), data.shape[1]
+        infinite = zeros(data, (), total) + np.inf
+        return INMFState(
+            loadings,
+            scores,
+            SufficientStatistics(
+                # No factor is without use before there are scores.
+                zeros(data, (n_batches, rank, rank), total) + 1,
+                zeros(data, (n_batches, rank, n_vars), total),
+            ),
+            objective=infinite,
+            previous=infinite,
+            reseeds=zeros(data, (rank,), np.int32),
+        )
+
+    def step(self, state: INMFState, /) -> INMFState:
+        """Update scores, then loadings."""
+        data, penalties = self.summary.data, self.penalties
+        loadings, scores, statistics, objective, _, reseeds = state
+        if self.rule != "mu":
+            loadings, reseeds = revive(data, loadings, scores, statistics, reseeds)
+        update = partial(update_rows, rule=self.rule, n_sweeps=ROW_SWEEPS)
+        scores, statistics = update_scores(
+            data, loadings, penalties.lam, scores, update
+        )
+        loadings = update_loadings(loadings, statistics, penalties, self.rule)
+        value = objectives(data.sq_norm, loadings, statistics, penalties.lam)
+        return INMFState(
+            loadings, scores, statistics, penalties.weight @ value, objective, reseeds
+        )
+
+    def finished(self, state: INMFState, /) -> Any:
+        """Whether the last step hardly lowered the objective."""
+        return state.previous - state.objective <= self.tol * state.objective
+
+    def finish(
+        self, state: INMFState, /
+    ) -> tuple[Loadings, Floats, SufficientStatistics]:
+        """Factors with the scale and order that are stored, on the host."""
+        scores = gather_scores(self.summary.data, state.scores)
+        statistics = SufficientStatistics(
+            *(np.asarray(x, np.float64) for x in state.statistics)
+        )
+        return normalise(to_host(state.loadings), scores, statistics)
+
+    def report(self, state: INMFState, /) -> Report:
+        """The objective."""
+        return Report(float(state.objective))
 
 
 class INMFResult(NamedTuple):
     """Factors, sorted by contribution, and the trace."""
 
-    model: Model
+    loadings: Loadings
     """Rows of ``W`` plus the mean of ``V`` have unit 2-norm."""
     scores: Floats
     """(n_obs, k); carry the scale."""
-    sums: Sums
+    statistics: SufficientStatistics
     trace: Trace
 
 
 def inmf(
-    found: Survey,
+    summary: DataSummary,
     rank: int,
     penalties: Penalties,
     *,
-    solver: Solver = "hals",
+    solver: UpdateRule = "hals",
     n_init: int = 1,
     tol: float = 1e-5,
     max_iter: int = 200,
     seed: int = 0,
     callback: Callback | None = None,
 ) -> INMFResult:
-    """Fit all cells at once.
-
-    Stops when an iteration lowers the objective by at most ``tol`` of its value.
-    """
-    best: tuple[State, Trace] | None = None
+    """Fit all cells at once, and keep the best of several starts."""
+    if summary.data.on_device:
+        dtype = summary.data.dtype
+        penalties = Penalties(*(jnp.asarray(x, dtype) for x in penalties))
+    descent = INMFSolver(summary, rank, penalties, solver, tol, max_iter, seed)
+    best: tuple[INMFState, Trace] | None = None
     interrupted = False
     try:
         for attempt in range(n_init):
-            model = start(found.sample, rank, penalties, seed=seed, attempt=attempt)
-            state = _descend(
-                found.data,
-                model,
-                penalties,
-                solver,
-                tol=tol,
-                max_iter=max_iter,
-                callback=callback,
-            )
-            if best is None or state[1].objective[-1] < best[1].objective[-1]:
-                best = state
-            if state[1].interrupted:
+            state, trace = drive(descent, descent.init(attempt), callback)
+            if best is None or trace.objective[-1] < best[1].objective[-1]:
+                best = state, trace
+            if trace.interrupted:
                 interrupted = True
                 break
     except KeyboardInterrupt:
@@ -73,58 +186,9 @@ def inmf(
             raise
         interrupted = True
     assert best is not None
-    (model, scores, sums), trace = best
-    model, scores, sums = normalise(model, scores, sums)
-    return INMFResult(model, scores, sums, trace._replace(interrupted=interrupted))
+    state, trace = best
+    return INMFResult(*descent.finish(state), trace._replace(interrupted=interrupted))
 
 
-def _descend(
-    data: Data,
-    model: Model,
-    penalties: Penalties,
-    solver: Solver,
-    *,
-    tol: float,
-    max_iter: int,
-    callback: Callback | None,
-) -> tuple[State, Trace]:
-    rank = model.W.shape[0]
-    scores = np.zeros((data.shape[0], rank), data.dtype)
-    update = partial(update_rows, rule=solver, n_sweeps=ROW_SWEEPS)
-    if solver == "mu":
-        # Multiplicative updates cannot leave zero.
-        first = partial(update_rows, rule="hals", n_sweeps=ROW_SWEEPS)
-        scores, _ = pass_over(data, model, penalties.lam, scores, first)
-        model = Model(*map(_positive, model))
-        scores = _positive(scores)
-    reseeds: dict[int, int] = {}
-
-    def step(state: State, _: int) -> tuple[State, Report]:
-        model, scores, sums = state
-        if solver != "mu":
-            model = revive(data, model, scores, sums, reseeds)
-        scores, sums = pass_over(data, model, penalties.lam, scores, update)
-        model = fit_loadings(model, sums, penalties, solver)
-        value = objectives(data.sq_norm, model, sums, penalties.lam)
-        return State(model, scores, sums), Report(float(penalties.weight @ value))
-
-    def finished(reports: list[Report]) -> bool:
-        if len(reports) < 2:
-            return False
-        before, last = (report.objective for report in reports[-2:])
-        assert before is not None
-        assert last is not None
-        return before - last <= tol * last
-
-    nothing = Sums(np.ones((1, rank, rank)), np.empty(0))
-    return iterate(
-        step,
-        State(model, scores, nothing),
-        max_iter=max_iter,
-        finished=finished,
-        callback=callback,
-    )
-
-
-def _positive(x: Floats) -> Floats:
-    return np.maximum(x, x.dtype.type(x.mean() / 100))
+def _positive(x: Any) -> Any:
+    return namespace(x).maximum(x, (x.mean() / 100).astype(x.dtype))

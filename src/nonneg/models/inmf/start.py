@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..._core.typing import Floats
-from .loadings import add, fit_loadings
-from .problem import Data, Model, Part, Penalties, Sums
-from .scores import ROW_SWEEPS, pass_over, update_rows
-from .summary import stream
+from .loadings import add, update_loadings
+from .problem import Loadings, Part, Penalties, ScaledData, SufficientStatistics
+from .scores import ROW_SWEEPS, update_rows, update_scores, zero_scores
+from .summary import dataset_rng
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +25,8 @@ _FIRST_ITERATIONS, _FIRST_LAM = 20, 20.0
 
 
 def start(
-    sample: Data, rank: int, penalties: Penalties, *, seed: int, attempt: int
-) -> Model:
+    sample: ScaledData, rank: int, penalties: Penalties, *, seed: int, attempt: int
+) -> Loadings:
     """Random loadings, iterated on a sample of the cells until they point somewhere.
 
     W is uniform and V are cells, both of unit norm, as in LIGER. Passes over the sample
@@ -37,48 +38,53 @@ def start(
     rng = np.random.default_rng([seed, attempt])
     w = rng.uniform(0, 2, (rank, sample.shape[1]))
     v = np.stack(
-        [own_cells(sample, part, rank, seed, attempt) for part in sample.parts]
+        [random_cells(sample, part, rank, seed, attempt) for part in sample.parts]
     )
-    model = Model(*(unit(x).astype(sample.dtype) for x in (w, v)))
-    return refine(sample, model, penalties)
+    loadings = Loadings(*(unit_rows(x).astype(sample.dtype) for x in (w, v)))
+    return refine(sample, loadings, penalties)
 
 
 def refine(
-    sample: Data,
-    model: Model,
+    sample: ScaledData,
+    loadings: Loadings,
     penalties: Penalties,
     *,
-    known: Sums | None = None,
+    known: SufficientStatistics | None = None,
     active: NDArray[np.bool_] | None = None,
-) -> Model:
-    """Iterate on a sample, beside sums that are ``known`` of other cells."""
-    rank = model.W.shape[0]
-    scores = np.zeros((sample.shape[0], rank), sample.dtype)
+) -> Loadings:
+    """Iterate on a sample, beside statistics that are ``known`` of other cells."""
+    scores = zero_scores(sample, loadings.W.shape[0])
+    if sample.on_device:
+        loadings = Loadings(*map(jnp.asarray, loadings))
     update = partial(update_rows, rule="hals", n_sweeps=2 * ROW_SWEEPS)
     first = penalties._replace(lam=np.maximum(penalties.lam, _FIRST_LAM))
     for i in range(_SAMPLE_ITERATIONS):
         current = first if i < _FIRST_ITERATIONS else penalties
-        scores, sums = pass_over(sample, model, current.lam, scores, update)
-        model = fit_loadings(model, add(sums, known), current, active=active)
-    return model
+        scores, statistics = update_scores(
+            sample, loadings, current.lam, scores, update
+        )
+        loadings = update_loadings(
+            loadings, add(statistics, known), current, active=active
+        )
+    return loadings
 
 
-def own_cells(
-    sample: Data, part: Part, rank: int, seed: int, attempt: int = 0
+def random_cells(
+    sample: ScaledData, part: Part, rank: int, seed: int, attempt: int = 0
 ) -> NDArray[np.float64]:
     """Random cells of a data set, scaled."""
     n_rows = part.op.shape[0]
-    assert isinstance(part.rows, slice)
     assert isinstance(part.batch, int)
-    rng = stream(seed, sample.names[part.batch], attempt)
+    rng = dataset_rng(seed, sample.names[part.batch], attempt)
     index = rng.choice(n_rows, rank, replace=rank > n_rows)
     picks = np.zeros((n_rows, rank), sample.dtype)
     picks[index, np.arange(rank)] = 1
-    cells = part.op.rmatmul(picks * sample.scale_of(part.rows))
-    return np.asarray(cells, np.float64).T * sample.gene_scale[part.batch]
+    scale = sample.block(part.batch, part.rows, part.op).scale
+    cells = np.asarray(part.op.rmatmul(picks * scale), np.float64)
+    return cells.T * np.asarray(sample.gene_scale[part.batch])
 
 
-def unit(x: Floats) -> Floats:
+def unit_rows(x: Floats) -> Floats:
     """Rows of unit 2-norm; zero rows stay zero."""
     norm = np.linalg.norm(x, axis=-1, keepdims=True)
     return x / np.where(norm > 0, norm, 1)

@@ -9,7 +9,7 @@ import numpy as np
 from ..._core.typing import Floats
 from ...operators.blocks import stack
 from ...operators.stats import join_stats
-from .problem import Data, Part
+from .problem import Part, ScaledData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
     from ...operators.stats import MatrixStats
 
 
-# Cells on which starting values are iterated, how often, and how often of these with a
-# penalty that is at least so large.
+# Cells on which starting values are iterated.
 SAMPLE_SIZE = 4000
 
 
-class Survey(NamedTuple):
+class DataSummary(NamedTuple):
     """What the first pass over the data finds."""
 
-    data: Data
-    sample: Data
+    data: ScaledData
+    sample: ScaledData
     """Some cells of every data set, in memory."""
     stats: dict[int, MatrixStats]
     """Of every data set that has cells, before scaling; without sums of rows and columns."""
@@ -39,7 +38,7 @@ class Survey(NamedTuple):
     """(n_batches, n_vars): genes with non-zero entries."""
 
 
-def survey(
+def summarise(
     parts: Sequence[Part],
     names: Sequence[str],
     *,
@@ -48,11 +47,13 @@ def survey(
     scale_genes: bool,
     seed: int,
     gene_scale: Floats | None = None,
-) -> Survey:
+    on_device: bool = False,
+) -> DataSummary:
     """Read everything once: scales, norms, and cells to start from.
 
     Cells are divided by ``totals``, or by the sums of their entries if it is ``None``.
-    ``gene_scale`` are those that are known, NaN where they are not.
+    ``gene_scale`` are those that are known, NaN where they are not. With ``on_device``,
+    cells, loadings and statistics stay in the memory of a device while a fit goes on.
     """
     n_batches, n_vars = len(names), parts[0].op.shape[1]
     n_cells = np.zeros(n_batches, np.int64)
@@ -62,7 +63,7 @@ def survey(
         )
     n_obs = int(n_cells.sum())
     chosen = [
-        _draw(stream(seed, name), int(n), SAMPLE_SIZE * int(n) // n_obs)
+        _draw(dataset_rng(seed, name), int(n), SAMPLE_SIZE * int(n) // n_obs)
         for name, n in zip(names, n_cells, strict=True)
     ]
     dtype = parts[0].op.dtype
@@ -72,10 +73,10 @@ def survey(
     stats: list[list[MatrixStats]] = [[] for _ in names]
     n_empty = 0
     taken: list[list[tuple[MatrixOperator, Floats]]] = [[] for _ in names]
-    everything = Data(
+    everything = ScaledData(
         parts, names, n_cells, (n_obs, n_vars), dtype, None, squares, squares[:, 0]
     )
-    for d, rows, op in everything.blocks():
+    for d, rows, op, _ in everything.blocks():
         of_block = op.stats()
         # As long as the data are: not to be kept.
         row_sums = of_block.row_sums
@@ -99,7 +100,7 @@ def survey(
         scales[squares == 0] = 1
     if gene_scale is not None:
         scales = np.where(np.isnan(gene_scale), scales, gene_scale)
-    data = Data(
+    data = ScaledData(
         parts,
         names,
         n_cells,
@@ -110,15 +111,18 @@ def survey(
         np.sum(squares * scales**2, axis=1),
     )
     joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
-    return Survey(data, _sample(data, taken), joined, n_empty, squares > 0)
+    sample = _sample(data, taken)
+    if on_device:
+        data, sample = data.to_device(), sample.to_device()
+    return DataSummary(data, sample, joined, n_empty, squares > 0)
 
 
 def _inverse(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(1, x, out=np.zeros_like(x), where=x > 0)
 
 
-def stream(seed: int, name: str, *more: int) -> np.random.Generator:
-    """Random numbers of a data set: those of others, and their order, are no matter."""
+def dataset_rng(seed: int, name: str, *more: int) -> np.random.Generator:
+    """Random numbers of a data set, whatever other data sets there are."""
     return np.random.default_rng([seed, *more, *name.encode()])
 
 
@@ -126,7 +130,9 @@ def _draw(rng: np.random.Generator, n: int, size: int) -> NDArray[np.intp]:
     return np.sort(rng.choice(n, min(max(size, 200), n), replace=False))
 
 
-def _sample(data: Data, taken: list[list[tuple[MatrixOperator, Floats]]]) -> Data:
+def _sample(
+    data: ScaledData, taken: list[list[tuple[MatrixOperator, Floats]]]
+) -> ScaledData:
     parts: list[Part] = []
     scales: list[Floats] = []
     first = 0
@@ -139,7 +145,7 @@ def _sample(data: Data, taken: list[list[tuple[MatrixOperator, Floats]]]) -> Dat
         n_cells[d] = op.shape[0]
         first += op.shape[0]
         scales.extend(scale for _, scale in pieces)
-    return Data(
+    return ScaledData(
         parts,
         data.names,
         n_cells,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..._adata.views import Factors
 
 
-class Batches(NamedTuple):
+class AlignableScores(NamedTuple):
     """A factorization of several data sets."""
 
     stored: Factors
@@ -34,7 +34,7 @@ class Batches(NamedTuple):
     """Sorted."""
 
 
-def read_batches(adata: AnnData, key: str, batch_key: str | None) -> Batches:
+def read_scores(adata: AnnData, key: str, batch_key: str | None) -> AlignableScores:
     """Scores that can be aligned, and the data set of every cell."""
     stored = read_factors(adata, key)
     if batch_key is None:
@@ -66,11 +66,11 @@ def read_batches(adata: AnnData, key: str, batch_key: str | None) -> Batches:
             "scores of a non-negative factorization, e.g. of `nonneg.tl.inmf`."
         )
         raise ValueError(msg)
-    return Batches(stored, stored.scores, batch_key, batch, names)
+    return AlignableScores(stored, stored.scores, batch_key, batch, names)
 
 
 def assign_clusters(
-    data: Batches, n_neighbors: int, *, refine: bool
+    data: AlignableScores, n_neighbors: int, *, refine: bool
 ) -> NDArray[np.intp]:
     """Leading factor of every cell, -1 where there is none."""
     clusters = max_factor(data.scores, data.batch)
@@ -81,7 +81,7 @@ def assign_clusters(
 
 def write_aligned(
     adata: AnnData,
-    data: Batches,
+    data: AlignableScores,
     scores: NDArray[np.floating[Any]],
     clusters: NDArray[np.intp],
     record: Mapping[str, Any],

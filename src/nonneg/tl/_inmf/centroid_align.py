@@ -8,7 +8,7 @@ from ..._adata.read import resolve_adata
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_positive_int
 from ...models.inmf import align
-from .align import assign_clusters, read_batches, write_aligned
+from .align import assign_clusters, read_scores, write_aligned
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -99,7 +99,7 @@ def centroid_align(
     check_at_least(lam, 0, "lam")
     n_neighbors = check_positive_int(n_neighbors, "n_neighbors")
     target = resolve_adata(adata, table_key=table_key, copy=copy)
-    data = read_batches(target, key, batch_key)
+    data = read_scores(target, key, batch_key)
     aligned = align.centroid_align(data.scores, data.batch, lam=lam)
     clusters = assign_clusters(data, n_neighbors, refine=refine)
     record = {

@@ -10,62 +10,65 @@ import numpy as np
 from ..._adata.checks import check_nonnegative
 from ..._core.validators import check_at_least, check_one_of
 from ..._core.warnings import warn
-from ...models.inmf.summary import Survey, survey
+from ...models.inmf.summary import DataSummary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ..._adata.sources import Batches, Choice
+    from ..._adata.data_sets import DataSets, Scaling
 
 
-def look_at(
-    batches: Batches,
-    choice: Choice,
+def summarise_data(
+    data_sets: DataSets,
+    scaling: Scaling,
     *,
     seed: int,
     gene_scale: NDArray[Any] | None = None,
-) -> Survey:
+) -> DataSummary:
     """The first pass over the data: scales, and checks of what they hold.
 
     ``gene_scale`` are those that are known, NaN where they are not.
     """
-    found = survey(
-        batches.parts,
-        batches.names,
-        scale_cells=choice.size_factors is not None,
-        totals=batches.totals,
-        scale_genes=choice.scale,
+    summary = summarise(
+        data_sets.parts,
+        data_sets.names,
+        scale_cells=scaling.size_factors is not None,
+        totals=data_sets.totals,
+        scale_genes=scaling.scale,
         gene_scale=gene_scale,
         seed=seed,
     )
-    for d, stats in found.stats.items():
-        check_nonnegative(stats, f"{batches.where}, data set {batches.names[d]!r},")
-    return found
+    for d, stats in summary.stats.items():
+        where = f"{data_sets.where}, data set {data_sets.names[d]!r},"
+        check_nonnegative(stats, where)
+    return summary
 
 
-def report(found: Survey, batches: Batches, choice: Choice) -> None:
-    """Warn about what the user should know of the data."""
-    if choice.size_factors is None and all(
-        stats.integer for stats in found.stats.values()
+def warn_about_data(
+    summary: DataSummary, data_sets: DataSets, scaling: Scaling
+) -> None:
+    """Warn of data that do not suit the model as they are."""
+    if scaling.size_factors is None and all(
+        stats.integer for stats in summary.stats.values()
     ):
         warn(
-            f"{batches.where} holds whole numbers, which look like raw counts. Cells "
+            f"{data_sets.where} holds whole numbers, which look like raw counts. Cells "
             "with more of them weigh more; pass size_factors='total' to divide by their "
             "sums."
         )
-    if found.n_empty:
+    if summary.n_empty:
         warn(
-            f"{found.n_empty} cells have no counts of these genes; their scores are zero."
+            f"{summary.n_empty} cells have no counts of these genes; their scores are zero."
         )
-    nowhere = ~found.expressed.any(axis=0)
+    nowhere = ~summary.expressed.any(axis=0)
     if nowhere.any():
         warn(f"{int(nowhere.sum())} genes are zero in all cells.")
     missing = {
-        batches.names[d]: int((~found.expressed[d] & ~nowhere).sum())
-        for d in found.stats
-        if (~found.expressed[d] & ~nowhere).any()
+        data_sets.names[d]: int((~summary.expressed[d] & ~nowhere).sum())
+        for d in summary.stats
+        if (~summary.expressed[d] & ~nowhere).any()
     }
     if missing:
         warn(
@@ -75,26 +78,28 @@ def report(found: Survey, batches: Batches, choice: Choice) -> None:
         )
 
 
-def check_batches(batches: Batches, n_components: int) -> None:
+def check_data_sets(data_sets: DataSets, n_components: int) -> None:
     """Raise unless there are several data sets that can carry the components."""
-    if len(batches.names) < 2:
+    if len(data_sets.names) < 2:
         msg = (
-            f"There is one data set only, {batches.names}: nothing to integrate. Use "
+            f"There is one data set only, {data_sets.names}: nothing to integrate. Use "
             "`nonneg.tl.nmf`."
         )
         raise ValueError(msg)
-    check_sizes(batches, n_components)
+    check_sizes(data_sets, n_components)
 
 
-def check_sizes(batches: Batches, n_components: int, known: Sequence[str] = ()) -> None:
+def check_sizes(
+    data_sets: DataSets, n_components: int, known: Sequence[str] = ()
+) -> None:
     """Raise if there are fewer cells, of data sets that are new, than components."""
-    n_vars = batches.parts[0].op.shape[1]
+    n_vars = data_sets.parts[0].op.shape[1]
     if n_components > n_vars:
         msg = f"n_components={n_components} exceeds the number of variables, {n_vars}."
         raise ValueError(msg)
     small = {
         name: int(n)
-        for name, n in zip(batches.names, batches.n_cells, strict=True)
+        for name, n in zip(data_sets.names, data_sets.n_cells, strict=True)
         if 0 < n < n_components and name not in known
     }
     if small:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.integration import Integration, write_integration
 from ..._adata.keys import factor_keys
-from ..._adata.read import resolve_adata
-from ..._adata.sources import Choice, read_one
+from ..._adata.read import Read, resolve_adata
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -18,7 +18,13 @@ from ..._core.warnings import warn, warn_unfinished
 from ...models.inmf.problem import Penalties
 from ...models.inmf.solver import inmf as fit_inmf
 from ...operators.threads import computing
-from .checks import check_batches, look_at, read_lam, read_weights, report
+from .checks import (
+    check_data_sets,
+    read_lam,
+    read_weights,
+    summarise_data,
+    warn_about_data,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,16 +151,18 @@ def inmf(
     seed = as_seed(rng)
     keys = factor_keys("inmf", key_added)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
-    choice = Choice(batch_key, layer, mask_var, size_factors, scale, chunk_size)
+    read = Read(layer=layer, mask_var=mask_var, chunk_size=chunk_size)
+    scaling = Scaling(size_factors, scale)
     with computing(), progress("inmf", max_iter) as callback:
-        batches = read_one(target, choice)
-        check_batches(batches, n_components)
+        data_sets = read_data(target, batch_key, read, size_factors)
+        check_data_sets(data_sets, n_components)
         penalties = Penalties(
-            read_lam(lam, batches.names), read_weights(dataset_weights, batches.n_cells)
+            read_lam(lam, data_sets.names),
+            read_weights(dataset_weights, data_sets.n_cells),
         )
-        found = look_at(batches, choice, seed=seed)
+        summary = summarise_data(data_sets, scaling, seed=seed)
         result = fit_inmf(
-            found,
+            summary,
             n_components,
             penalties,
             solver=solver,
@@ -168,20 +176,20 @@ def inmf(
     write_integration(
         target,
         keys,
-        batches,
+        data_sets,
         Integration(
-            model=result.model,
-            sums=result.sums,
-            gene_scale=found.data.gene_scale,
+            loadings=result.loadings,
+            statistics=result.statistics,
+            gene_scale=np.asarray(summary.data.gene_scale),
             penalties=penalties,
-            names=batches.names,
-            n_cells=batches.n_cells,
-            sq_norm=found.data.sq_norm,
+            names=data_sets.names,
+            n_cells=data_sets.n_cells,
+            sq_norm=np.asarray(summary.data.sq_norm),
             scores=result.scores,
         ),
         method="inmf",
         params={
-            **choice.record,
+            **read_params(batch_key, read, scaling),
             "dataset_weights": dataset_weights,
             "solver": solver,
             "n_init": int(n_init),
@@ -197,16 +205,16 @@ def inmf(
         },
     )
     # Last: a warning that is turned into an error must not cost the fit.
-    _report(result, max_iter, tol)
-    report(found, batches, choice)
+    _warn_about_fit(result, max_iter, tol)
+    warn_about_data(summary, data_sets, scaling)
     return target if copy else None
 
 
-def _report(result: INMFResult, max_iter: int, tol: float) -> None:
+def _warn_about_fit(result: INMFResult, max_iter: int, tol: float) -> None:
     warn_unfinished(result.trace, max_iter=max_iter, tol=tol)
-    n_dead = int((np.einsum("dkk->k", result.sums.gram) == 0).sum())
+    n_dead = int((np.einsum("dkk->k", result.statistics.gram) == 0).sum())
     if n_dead:
         warn(
-            f"{n_dead} of {len(result.model.W)} components are empty: the data are "
+            f"{n_dead} of {len(result.loadings.W)} components are empty: the data are "
             "explained by fewer. Use a smaller n_components."
         )

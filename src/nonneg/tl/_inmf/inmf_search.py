@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.keys import factor_keys
-from ..._adata.read import resolve_adata
-from ..._adata.sources import Choice, read_one
+from ..._adata.read import Read, resolve_adata
 from ..._adata.write import own
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
@@ -23,12 +23,12 @@ from ...metrics import alignment
 from ...models.inmf.align import max_factor, quantile_align
 from ...models.inmf.loadings import objectives
 from ...models.inmf.problem import Part, Penalties
-from ...models.inmf.scores import solve
+from ...models.inmf.scores import exact_scores
 from ...models.inmf.solver import inmf
-from ...models.inmf.summary import stream
+from ...models.inmf.summary import dataset_rng
 from ...models.loop import Report
 from ...operators.threads import computing
-from .checks import check_batches, look_at, read_lam, read_weights
+from .checks import check_data_sets, read_lam, read_weights, summarise_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from ..._adata.sources import Batches
+    from ..._adata.data_sets import DataSets
     from ..._core.random import RNGLike
     from ...models.inmf.solver import INMFResult
-    from ...models.inmf.summary import Survey
+    from ...models.inmf.summary import DataSummary
 
 
 @shared_docs
@@ -141,21 +141,24 @@ def inmf_search(
     seed = as_seed(rng)
     keys = factor_keys("inmf_search", key_added)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
-    choice = Choice(batch_key, layer, mask_var, size_factors, scale)
+    read, scaling = Read(layer=layer, mask_var=mask_var), Scaling(size_factors, scale)
     rows = []
     with computing(), progress("inmf_search", len(ranks) * len(lams)) as callback:
-        batches = read_one(target, choice)
-        check_batches(batches, 1)
-        fitted, others = _split(batches, held_out, seed)
-        check_batches(fitted, max(ranks))
-        found = look_at(fitted, choice, seed=seed)
-        unseen = look_at(others, choice, seed=seed, gene_scale=found.data.gene_scale)
+        data_sets = read_data(target, batch_key, read, size_factors)
+        check_data_sets(data_sets, 1)
+        fitted, others = _split(data_sets, held_out, seed)
+        check_data_sets(fitted, max(ranks))
+        summary = summarise_data(fitted, scaling, seed=seed)
+        gene_scale = np.asarray(summary.data.gene_scale)
+        unseen = summarise_data(others, scaling, seed=seed, gene_scale=gene_scale)
         for rank, value in product(ranks, lams):
             penalties = Penalties(
                 read_lam(value, fitted.names), read_weights("cells", fitted.n_cells)
             )
             start = perf_counter()
-            result = inmf(found, rank, penalties, tol=tol, max_iter=max_iter, seed=seed)
+            result = inmf(
+                summary, rank, penalties, tol=tol, max_iter=max_iter, seed=seed
+            )
             seconds = perf_counter() - start
             if result.trace.interrupted:
                 break
@@ -164,7 +167,12 @@ def inmf_search(
                     "n_components": rank,
                     "lam": value,
                     **_judge(
-                        result, found, unseen, penalties, batch=fitted.codes, seed=seed
+                        result,
+                        summary,
+                        unseen,
+                        penalties,
+                        batch=fitted.codes,
+                        seed=seed,
                     ),
                     "converged": result.trace.converged,
                     "seconds": seconds,
@@ -176,7 +184,7 @@ def inmf_search(
     own(target)
     target.uns[keys.uns] = {
         "params": {
-            **choice.record,
+            **read_params(batch_key, read, scaling),
             "held_out": float(held_out),
             "tol": float(tol),
             "max_iter": int(max_iter),
@@ -190,49 +198,49 @@ def inmf_search(
     return target if copy else None
 
 
-def _split(batches: Batches, share: float, seed: int) -> tuple[Batches, Batches]:
+def _split(data_sets: DataSets, share: float, seed: int) -> tuple[DataSets, DataSets]:
     """Cells that are fitted, and some of every data set that are not."""
-    codes = batches.codes
+    codes = data_sets.codes
     held = np.zeros(codes.size, bool)
-    for d, name in enumerate(batches.names):
+    for d, name in enumerate(data_sets.names):
         cells = np.flatnonzero(codes == d)
         n_held = min(max(round(share * cells.size), 1), cells.size - 1)
-        held[stream(seed, name, 1).choice(cells, n_held, replace=False)] = True
-    return _select(batches, ~held), _select(batches, held)
+        held[dataset_rng(seed, name, 1).choice(cells, n_held, replace=False)] = True
+    return _select(data_sets, ~held), _select(data_sets, held)
 
 
-def _select(batches: Batches, chosen: NDArray[np.bool_]) -> Batches:
+def _select(data_sets: DataSets, chosen: NDArray[np.bool_]) -> DataSets:
     parts, first = [], 0
-    for part in batches.parts:
+    for part in data_sets.parts:
         index = np.flatnonzero(chosen[part.rows])
         batch = part.batch if isinstance(part.batch, int) else part.batch[index]
         rows = slice(first, first + index.size)
         parts.append(Part(part.op.rows(index), rows, batch))
         first = rows.stop
     order = np.concatenate(
-        [np.arange(chosen.size)[part.rows] for part in batches.parts]
+        [np.arange(chosen.size)[part.rows] for part in data_sets.parts]
     )
     order = order[chosen[order]]
     return replace(
-        batches,
+        data_sets,
         parts=parts,
-        n_cells=np.bincount(batches.codes[order], minlength=len(batches.names)),
-        totals=None if batches.totals is None else batches.totals[order],
+        n_cells=np.bincount(data_sets.codes[order], minlength=len(data_sets.names)),
+        totals=None if data_sets.totals is None else data_sets.totals[order],
     )
 
 
 def _judge(
     result: INMFResult,
-    found: Survey,
-    unseen: Survey,
+    summary: DataSummary,
+    unseen: DataSummary,
     penalties: Penalties,
     *,
     batch: NDArray[np.intp],
     seed: int,
 ) -> dict[str, float]:
-    model, scores = result.model, result.scores
-    sums = solve(unseen.data, model, penalties.lam, lambda *_: None)
-    value = objectives(unseen.data.sq_norm, model, sums, penalties.lam).sum()
+    loadings, scores = result.loadings, result.scores
+    statistics = exact_scores(unseen.data, loadings, penalties.lam, lambda *_: None)
+    value = objectives(unseen.data.sq_norm, loadings, statistics, penalties.lam).sum()
     clusters = max_factor(scores, batch)
     aligned = quantile_align(
         scores,
@@ -245,10 +253,11 @@ def _judge(
         seed=seed,
     ).scores
     own_part, both = (
-        np.square(x, dtype=np.float64).sum() for x in (model.V, model.W + model.V)
+        np.square(x, dtype=np.float64).sum()
+        for x in (loadings.V, loadings.W + loadings.V)
     )
     return {
-        "objective": result.trace.objective[-1] / found.data.sq_norm.sum(),
+        "objective": result.trace.objective[-1] / summary.data.sq_norm.sum(),
         "held_out": float(value / unseen.data.sq_norm.sum()),
         "concentration": _concentration(scores),
         "alignment": alignment(aligned, batch, rng=seed),

@@ -1,14 +1,10 @@
-"""What online fits do around their solver."""
+"""What online fits share around their solver."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
+from contextlib import nullcontext
 from os import PathLike
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,56 +14,36 @@ from anndata import AnnData
 
 from ..._adata.integration import Integration, write_integration
 from ..._adata.read import resolve_adata
-from ..._adata.scores import ScoreFile, check_target
-from ..._adata.sources import read_file, read_one, read_several
+from ..._adata.scores import ScoresInMemory, check_target, open_scores
 from ..._core.progress import progress
 from ..._core.warnings import warn
 from ...models.inmf.loadings import add, objectives
-from ...models.inmf.online import finish, fit
+from ...models.inmf.online import fit
 from ...models.loop import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from ..._adata.checkpoint import Checkpoint
+    from ..._adata.data_sets import DataSets
     from ..._adata.keys import FactorKeys
-    from ..._adata.sources import Batches, Choice
     from ..._adata.stored import AnyPath
-    from ...models.inmf.online import Arrival, OnlineState, Scored
+    from ...models.inmf.online import OnlineResult, OnlineSolver, OnlineState
     from ...models.inmf.problem import Block
 
-    type Sources = AnnData | SpatialData | AnyPath | Mapping[str, AnnData | AnyPath]
+    type Readable = AnnData | SpatialData | AnyPath | Mapping[str, AnnData | AnyPath]
 
 
-@dataclass(frozen=True)
-class Destination:
-    """Where data come from and scores go to."""
-
-    data: Any
-    target: AnnData | None
-    """To be annotated; ``None``: a model is returned."""
-    scores: AnyPath | None
-    write_back: bool
-    copy: bool
-
-    @property
-    def sources(self) -> dict[str, AnnData | AnyPath]:
-        """By name, where there are no labels of cells."""
-        return {str(name): one for name, one in self.data.items()}
-
-
-def resolve(
-    data: Sources,
+def resolve_data(
+    data: Readable,
     *,
     scores: AnyPath | None,
     write_back: bool,
     copy: bool,
     table_key: str | None,
-) -> Destination:
-    """Check that what is asked for goes together."""
+) -> AnnData | AnyPath | Mapping[str, AnnData | AnyPath]:
+    """The AnnData to annotate, a path, or a mapping; checks what goes together."""
     if not isinstance(data, Mapping | str | PathLike):
         if scores is not None or write_back:
             msg = (
@@ -81,19 +57,29 @@ def resolve(
                 f"paths, not as a {type(data).__name__}."
             )
             raise TypeError(msg)
-        target = resolve_adata(data, table_key=table_key, copy=copy)
-        return Destination(data, target, None, write_back=False, copy=copy)
+        return resolve_adata(data, table_key=table_key, copy=copy)
     if copy or table_key is not None:
         msg = "copy and table_key are for an AnnData or SpatialData in memory."
         raise ValueError(msg)
-    files: list[Any] = list(data.values()) if isinstance(data, Mapping) else [data]
-    if not files:
+    if scores is not None and write_back:
+        msg = "Give either scores or write_back, not both."
+        raise ValueError(msg)
+    files = _check_mapping(data) if isinstance(data, Mapping) else [data]
+    if scores is not None:
+        used = [one.filename if isinstance(one, AnnData) else one for one in files]
+        check_target(scores, [path for path in used if path is not None])
+    return data
+
+
+def _check_mapping(data: Mapping[str, Any]) -> list[Any]:
+    """Raise unless names are unique and the values can be read."""
+    if not data:
         msg = "There are no data sets in the mapping."
         raise ValueError(msg)
-    if isinstance(data, Mapping) and len({str(name) for name in data}) < len(data):
+    if len({str(name) for name in data}) < len(data):
         msg = f"Names of data sets repeat when they are strings: {list(data)}."
         raise ValueError(msg)
-    for one in files:
+    for one in data.values():
         if not isinstance(one, AnnData | str | PathLike):
             msg = f"Expected an AnnData or a path, not a {type(one).__name__}."
             raise TypeError(msg)
@@ -103,227 +89,148 @@ def resolve(
                 "it with `adata.to_memory()`."
             )
             raise ValueError(msg)
-    if scores is not None and write_back:
-        msg = "Give either scores or write_back, not both."
-        raise ValueError(msg)
-    if scores is not None:
-        used = [one.filename if isinstance(one, AnnData) else one for one in files]
-        check_target(scores, [path for path in used if path is not None])
-    return Destination(data, None, scores, write_back, copy=False)
+    return list(data.values())
 
 
-def read(destination: Destination, choice: Choice) -> Batches:
-    """The data sets that are to be fitted together."""
-    write, data = destination.write_back, destination.data
-    if isinstance(data, Mapping):
-        if choice.batch_key is not None:
-            msg = (
-                f"batch_key={choice.batch_key!r} does not apply to a mapping: each of "
-                "its values is a data set."
-            )
-            raise ValueError(msg)
-        return read_several(destination.sources, choice, write=write)
-    if choice.batch_key is None:
-        msg = "Name the column of obs that tells data sets apart with `batch_key`."
-        raise ValueError(msg)
-    if destination.target is None:
-        return read_file(data, choice, write=write)
-    return read_one(destination.target, choice)
+def fit_and_write(
+    target: AnnData | None,
+    data_sets: DataSets,
+    solver: OnlineSolver,
+    state: OnlineState,
+    *,
+    keys: FactorKeys,
+    params: Mapping[str, Any],
+    n_epochs: int,
+    scores: AnyPath | None,
+    write_back: bool,
+    checkpoint: Checkpoint | None = None,
+    before: Integration | None = None,
+    history: Mapping[str, Any] | None = None,
+) -> AnnData:
+    """Go on from a state, score all cells, and write scores and model.
 
-
-@dataclass(frozen=True)
-class Task:
-    """An online fit, from what is read to what is stored."""
-
-    destination: Destination
-    batches: Batches
-    arrival: Arrival
-    keys: FactorKeys
-    params: Mapping[str, Any]
-    n_epochs: int
-    checkpoint: Checkpoint | None = None
-    before: Integration | None = None
-    """What is known of cells that are not there any more."""
-    history: Mapping[str, Any] = field(default_factory=dict)
-    """Traces of earlier fits."""
-    label: str = "all"
-    """What arrives."""
-
-
-def run(task: Task, state: OnlineState) -> AnnData | None:
-    """Fit from a state on, score all cells, store everything."""
-    data, rank = task.arrival.plan.data, len(state.model.W)
-    n_steps = task.n_epochs * task.arrival.plan.n_steps
-    save = None if task.checkpoint is None else task.checkpoint.save
-    # The place first: that it cannot be had should not cost a fit.
-    with _place(task, rank) as place:
+    Into ``target``, or else scores to files and the model into an AnnData without
+    cells. ``before`` is what is known of cells that are not there any more,
+    ``history`` the traces of its fit and the name of what arrives.
+    """
+    began, rank = perf_counter(), len(state.loadings.W)
+    n_steps = n_epochs * solver.sampler.n_steps
+    in_memory = None if target is None else ScoresInMemory((data_sets.n_obs, rank))
+    # Open before the fit: a folder that cannot be written to must not cost a fit.
+    opened = (
+        open_scores(
+            data_sets,
+            keys.obsm,
+            rank,
+            path=scores,
+            write_back=write_back,
+            # A model of cells that were projected without labels names no column.
+            column=params["batch_key"] or "batch",
+        )
+        if in_memory is None
+        else nullcontext(in_memory)
+    )
+    with opened as sink:
         with progress("online_inmf", n_steps) as callback:
             state, interrupted = fit(
-                task.arrival,
+                solver,
                 state,
-                n_epochs=task.n_epochs,
+                n_epochs=n_epochs,
+                began=began,
                 callback=callback,
-                save=save,
+                save=None if checkpoint is None else checkpoint.save,
             )
-        if task.checkpoint is not None:
-            task.checkpoint.save(state, now=True)
+        if checkpoint is not None:
+            checkpoint.save(state, now=True)
         n_done = 0
 
-        def keep(block: Block, scores: NDArray[Any]) -> None:
+        def keep(block: Block, new: NDArray[Any]) -> None:
             nonlocal n_done
-            place.scores[block.rows] = scores
-            n_done += len(scores)
+            sink.write(block.rows, np.asarray(new))
+            n_done += len(new)
             show(n_done, Report(None))
 
-        with progress("scores", data.shape[0]) as show:
-            scored = finish(task.arrival, state, keep, sort=task.before is None)
-        integration = _combine(task, scored, place)
-        value = objectives(
-            integration.sq_norm,
-            integration.model,
-            integration.sums,
-            integration.penalties.lam,
+        with progress("scores", data_sets.n_obs) as show:
+            found = solver.finish(state, keep, sort=before is None)
+        integration = _integration(
+            solver,
+            found,
+            before,
+            scores=np.empty((0, rank), np.float32)
+            if in_memory is None
+            else in_memory.scores,
         )
-        exact = float(integration.penalties.weight @ value)
-        result = task.destination.target
-        if result is None:
-            names = pd.DataFrame(index=task.batches.var_names)
-            result = AnnData(np.empty((0, len(names)), np.float32), var=names)
+        seconds = max(perf_counter() - began, state.seconds.max(initial=0.0))
+        model = target
+        if model is None:
+            names = pd.DataFrame(index=data_sets.var_names)
+            model = AnnData(np.empty((0, len(names)), np.float32), var=names)
         write_integration(
-            result,
-            task.keys,
-            task.batches,
+            model,
+            keys,
+            data_sets,
             integration,
             method="online_inmf",
-            params=task.params,
-            info=_traces(task, state, exact, interrupted=interrupted),
+            params=params,
+            info={
+                **_traces(state, _objective(integration), seconds, history),
+                "n_iter": state.step,
+                "interrupted": interrupted,
+            },
         )
-        place.complete(result)
+        sink.complete(model)
     if interrupted:
         warn(
             f"Interrupted after {state.step} of {n_steps} mini-batches; cells are scored "
             "with the factors found so far."
         )
-    in_place = task.destination.target is not None and not task.destination.copy
-    return None if in_place else result
+    return model
 
 
-def _combine(task: Task, scored: Scored, place: _Place) -> Integration:
-    data, before = task.arrival.plan.data, task.before
-    in_memory = task.destination.target is not None
-    rank = len(scored.model.W)
+def _integration(
+    solver: OnlineSolver,
+    found: OnlineResult,
+    before: Integration | None,
+    scores: NDArray[np.float32],
+) -> Integration:
+    """The fit, and what was known before, of all data sets."""
+    data = solver.sampler.data
     return Integration(
-        model=scored.model,
-        sums=add(scored.sums, scored.known),
-        gene_scale=data.gene_scale,
-        penalties=task.arrival.penalties,
+        loadings=found.loadings,
+        statistics=add(found.statistics, found.known),
+        gene_scale=np.asarray(data.gene_scale),
+        penalties=solver.penalties,
         names=list(data.names),
         n_cells=data.n_cells + (0 if before is None else before.n_cells),
-        sq_norm=data.sq_norm + (0 if before is None else before.sq_norm),
-        scores=place.scores if in_memory else np.empty((0, rank), np.float32),
+        sq_norm=np.asarray(data.sq_norm) + (0 if before is None else before.sq_norm),
+        scores=scores,
     )
 
 
+def _objective(fitted: Integration) -> float:
+    value = objectives(
+        fitted.sq_norm, fitted.loadings, fitted.statistics, fitted.penalties.lam
+    )
+    return float(fitted.penalties.weight @ value)
+
+
 def _traces(
-    task: Task, state: OnlineState, exact: float, *, interrupted: bool
+    state: OnlineState,
+    exact: float,
+    seconds: float,
+    history: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Objectives of epochs and changes of W, after those of earlier fits."""
-    took = max(perf_counter() - task.arrival.began, state.seconds.max(initial=0.0))
-    # Those of epochs are of the cells that arrive, not of all.
-    alone = task.before is not None
-    new = {
-        "objective": np.append([] if alone else state.objective, exact),
-        "seconds": np.append([] if alone else state.seconds, took),
+    # Objectives of epochs are of the cells that arrive: not beside others.
+    alone = history is None
+    label = "all" if history is None else history["label"]
+    traces = {
+        "objective": np.append(state.objective if alone else [], exact),
+        "seconds": np.append(state.seconds if alone else [], seconds),
         "change": state.change,
-        "change_batch": np.full(state.change.size, task.label, dtype=object),
+        "change_batch": np.full(state.change.size, label, dtype=object),
     }
-    joined = {
-        name: np.concatenate([task.history[name], values])
-        if name in task.history
-        else values
-        for name, values in new.items()
-    }
-    return {**joined, "n_iter": state.step, "interrupted": interrupted}
-
-
-class _Place:
-    """Scores in memory."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.scores: Any = np.zeros(shape, np.float32)
-
-    def complete(self, result: AnnData) -> None:
-        """All scores are there."""
-
-
-class _Nowhere(_Place):
-    """Scores that nobody asked for."""
-
-    class _Ignore:
-        def __setitem__(self, rows: Any, values: Any) -> None:
-            pass
-
-    def __init__(self) -> None:
-        self.scores = self._Ignore()
-
-
-class _InFile(_Place):
-    """Scores in a new file."""
-
-    def __init__(self, task: Task, path: AnyPath, shape: tuple[int, int]) -> None:
-        self._task = task
-        self._file = ScoreFile(path, task.keys.obsm, shape)
-        self.scores = self._file.scores
-
-    def complete(self, result: AnnData) -> None:
-        sources = self._task.batches.sources
-        data = self._task.arrival.plan.data
-        names = pd.Index(np.asarray(data.names, object))
-        # A model of cells that were projected without labels names no column.
-        column = self._task.params["batch_key"] or "batch"
-        self._file.write_obs(
-            chain.from_iterable(source.obs_names() for source in sources),
-            {column: pd.Categorical.from_codes(self._task.batches.codes, names)},
-        )
-        self._file.write_model(result)
-        self._file.close()
-
-    def discard(self) -> None:
-        """Not all scores are there."""
-        self._file.discard()
-
-
-class _InSources(_Place):
-    """Scores on their way to the files and objects that the data come from."""
-
-    def __init__(self, task: Task, folder: str, shape: tuple[int, int]) -> None:
-        self._task = task
-        path = Path(folder) / "scores"
-        self.scores = np.memmap(path, np.float32, mode="w+", shape=shape)
-
-    def complete(self, result: AnnData) -> None:
-        first = 0
-        for source in self._task.batches.sources:
-            rows = slice(first, first + source.n_obs)
-            source.write_scores(self.scores[rows], self._task.keys.obsm)
-            first = rows.stop
-
-
-@contextmanager
-def _place(task: Task, rank: int) -> Iterator[_Place]:
-    shape = (task.batches.n_obs, rank)
-    destination = task.destination
-    if destination.target is not None:
-        yield _Place(shape)
-    elif destination.write_back:
-        with TemporaryDirectory(prefix="nonneg-") as folder:
-            yield _InSources(task, folder, shape)
-    elif destination.scores is not None:
-        place = _InFile(task, destination.scores, shape)
-        try:
-            yield place
-        except BaseException:
-            place.discard()
-            raise
-    else:
-        yield _Nowhere()
+    for name, values in (history or {}).items():
+        if name in traces:
+            traces[name] = np.concatenate([values, traces[name]])
+    return traces

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from anndata import AnnData
 
 from ..._adata.checkpoint import Checkpoint
+from ..._adata.data_sets import Scaling, open_data, read_params
 from ..._adata.keys import factor_keys
-from ..._adata.sources import Choice
+from ..._adata.read import Read
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
-from ...models.inmf.minibatches import Plan
-from ...models.inmf.online import Arrival, begin
+from ...models.inmf.minibatches import MinibatchSampler
+from ...models.inmf.online import OnlineSolver
 from ...models.inmf.problem import Penalties
 from ...models.inmf.start import start
 from ...operators.threads import computing
-from .checks import check_batches, look_at, read_lam, read_weights, report
-from .online import Task, read, resolve, run
+from .checks import (
+    check_data_sets,
+    read_lam,
+    read_weights,
+    summarise_data,
+    warn_about_data,
+)
+from .online import fit_and_write, resolve_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
 
-    from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from ..._adata.sources import Batches
+    from ..._adata.data_sets import DataSets
     from ..._core.random import RNGLike
     from ...models.inmf.online import OnlineState
-    from ...models.inmf.summary import Survey
+    from ...models.inmf.summary import DataSummary
 
 
 @shared_docs
@@ -66,7 +74,7 @@ def online_inmf(
 
     The model of :func:`nonneg.tl.inmf`, fitted to mini-batches of cells
     :cite:p:`Gao2021`: memory hardly grows with the number of cells, and mostly less
-    time is needed than in batch. Sums over cells, which forget older ones over about an
+    time is needed than in batch. SufficientStatistics over cells, which forget older ones over about an
     epoch, stand for the cells that are not in memory. They are sums, not means of
     mini-batches as printed there, so that the objective is the same as in batch.
 
@@ -149,64 +157,65 @@ def online_inmf(
         check_positive_int(chunk_size, "chunk_size")
     seed = as_seed(rng)
     keys = factor_keys("inmf", key_added)
-    destination = resolve(
+    source = resolve_data(
         data, scores=scores, write_back=write_back, copy=copy, table_key=table_key
     )
-    choice = Choice(batch_key, layer, mask_var, size_factors, scale, chunk_size)
+    target = source if isinstance(source, AnnData) else None
+    read = Read(layer=layer, mask_var=mask_var, chunk_size=chunk_size)
+    scaling = Scaling(size_factors, scale)
     params = {
         "n_components": n_components,
-        **choice.record,
+        **read_params(batch_key, read, scaling),
         # A mapping has no column; a file of scores gets this one.
         "batch_key": "batch" if batch_key is None else batch_key,
         "dataset_weights": dataset_weights,
         "minibatch_size": int(minibatch_size),
         "seed": seed,
     }
-    with computing():
-        batches = read(destination, choice)
-        try:
-            check_batches(batches, n_components)
-            penalties = Penalties(
-                read_lam(lam, batches.names),
-                read_weights(dataset_weights, batches.n_cells),
+    with (
+        computing(),
+        closing(
+            open_data(source, batch_key, read, size_factors, write=write_back)
+        ) as data_sets,
+    ):
+        check_data_sets(data_sets, n_components)
+        penalties = Penalties(
+            read_lam(lam, data_sets.names),
+            read_weights(dataset_weights, data_sets.n_cells),
+        )
+        summary = summarise_data(data_sets, scaling, seed=seed)
+        sampler = MinibatchSampler(summary.data, minibatch_size, seed)
+        solver = OnlineSolver(sampler, summary.sample, penalties)
+        saved = state = None
+        if checkpoint is not None:
+            made_by = {**params, **_fingerprint(data_sets, penalties, summary)}
+            saved = Checkpoint(checkpoint, made_by)
+            state = saved.load()
+            _check_ahead(state, checkpoint, n_epochs, sampler.n_steps)
+        if state is None:
+            state = solver.begin(
+                start(summary.sample, n_components, penalties, seed=seed, attempt=0)
             )
-            found = look_at(batches, choice, seed=seed)
-            keeper, state = None, None
-            if checkpoint is not None:
-                about = _fingerprint(batches, penalties, found)
-                keeper = Checkpoint(checkpoint, {**params, **about})
-                state = keeper.load()
-                _check_ahead(state, checkpoint, n_epochs, found, minibatch_size)
-            if state is None:
-                state = begin(
-                    start(found.sample, n_components, penalties, seed=seed, attempt=0)
-                )
-            report(found, batches, choice)
-            arrival = Arrival(
-                Plan(found.data, minibatch_size, seed), found.sample, penalties
-            )
-            result = run(
-                Task(
-                    destination,
-                    batches,
-                    arrival,
-                    keys,
-                    {**params, "n_epochs": int(n_epochs)},
-                    n_epochs,
-                    checkpoint=keeper,
-                ),
-                state,
-            )
-        finally:
-            batches.close()
-    return result
+        warn_about_data(summary, data_sets, scaling)
+        result = fit_and_write(
+            target,
+            data_sets,
+            solver,
+            state,
+            keys=keys,
+            params={**params, "n_epochs": int(n_epochs)},
+            n_epochs=n_epochs,
+            scores=scores,
+            write_back=write_back,
+            checkpoint=saved,
+        )
+    return result if target is None or copy else None
 
 
 def _check_ahead(
-    state: OnlineState | None, path: Any, n_epochs: int, found: Survey, size: int
+    state: OnlineState | None, path: Any, n_epochs: int, n_steps: int
 ) -> None:
     """Raise if more was done already than is asked for."""
-    n_steps = Plan(found.data, size, 0).n_steps
     if state is not None and state.step > n_epochs * n_steps:
         msg = (
             f"checkpoint={str(path)!r} is {state.step} mini-batches ahead, which are more "
@@ -217,18 +226,20 @@ def _check_ahead(
 
 
 def _fingerprint(
-    batches: Batches, penalties: Penalties, found: Survey
+    data_sets: DataSets, penalties: Penalties, summary: DataSummary
 ) -> dict[str, Any]:
     """What else tells a fit from others."""
-    names = "\n".join(batches.var_names.astype(str))
-    data = found.data
+    names = "\n".join(data_sets.var_names.astype(str))
+    data = summary.data
     return {
-        "batches": batches.names,
-        "n_cells": batches.n_cells.tolist(),
+        "batches": data_sets.names,
+        "n_cells": data_sets.n_cells.tolist(),
         "lam": penalties.lam.tolist(),
         # Data that are scaled have the same norm, whatever they are.
-        "entries": [found.stats[d].sq_norm for d in range(len(batches.names))],
-        "sq_norm": data.sq_norm.tolist(),
-        "gene_scale": data.gene_scale.sum(axis=1, dtype=np.float64).tolist(),
+        "entries": [summary.stats[d].sq_norm for d in range(len(data_sets.names))],
+        "sq_norm": np.asarray(data.sq_norm).tolist(),
+        "gene_scale": np.asarray(data.gene_scale)
+        .sum(axis=1, dtype=np.float64)
+        .tolist(),
         "variables": hashlib.sha256(names.encode()).hexdigest(),
     }

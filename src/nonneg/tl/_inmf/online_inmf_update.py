@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 
+from ..._adata.data_sets import Scaling, open_mapping
 from ..._adata.integration import read_integration
 from ..._adata.keys import FactorKeys
-from ..._adata.sources import Choice, read_several
+from ..._adata.read import Read
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
-from ...models.inmf.minibatches import Plan
-from ...models.inmf.online import Arrival, begin
-from ...models.inmf.problem import Model, Penalties, Sums
-from ...models.inmf.start import own_cells, refine, unit
+from ...models.inmf.minibatches import MinibatchSampler
+from ...models.inmf.online import OnlineSolver
+from ...models.inmf.problem import Loadings, Penalties, SufficientStatistics
+from ...models.inmf.start import random_cells, refine, unit_rows
 from ...operators.threads import computing
 from .._project.project import choose_layer
-from .checks import check_sizes, look_at, read_lam, read_weights, report
-from .online import Task, resolve, run
+from .checks import (
+    check_sizes,
+    read_lam,
+    read_weights,
+    summarise_data,
+    warn_about_data,
+)
+from .online import fit_and_write, resolve_data
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
+    from ..._adata.data_sets import DataSets
     from ..._adata.integration import Integration
-    from ..._adata.sources import Batches
     from ..._core.random import RNGLike
-    from ...models.inmf.summary import Survey
+    from ...models.inmf.summary import DataSummary
 
 
 @shared_docs
@@ -146,69 +154,74 @@ def online_inmf_update(
             "Name a column of obs of the new data, or 'total', with `size_factors`."
         )
         raise ValueError(msg)
-    destination = resolve(
+    source = resolve_data(
         data, scores=scores, write_back=write_back, copy=copy, table_key=None
     )
-    named = _name(data, destination.target, batch)
-    choice = Choice(
-        None,
-        choose_layer(destination.target, fitted["layer"], layer),
-        None,
+    target = source if isinstance(source, AnnData) else None
+    named = _name(source, batch)
+    read = Read(
+        layer=choose_layer(target, fitted["layer"], layer), chunk_size=chunk_size
+    )
+    scaling = Scaling(
         fitted["size_factors"] if size_factors is None else size_factors,
         fitted["scale"],
-        chunk_size,
     )
-    rank = len(before.model.W)
-    with computing():
-        batches = read_several(named, choice, genes=genes, write=write_back)
-        try:
-            known, batches = _extend(before, batches)
-            check_sizes(batches, rank, known=before.names)
-            penalties = _penalties(known, batches, lam, fitted["dataset_weights"])
-            found = look_at(batches, choice, seed=seed, gene_scale=known.gene_scale)
-            active = batches.n_cells > 0
-            model = _begin(known, found, seed)
-            model = refine(
-                found.sample, model, penalties, known=known.sums, active=active
+    with (
+        computing(),
+        closing(
+            open_mapping(
+                named, read, scaling.size_factors, genes=genes, write=write_back
             )
-            arrival = Arrival(
-                Plan(found.data, minibatch_size, seed),
-                found.sample,
-                penalties,
-                known=known.sums,
-                active=active,
-            )
-            target = destination.target
-            if target is not None:
-                positions = target.var_names.get_indexer(genes)
-                batches = replace(batches, var_names=target.var_names, used=positions)
-            report(found, batches, choice)
-            label = " + ".join(named)
-            result = run(
-                Task(
-                    destination,
-                    batches,
-                    arrival,
-                    FactorKeys(factors.keys.obsm, factors.keys.varm, key),
-                    {
-                        **{k: v for k, v in fitted.items() if k != "version"},
-                        "minibatch_size": int(minibatch_size),
-                        "n_epochs": int(n_epochs),
-                        "seed": seed,
-                    },
-                    n_epochs,
-                    before=known,
-                    history=_history(factors.info),
-                    label=label,
-                ),
-                begin(model),
-            )
-        finally:
-            batches.close()
-    return result
+        ) as arriving,
+    ):
+        known, data_sets = _extend(before, arriving)
+        check_sizes(data_sets, len(before.loadings.W), known=before.names)
+        penalties = _penalties(known, data_sets, lam, fitted["dataset_weights"])
+        summary = summarise_data(
+            data_sets, scaling, seed=seed, gene_scale=known.gene_scale
+        )
+        active = data_sets.n_cells > 0
+        solver = OnlineSolver(
+            MinibatchSampler(summary.data, minibatch_size, seed),
+            summary.sample,
+            penalties,
+            known=known.statistics,
+            active=active,
+        )
+        loadings = refine(
+            summary.sample,
+            _begin(known, summary, seed),
+            penalties,
+            known=known.statistics,
+            active=active,
+        )
+        if target is not None:
+            positions = target.var_names.get_indexer(genes)
+            data_sets = replace(data_sets, var_names=target.var_names, used=positions)
+        warn_about_data(summary, data_sets, scaling)
+        result = fit_and_write(
+            target,
+            data_sets,
+            solver,
+            solver.begin(loadings),
+            keys=FactorKeys(factors.keys.obsm, factors.keys.varm, key),
+            params={
+                **{k: v for k, v in fitted.items() if k != "version"},
+                "minibatch_size": int(minibatch_size),
+                "n_epochs": int(n_epochs),
+                "seed": seed,
+            },
+            n_epochs=n_epochs,
+            scores=scores,
+            write_back=write_back,
+            before=known,
+            history={"label": " + ".join(named), **_history(factors.info)},
+        )
+    return result if target is None or copy else None
 
 
-def _name(data: Any, target: AnnData | None, batch: str | None) -> dict[str, Any]:
+def _name(data: Any, batch: str | None) -> dict[str, Any]:
+    """The data sets that arrive, by name."""
     if isinstance(data, Mapping):
         if batch is not None:
             msg = f"batch={batch!r} does not apply to a mapping, which has names."
@@ -217,14 +230,14 @@ def _name(data: Any, target: AnnData | None, batch: str | None) -> dict[str, Any
     if not isinstance(batch, str) or not batch:
         msg = "Give the data set that arrives a name, `batch`."
         raise ValueError(msg)
-    return {batch: data if target is None else target}
+    return {batch: data}
 
 
-def _extend(before: Integration, batches: Batches) -> tuple[Integration, Batches]:
+def _extend(before: Integration, data_sets: DataSets) -> tuple[Integration, DataSets]:
     """What is known, and what arrives, for all data sets together."""
-    names = sorted({*before.names, *batches.names})
+    names = sorted({*before.names, *data_sets.names})
     old = [names.index(name) for name in before.names]
-    new = [names.index(name) for name in batches.names]
+    new = [names.index(name) for name in data_sets.names]
 
     def spread(x: NDArray[Any], empty: float = 0.0) -> NDArray[Any]:
         out = np.full((len(names), *x.shape[1:]), empty, x.dtype)
@@ -232,8 +245,10 @@ def _extend(before: Integration, batches: Batches) -> tuple[Integration, Batches
         return out
 
     known = before._replace(
-        model=before.model._replace(V=spread(before.model.V)),
-        sums=Sums(*(spread(np.asarray(x)) for x in before.sums)),
+        loadings=before.loadings._replace(V=spread(before.loadings.V)),
+        statistics=SufficientStatistics(
+            *(spread(np.asarray(x)) for x in before.statistics)
+        ),
         gene_scale=spread(before.gene_scale, np.nan),
         penalties=Penalties(*(spread(x, np.nan) for x in before.penalties)),
         names=names,
@@ -241,31 +256,33 @@ def _extend(before: Integration, batches: Batches) -> tuple[Integration, Batches
         sq_norm=spread(before.sq_norm),
     )
     n_cells = np.zeros(len(names), np.int64)
-    n_cells[new] = batches.n_cells
-    parts = [replace(part, batch=new[part.batch]) for part in batches.parts]
-    return known, replace(batches, parts=parts, names=names, n_cells=n_cells)
+    n_cells[new] = data_sets.n_cells
+    parts = [replace(part, batch=new[part.batch]) for part in data_sets.parts]
+    return known, replace(data_sets, parts=parts, names=names, n_cells=n_cells)
 
 
 def _penalties(
-    known: Integration, batches: Batches, lam: float | None, dataset_weights: str
+    known: Integration, data_sets: DataSets, lam: float | None, dataset_weights: str
 ) -> Penalties:
     mean = float(np.nanmean(known.penalties.lam))
     new = read_lam(mean if lam is None else lam, known.names)
     return Penalties(
         np.where(np.isnan(known.penalties.lam), new, known.penalties.lam),
-        read_weights(dataset_weights, known.n_cells + batches.n_cells),
+        read_weights(dataset_weights, known.n_cells + data_sets.n_cells),
     )
 
 
-def _begin(known: Integration, found: Survey, seed: int) -> Model:
+def _begin(known: Integration, summary: DataSummary, seed: int) -> Loadings:
     """The stored metagenes, and cells of data sets that are new as their own part."""
-    model = Model(*(np.array(x, found.data.dtype) for x in known.model))
-    for part in found.sample.parts:
+    loadings = Loadings(*(np.array(x, summary.data.dtype) for x in known.loadings))
+    for part in summary.sample.parts:
         d = part.batch
         assert isinstance(d, int)
         if known.n_cells[d] == 0:
-            model.V[d] = unit(own_cells(found.sample, part, len(model.W), seed))
-    return model
+            loadings.V[d] = unit_rows(
+                random_cells(summary.sample, part, len(loadings.W), seed)
+            )
+    return loadings
 
 
 def _history(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
 from ...models.inmf import align
-from .align import assign_clusters, read_batches, write_aligned
+from .align import assign_clusters, read_scores, write_aligned
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ..._core.random import RNGLike
-    from .align import Batches
+    from .align import AlignableScores
 
 
 @shared_docs
@@ -124,7 +124,7 @@ def quantile_align(
     sizes = {name: check_positive_int(value, name) for name, value in sizes.items()}
     seed = as_seed(rng)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
-    data = read_batches(target, key, batch_key)
+    data = read_scores(target, key, batch_key)
     chosen = _reference(data, reference)
     clusters = assign_clusters(data, sizes["n_neighbors"], refine=refine)
     found = align.quantile_align(
@@ -149,7 +149,7 @@ def quantile_align(
     return target if copy else None
 
 
-def _reference(data: Batches, reference: str | None) -> int:
+def _reference(data: AlignableScores, reference: str | None) -> int:
     names: NDArray[np.object_] = data.names
     if reference is None:
         return int(np.bincount(data.batch).argmax())

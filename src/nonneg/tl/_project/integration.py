@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._adata.checks import check_unique_names
+from ..._adata.data_sets import Scaling, read_data
 from ..._adata.integration import read_integration, write_integration
-from ..._adata.labels import read_sections
-from ..._adata.read import select_matrix
-from ..._adata.size_factors import read_totals
-from ..._adata.sources import Batches, Choice, split_by_batch
+from ..._adata.read import Read
+from ..._adata.scores import ScoresInMemory
 from ..._core.warnings import warn
 from ...models.inmf.loadings import objectives
-from ...models.inmf.problem import Model
-from ...models.inmf.scores import solve
-from ...operators.choose import as_operator
+from ...models.inmf.problem import Loadings
+from ...models.inmf.scores import exact_scores
 from ...operators.threads import computing
-from .._inmf.checks import look_at
+from .._inmf.checks import summarise_data
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from ..._adata.data_sets import DataSets
     from ..._adata.integration import Integration
     from ..._adata.keys import FactorKeys
-    from ...models.inmf.problem import Block
 
 
 def project_integration(
@@ -59,57 +56,43 @@ def project_integration(
             "Store those of adata as adata.obs['array']."
         )
         raise ValueError(msg)
-    codes, names = read_sections(target, batch_key)
-    model, gene_scale, lam = _of_labels(known, [str(name) for name in names], there)
-    choice = Choice(
-        batch_key, layer, None, fitted["size_factors"], fitted["scale"], chunk_size
+    # In the order of the target, of which they are a mask.
+    found = np.flatnonzero(there)
+    found = found[np.argsort(positions[found])]
+    mask = np.zeros(target.n_vars, bool)
+    mask[positions[found]] = True
+    read = Read(
+        layer=layer, mask_var=None if mask.all() else mask, chunk_size=chunk_size
     )
+    scaling = Scaling(fitted["size_factors"], fitted["scale"])
     with computing():
-        x, where = select_matrix(target, layer=layer)
-        used = positions[there]
-        op = as_operator(
-            x,
-            where=where,
-            columns=None if np.array_equal(used, np.arange(x.shape[1])) else used,
-            chunk_size=chunk_size,
-            spread=False,
+        data_sets = read_data(target, batch_key, read, scaling.size_factors)
+        loadings, gene_scale, lam = _of_labels(known, data_sets.names, found)
+        summary = summarise_data(data_sets, scaling, seed=0, gene_scale=gene_scale)
+        sink = ScoresInMemory((target.n_obs, len(loadings.W)))
+        statistics = exact_scores(
+            summary.data,
+            loadings,
+            lam,
+            lambda block, new: sink.write(block.rows, np.asarray(new)),
         )
-        totals = read_totals(target, choice.size_factors)
-        if (
-            totals is None
-            and choice.size_factors is not None
-            and used.size < x.shape[1]
-        ):
-            totals = as_operator(x, where=where, spread=False).stats().row_sums
-        batches = Batches(
-            parts=split_by_batch(op, codes),
-            names=[str(name) for name in names],
-            n_cells=np.bincount(codes, minlength=len(names)),
-            where=where,
-            var_names=target.var_names,
-            used=used,
-            totals=totals,
-        )
-        found = look_at(batches, choice, seed=0, gene_scale=gene_scale)
-        scores = np.zeros((target.n_obs, len(model.W)), np.float32)
-
-        def keep(block: Block, new: NDArray[Any]) -> None:
-            scores[block.rows] = new
-
-        sums = solve(found.data, model, lam, keep)
-    value = objectives(found.data.sq_norm, model, sums, lam)
-    share = np.square(known.model.W[:, there]).sum() / np.square(known.model.W).sum()
+    value = objectives(summary.data.sq_norm, loadings, statistics, lam)
+    share = (
+        np.square(known.loadings.W[:, there]).sum() / np.square(known.loadings.W).sum()
+    )
     stored = known._replace(
-        model=Model(*(x[..., there] for x in known.model)),
-        sums=known.sums._replace(product=known.sums.product[..., there]),
-        gene_scale=known.gene_scale[:, there],
-        scores=scores,
+        loadings=Loadings(*(x[..., found] for x in known.loadings)),
+        statistics=known.statistics._replace(
+            product=known.statistics.product[..., found]
+        ),
+        gene_scale=known.gene_scale[:, found],
+        scores=sink.scores,
     )
     kept = {"n_components", "version"}
     write_integration(
         target,
         keys,
-        replace(batches, names=known.names),
+        data_sets,
         stored,
         method=factors.info["method"],
         params={
@@ -119,33 +102,36 @@ def project_integration(
         },
         info={"projected": float(share), "projected_objective": float(value.sum())},
     )
-    _report(batches, known.names, batch_key, int((~there).sum()), genes.size)
-    if found.n_empty:
+    _warn_about_names(
+        data_sets, known.names, batch_key, int((~there).sum()), genes.size
+    )
+    if summary.n_empty:
         warn(
-            f"{where} has {found.n_empty} cells that are all zero; their scores are zero."
+            f"{data_sets.where} has {summary.n_empty} cells that are all zero; their "
+            "scores are zero."
         )
 
 
 def _of_labels(
-    known: Integration, names: list[str], there: NDArray[np.bool_]
-) -> tuple[Model, NDArray[Any], NDArray[Any]]:
-    """Model, scales and penalties of data sets by name; new ones have no own part."""
-    rank, n_vars = known.model.W.shape
-    own = np.zeros((len(names), rank, n_vars), known.model.W.dtype)
+    known: Integration, names: list[str], found: NDArray[np.intp]
+) -> tuple[Loadings, NDArray[Any], NDArray[Any]]:
+    """Loadings, scales and penalties of data sets by name; new ones have no own part."""
+    rank, n_vars = known.loadings.W.shape
+    own = np.zeros((len(names), rank, n_vars), known.loadings.W.dtype)
     scale = np.full((len(names), n_vars), np.nan)
     lam = np.zeros(len(names))
     for d, name in enumerate(names):
         if name in known.names:
             i = known.names.index(name)
-            own[d], scale[d] = known.model.V[i], known.gene_scale[i]
+            own[d], scale[d] = known.loadings.V[i], known.gene_scale[i]
             lam[d] = known.penalties.lam[i]
-    return Model(known.model.W[:, there], own[..., there]), scale[:, there], lam
+    return Loadings(known.loadings.W[:, found], own[..., found]), scale[:, found], lam
 
 
-def _report(
-    batches: Batches, known: list[str], batch_key: str | None, n_missing: int, n: int
+def _warn_about_names(
+    data_sets: DataSets, known: list[str], batch_key: str | None, n_missing: int, n: int
 ) -> None:
-    unknown = [name for name in batches.names if name not in known]
+    unknown = [name for name in data_sets.names if name not in known]
     if batch_key is not None and unknown:
         warn(
             f"The integration does not know {unknown}; there are {known}. Their cells "

@@ -10,15 +10,14 @@ import scipy.sparse as sp
 from scipy.optimize import nnls as active_set
 
 from nonneg.models.inmf import minibatches, summary
-from nonneg.models.inmf import online as module
 from nonneg.models.inmf.loadings import add, objectives
-from nonneg.models.inmf.minibatches import Plan
+from nonneg.models.inmf.minibatches import MinibatchSampler
 from nonneg.models.inmf.normalise import rescale
-from nonneg.models.inmf.online import Arrival, begin, finish, fit
-from nonneg.models.inmf.problem import Model, Part, Penalties, Sums
+from nonneg.models.inmf.online import OnlineSolver, fit
+from nonneg.models.inmf.problem import Loadings, Part, Penalties, SufficientStatistics
 from nonneg.models.inmf.solver import inmf
 from nonneg.models.inmf.start import start
-from nonneg.models.inmf.summary import survey
+from nonneg.models.inmf.summary import summarise
 from nonneg.operators.blocks import BlockOperator
 from nonneg.operators.csr import CSROperator
 from nonneg.operators.dense import DenseOperator
@@ -73,16 +72,24 @@ def read(arrays, *, names=NAMES, make=as_sparse, sets=None, **kwargs):
 
 def read_parts(parts, names=NAMES, **kwargs):
     options = dict(scale_cells=False, totals=None, scale_genes=False, seed=0)
-    return survey(parts, names, **(options | kwargs))
+    return summarise(parts, names, **(options | kwargs))
 
 
-def arrival_of(found, minibatch_size, penalties=PLAIN, **kwargs):
-    plan = Plan(found.data, minibatch_size, 0)
-    return Arrival(plan, found.sample, penalties, **kwargs)
+def solver_of(found, minibatch_size, penalties=PLAIN, **kwargs):
+    sampler = MinibatchSampler(found.data, minibatch_size, 0)
+    return OnlineSolver(sampler, found.sample, penalties, **kwargs)
 
 
 def start_of(found, penalties=PLAIN):
-    return begin(start(found.sample, RANK, penalties, seed=0, attempt=0))
+    loadings = start(found.sample, RANK, penalties, seed=0, attempt=0)
+    return solver_of(found, 100, penalties).begin(loadings)
+
+
+def value_of(found, scored, penalties=PLAIN):
+    value = objectives(
+        found.data.sq_norm, scored.loadings, scored.statistics, penalties.lam
+    )
+    return float(penalties.weight @ value)
 
 
 def exact(arrays, model, penalties):
@@ -112,8 +119,8 @@ def residual_of_loadings(arrays, model, scores, penalties):
 
 def assert_equal_states(first, second):
     for one, other in zip(
-        (*first.model, *first.running, first.n_effective, first.step),
-        (*second.model, *second.running, second.n_effective, second.step),
+        (*first.loadings, *first.running, first.n_effective, first.step),
+        (*second.loadings, *second.running, second.n_effective, second.step),
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
@@ -209,12 +216,12 @@ def test_every_cell_once_per_epoch(
 ):
     monkeypatch.setattr(minibatches, "_WINDOW_BYTES", window_bytes)
     x, labels, data = case(name)
-    plan = Plan(data, minibatch_size, 7)
-    assert plan.n_steps == (10 if minibatch_size == 23 else 1)
+    sampler = MinibatchSampler(data, minibatch_size, 7)
+    assert sampler.n_steps == (10 if minibatch_size == 23 else 1)
     orders = []
     for epoch in range(2):
-        steps = list(plan.steps(epoch, 0))
-        assert len(steps) == plan.n_steps
+        steps = list(sampler.steps(epoch, 0))
+        assert len(steps) == sampler.n_steps
         blocks = [block for step in steps for block in step]
         order = np.concatenate([np.arange(len(x))[block.rows] for block in blocks])
         np.testing.assert_array_equal(np.sort(order), np.arange(len(x)))
@@ -237,7 +244,7 @@ def test_every_cell_once_per_epoch(
 def test_steps_may_be_skipped(name, window_bytes, monkeypatch, x64):
     monkeypatch.setattr(minibatches, "_WINDOW_BYTES", window_bytes)
     _, _, data = case(name)
-    plan = Plan(data, 23, 7)
+    sampler = MinibatchSampler(data, 23, 7)
 
     def listed(first):
         return [
@@ -245,7 +252,7 @@ def test_steps_may_be_skipped(name, window_bytes, monkeypatch, x64):
                 (block.batch, np.arange(len(data.parts) * 1000)[block.rows].tolist())
                 for block in step
             ]
-            for step in plan.steps(1, first)
+            for step in sampler.steps(1, first)
         ]
 
     everything = listed(0)
@@ -259,7 +266,7 @@ def test_steps_hold_data_sets_in_proportion(monkeypatch, x64):
     arrays = [numbered(1400), numbered(600, 1400)]
 
     def sizes(found):
-        steps = Plan(found.data, 100, 0).steps(0, 0)
+        steps = MinibatchSampler(found.data, 100, 0).steps(0, 0)
         counted = np.zeros((20, 2), int)
         for i, step in enumerate(steps):
             for block in step:
@@ -289,9 +296,9 @@ def test_many_small_data_sets_are_spread_over_mini_batches(x64):
         for d, first in enumerate(range(0, 600, 15))
     ]
     found = read_parts(parts, [f"{d:02}" for d in range(40)])
-    plan = Plan(found.data, 30, 0)
+    sampler = MinibatchSampler(found.data, 30, 0)
     for epoch in range(2):
-        steps = list(plan.steps(epoch, 0))
+        steps = list(sampler.steps(epoch, 0))
         assert [sum(b.op.shape[0] for b in step) for step in steps] == [30] * 20
         # At most one cell of each.
         assert max(block.op.shape[0] for step in steps for block in step) == 1
@@ -307,10 +314,10 @@ def test_windows_are_read_once_and_partly(monkeypatch, x64):
     op._open_rows = lambda: (
         lambda pieces: seen.extend(np.r_[tuple(pieces)]) or x[np.r_[tuple(pieces)]]
     )
-    assert len(list(Plan(data, 23, 0).steps(0, 0))) == 10
+    assert len(list(MinibatchSampler(data, 23, 0).steps(0, 0))) == 10
     assert sorted(seen) == list(range(230))
     seen.clear()
-    assert len(list(Plan(data, 23, 0).steps(0, 8))) == 2
+    assert len(list(MinibatchSampler(data, 23, 0).steps(0, 8))) == 2
     assert 40 < len(seen) < 120
 
 
@@ -325,9 +332,9 @@ def test_online_ends_near_batch(minibatch_size, n_epochs, monkeypatch, x64):
     monkeypatch.setattr(summary, "SAMPLE_SIZE", 0)
     found = read(ARRAYS)
     state = start_of(found)
-    _, at_start = exact(ARRAYS, state.model, PLAIN)
-    arrival = arrival_of(found, minibatch_size)
-    state, interrupted = fit(arrival, state, n_epochs=n_epochs)
+    _, at_start = exact(ARRAYS, state.loadings, PLAIN)
+    solver = solver_of(found, minibatch_size)
+    state, interrupted = fit(solver, state, n_epochs=n_epochs)
     assert not interrupted
     n_steps = -(-2000 // minibatch_size)
     assert state.step == n_epochs * n_steps == state.change.size
@@ -337,17 +344,17 @@ def test_online_ends_near_batch(minibatch_size, n_epochs, monkeypatch, x64):
     def keep(block, new):
         scores[block.rows] = new
 
-    scored = finish(arrival, state, keep, sort=True)
-    dense, value = exact(ARRAYS, scored.model, PLAIN)
-    assert scored.objective == pytest.approx(value, rel=1e-8)
+    scored = solver.finish(state, keep, sort=True)
+    dense, value = exact(ARRAYS, scored.loadings, PLAIN)
+    assert value_of(found, scored) == pytest.approx(value, rel=1e-8)
     np.testing.assert_allclose(scores, np.concatenate(dense), atol=1e-6)
     for d, (h, x) in enumerate(zip(dense, ARRAYS, strict=True)):
-        np.testing.assert_allclose(scored.sums.gram[d], h.T @ h, rtol=1e-6)
-        np.testing.assert_allclose(scored.sums.product[d], h.T @ x, rtol=1e-6)
-    norm = np.linalg.norm(scored.model.W + scored.model.V.mean(0), axis=1)
+        np.testing.assert_allclose(scored.statistics.gram[d], h.T @ h, rtol=1e-6)
+        np.testing.assert_allclose(scored.statistics.product[d], h.T @ x, rtol=1e-6)
+    norm = np.linalg.norm(scored.loadings.W + scored.loadings.V.mean(0), axis=1)
     np.testing.assert_allclose(norm, 1)
     full = inmf(found, RANK, PLAIN, tol=1e-7, max_iter=500)
-    assert scored.objective < 1.005 * full.trace.objective[-1]
+    assert value_of(found, scored) < 1.005 * full.trace.objective[-1]
     # What it was estimated to be on the way, from sums in which recent cells count
     # more than others unless all come at once.
     rel = 1e-3 if n_steps == 1 else 0.05
@@ -357,21 +364,22 @@ def test_online_ends_near_batch(minibatch_size, n_epochs, monkeypatch, x64):
 
 def test_order_is_kept_unless_asked_for(x64):
     found = read(ARRAYS)
-    arrival = arrival_of(found, 340)
-    state, _ = fit(arrival, start_of(found), n_epochs=1)
+    solver = solver_of(found, 340)
+    state, _ = fit(solver, start_of(found), n_epochs=1)
     sorted_, kept = (
-        finish(arrival, state, lambda *_: None, sort=sort) for sort in (True, False)
+        solver.finish(state, lambda *_: None, sort=sort) for sort in (True, False)
     )
-    assert kept.objective == pytest.approx(sorted_.objective, rel=1e-10)
-    cosine = np.einsum("kg,kg->k", kept.model.W, state.model.W) / (
-        np.linalg.norm(kept.model.W, axis=1) * np.linalg.norm(state.model.W, axis=1)
+    assert value_of(found, kept) == pytest.approx(value_of(found, sorted_), rel=1e-10)
+    cosine = np.einsum("kg,kg->k", kept.loadings.W, state.loadings.W) / (
+        np.linalg.norm(kept.loadings.W, axis=1)
+        * np.linalg.norm(state.loadings.W, axis=1)
     )
     np.testing.assert_allclose(cosine, 1)
-    norm = np.linalg.norm(state.model.W + state.model.V.mean(0), axis=1)
+    norm = np.linalg.norm(state.loadings.W + state.loadings.V.mean(0), axis=1)
     order = np.argsort(-np.einsum("dkk->k", state.running.gram) * norm**2)
     assert (order != np.arange(RANK)).any()
-    np.testing.assert_allclose(sorted_.model.W, kept.model.W[order])
-    np.testing.assert_allclose(sorted_.model.V, kept.model.V[:, order])
+    np.testing.assert_allclose(sorted_.loadings.W, kept.loadings.W[order])
+    np.testing.assert_allclose(sorted_.loadings.V, kept.loadings.V[:, order])
 
 
 def test_sums_forget_over_an_epoch(x64):
@@ -380,18 +388,21 @@ def test_sums_forget_over_an_epoch(x64):
     full = inmf(found, RANK, PLAIN, tol=1e-8, max_iter=300)
     states = []
     state, _ = fit(
-        arrival_of(found, 200), begin(full.model), n_epochs=6, save=states.append
+        solver_of(found, 200),
+        solver_of(found, 200).begin(full.loadings),
+        n_epochs=6,
+        save=states.append,
     )
     assert len(states) == 60
     for i, one in enumerate(states, 1):
         share = 1 - 0.9**i
         np.testing.assert_allclose(one.n_effective, share * np.array(SIZES))
-    for sums, exact_sums in zip(state.running, full.sums, strict=True):
+    for sums, exact_sums in zip(state.running, full.statistics, strict=True):
         for d in range(2):
             error = np.abs(sums[d] - exact_sums[d]).max()
             assert error < 0.05 * exact_sums[d].max()
     # Nothing moves much from where all is at its best.
-    assert np.linalg.norm(state.model.W - full.model.W) < 0.02 * np.sqrt(RANK)
+    assert np.linalg.norm(state.loadings.W - full.loadings.W) < 0.02 * np.sqrt(RANK)
 
 
 @pytest.mark.parametrize("make", [as_sparse, streamed])
@@ -401,16 +412,16 @@ def test_going_on_from_any_state(make, monkeypatch):
     arrays = [x.astype(np.float32) for x in ARRAYS]
     found = read(arrays, make=make)
     states = [start_of(found)]
-    arrival = arrival_of(found, 340)
-    last, _ = fit(arrival, states[0], n_epochs=2, save=states.append)
+    solver = solver_of(found, 340)
+    last, _ = fit(solver, states[0], n_epochs=2, save=states.append)
     assert len(states) == 1 + 12
     assert last is states[-1]
     for state in states:
-        again, _ = fit(arrival_of(found, 340), state, n_epochs=2)
+        again, _ = fit(solver_of(found, 340), state, n_epochs=2)
         assert_equal_states(again, last)
     # More epochs than there were.
-    more, _ = fit(arrival, last, n_epochs=3)
-    at_once, _ = fit(arrival, states[0], n_epochs=3)
+    more, _ = fit(solver, last, n_epochs=3)
+    at_once, _ = fit(solver, states[0], n_epochs=3)
     assert_equal_states(more, at_once)
     assert more.step == 18
 
@@ -418,18 +429,18 @@ def test_going_on_from_any_state(make, monkeypatch):
 def test_going_on_with_a_dead_factor(x64):
     """Revived at the same time, whether or not the fit was interrupted."""
     found = read(ARRAYS)
-    w, v = (np.array(x) for x in start_of(found).model)
+    w, v = (np.array(x) for x in start_of(found).loadings)
     w[1], v[:, 1] = 0, 0
     states = []
-    first = begin(Model(w, v))
-    last, _ = fit(arrival_of(found, 340), first, n_epochs=3, save=states.append)
+    first = solver_of(found, 340).begin(Loadings(w, v))
+    last, _ = fit(solver_of(found, 340), first, n_epochs=3, save=states.append)
     dead = [not np.einsum("dkk->k", s.running.gram)[1] for s in states]
     assert dead[:6] == [True] * 6
     assert not any(dead[6:])
-    assert np.isfinite(last.model.W).all()
-    assert last.model.W[1].any()
+    assert np.isfinite(last.loadings.W).all()
+    assert last.loadings.W[1].any()
     for state in states:
-        again, _ = fit(arrival_of(found, 340), state, n_epochs=3)
+        again, _ = fit(solver_of(found, 340), state, n_epochs=3)
         assert_equal_states(again, last)
     # It is of use.
     values = last.objective
@@ -439,23 +450,23 @@ def test_going_on_with_a_dead_factor(x64):
 def test_an_interrupted_fit_is_the_last_complete_state(x64):
     found = read(ARRAYS)
     first, states = start_of(found), []
-    last, _ = fit(arrival_of(found, 340), first, n_epochs=2, save=states.append)
+    last, _ = fit(solver_of(found, 340), first, n_epochs=2, save=states.append)
     for n in (1, 6, 8):
 
         def stop(step, _, n=n):
             if step == n:
                 raise KeyboardInterrupt
 
-        arrival = arrival_of(found, 340)
-        state, interrupted = fit(arrival, first, n_epochs=2, callback=stop)
+        solver = solver_of(found, 340)
+        state, interrupted = fit(solver, first, n_epochs=2, callback=stop)
         assert interrupted
         assert_equal_states(state, states[n - 1])
-        again, interrupted = fit(arrival, state, n_epochs=2)
+        again, interrupted = fit(solver, state, n_epochs=2)
         assert not interrupted
         assert_equal_states(again, last)
     seen = []
     fit(
-        arrival_of(found, 340),
+        solver_of(found, 340),
         first,
         n_epochs=2,
         callback=lambda step, report: seen.append((step, report.objective)),
@@ -471,36 +482,38 @@ def test_an_interrupted_fit_is_the_last_complete_state(x64):
 def test_an_interruption_in_a_step(monkeypatch, x64):
     found = read(ARRAYS)
     first, states = start_of(found), []
-    fit(arrival_of(found, 340), first, n_epochs=1, save=states.append)
-    step = module._step
+    fit(solver_of(found, 340), first, n_epochs=1, save=states.append)
+    step = OnlineSolver.step
 
     def interrupt_at(n):
-        def run(arrival, state, blocks):
+        def run(solver, state, blocks):
             if state.step == n:
                 raise KeyboardInterrupt
-            return step(arrival, state, blocks)
+            return step(solver, state, blocks)
 
-        monkeypatch.setattr(module, "_step", run)
+        monkeypatch.setattr(OnlineSolver, "step", run)
 
     interrupt_at(4)
-    state, interrupted = fit(arrival_of(found, 340), first, n_epochs=1)
+    state, interrupted = fit(solver_of(found, 340), first, n_epochs=1)
     assert interrupted
     assert_equal_states(state, states[3])
     # There is nothing to keep.
     interrupt_at(0)
     with pytest.raises(KeyboardInterrupt):
-        fit(arrival_of(found, 340), first, n_epochs=1)
+        fit(solver_of(found, 340), first, n_epochs=1)
 
 
 def test_one_seed_one_result(x64):
     found = read(ARRAYS)
 
     def run(seed):
-        plan = Plan(found.data, 340, seed)
-        return fit(Arrival(plan, found.sample, PLAIN), start_of(found), n_epochs=1)[0]
+        sampler = MinibatchSampler(found.data, 340, seed)
+        return fit(
+            OnlineSolver(sampler, found.sample, PLAIN), start_of(found), n_epochs=1
+        )[0]
 
     assert_equal_states(run(0), run(0))
-    assert np.abs(run(1).model.W - run(0).model.W).max() > 0
+    assert np.abs(run(1).loadings.W - run(0).loadings.W).max() > 0
 
 
 # --- weights ----------------------------------------------------------------
@@ -513,19 +526,19 @@ def test_equal_weights_are_another_objective(x64):
     for penalties, other in ((PLAIN, equal), (equal, PLAIN)):
         full = inmf(found, RANK, penalties, tol=-1, max_iter=250)
         scores = np.split(full.scores, np.cumsum(SIZES)[:-1])
-        assert residual_of_loadings(ARRAYS, full.model, scores, penalties) < 1e-5
-        assert residual_of_loadings(ARRAYS, full.model, scores, other) > 1e-3
-        _, value = exact(ARRAYS, full.model, penalties)
+        assert residual_of_loadings(ARRAYS, full.loadings, scores, penalties) < 1e-5
+        assert residual_of_loadings(ARRAYS, full.loadings, scores, other) > 1e-3
+        _, value = exact(ARRAYS, full.loadings, penalties)
         assert full.trace.objective[-1] == pytest.approx(value, rel=1e-6)
-        arrival = arrival_of(found, 340, penalties)
-        state, _ = fit(arrival, start_of(found, penalties), n_epochs=6)
-        scored = finish(arrival, state, lambda *_: None, sort=True)
-        assert scored.objective == pytest.approx(value, rel=0.005)
-        dense, own = exact(ARRAYS, scored.model, penalties)
-        assert scored.objective == pytest.approx(own, rel=1e-8)
+        solver = solver_of(found, 340, penalties)
+        state, _ = fit(solver, start_of(found, penalties), n_epochs=6)
+        scored = solver.finish(state, lambda *_: None, sort=True)
+        assert value_of(found, scored, penalties) == pytest.approx(value, rel=0.005)
+        dense, own = exact(ARRAYS, scored.loadings, penalties)
+        assert value_of(found, scored, penalties) == pytest.approx(own, rel=1e-8)
         # Nearer to the optimum of its own objective.
         nearness = [
-            residual_of_loadings(ARRAYS, scored.model, dense, p)
+            residual_of_loadings(ARRAYS, scored.loadings, dense, p)
             for p in (penalties, other)
         ]
         assert nearness[0] < nearness[1] / 2
@@ -542,7 +555,7 @@ def joint(x64):
     full = inmf(
         read(arrays, names=("a", "b", "c")), RANK, penalties, tol=-1, max_iter=250
     )
-    known = Sums(*(np.array(x) for x in full.sums))
+    known = SufficientStatistics(*(np.array(x) for x in full.statistics))
     for x in known:
         x[2] = 0
     arriving = read([arrays[2]], names=("a", "b", "c"), sets=[2])
@@ -552,47 +565,47 @@ def joint(x64):
 
 def test_known_sums_hold_the_optimum(joint):
     arrays, penalties, full, known, arriving, active = joint
-    model, scores = full.model, np.split(full.scores, [700, 1100])
+    model, scores = full.loadings, np.split(full.scores, [700, 1100])
     assert residual_of_loadings(arrays, model, scores, penalties) < 1e-5
-    arrival = arrival_of(arriving, 100, penalties, known=known, active=active)
-    alone = arrival_of(arriving, 100, penalties, active=active)
+    solver = solver_of(arriving, 100, penalties, known=known, active=active)
+    alone = solver_of(arriving, 100, penalties, active=active)
 
-    def moved(arrival, n_epochs):
-        state, _ = fit(arrival, begin(model), n_epochs=n_epochs)
-        np.testing.assert_array_equal(state.model.V[:2], model.V[:2])
-        assert (state.model.V[2] != model.V[2]).any()
-        distance = np.linalg.norm(state.model.W - model.W)
+    def moved(solver, n_epochs):
+        state, _ = fit(solver, solver.begin(model), n_epochs=n_epochs)
+        np.testing.assert_array_equal(state.loadings.V[:2], model.V[:2])
+        assert (state.loadings.V[2] != model.V[2]).any()
+        distance = np.linalg.norm(state.loadings.W - model.W)
         return state, distance / np.linalg.norm(model.W)
 
-    _, distance = moved(arrival, 2)
+    _, distance = moved(solver, 2)
     assert distance < 0.02
     # Old cells hold it there: without them it goes away.
     assert moved(alone, 2)[1] > 5 * distance
     # In units of their own, which are fixed again at the end.
     unit = np.array([1.0, 2.0, 0.5, 3.0])
-    model = Model(*(x * unit[:, None] for x in model))
+    model = Loadings(*(x * unit[:, None] for x in model))
     known = rescale(known, 1 / unit, np.arange(RANK))
-    arrival = arrival_of(arriving, 100, penalties, known=known, active=active)
-    state, _ = moved(arrival, 8)
-    scored = finish(arrival, state, lambda *_: None, sort=False)
-    assert not scored.sums.gram[:2].any()
+    solver = solver_of(arriving, 100, penalties, known=known, active=active)
+    state, _ = moved(solver, 8)
+    scored = solver.finish(state, lambda *_: None, sort=False)
+    assert not scored.statistics.gram[:2].any()
     # Old sums come in the scale of the model: the objective is the one before.
-    both = add(scored.sums, scored.known)
+    both = add(scored.statistics, scored.known)
     sq_norm = np.array([np.square(x).sum() for x in arrays])
-    values = objectives(sq_norm, scored.model, both, penalties.lam)
+    values = objectives(sq_norm, scored.loadings, both, penalties.lam)
     assert values.sum() == pytest.approx(full.trace.objective[-1], rel=0.002)
-    assert scored.objective == pytest.approx(values[2])
+    assert value_of(arriving, scored, penalties) == pytest.approx(values[2])
 
 
 def test_a_new_data_set_finds_its_part(joint):
     """From a start that knows nothing of it, beside what is known of the others."""
     arrays, penalties, full, known, arriving, active = joint
-    v = np.array(full.model.V)
+    v = np.array(full.loadings.V)
     v[2] = np.random.default_rng(0).random(v[2].shape) / 10
-    arrival = arrival_of(arriving, 50, penalties, known=known, active=active)
-    state, _ = fit(arrival, begin(Model(full.model.W, v)), n_epochs=10)
-    np.testing.assert_array_equal(state.model.V[:2], v[:2])
-    _, value = exact(arrays, state.model, penalties)
+    solver = solver_of(arriving, 50, penalties, known=known, active=active)
+    state, _ = fit(solver, solver.begin(Loadings(full.loadings.W, v)), n_epochs=10)
+    np.testing.assert_array_equal(state.loadings.V[:2], v[:2])
+    _, value = exact(arrays, state.loadings, penalties)
     assert value == pytest.approx(full.trace.objective[-1], rel=0.005)
-    _, before = exact(arrays, Model(full.model.W, v), penalties)
+    _, before = exact(arrays, Loadings(full.loadings.W, v), penalties)
     assert before > 1.05 * value

@@ -523,7 +523,7 @@ ARGUMENTS = {
     "mask names": (
         dict(mask_var=["gene_1", "Actb"]),
         KeyError,
-        r"names 1 variables that there are not, e.g. \['Actb'\]",
+        r"names 1 unknown variables, e.g. \['Actb'\]",
     ),
     "size column": (dict(size_factors="n"), KeyError, "'n' is not in adata.obs"),
     "size text": (

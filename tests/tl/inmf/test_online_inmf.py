@@ -21,7 +21,7 @@ import nonneg as nng
 from nonneg._adata import checkpoint as _checkpoint
 from nonneg._adata import scores
 from nonneg.models.inmf import minibatches
-from nonneg.models.inmf import online as engine
+from nonneg.models.inmf.online import OnlineSolver
 from testing.nonneg import assert_same, snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -333,7 +333,7 @@ def test_scores_that_fail_leave_nothing(folder, tmp_path, monkeypatch):
 
     path = tmp_path / "out" / "scores.h5ad"
     path.parent.mkdir()
-    monkeypatch.setattr(scores.ScoreFile, "write_model", fail)
+    monkeypatch.setattr(scores.ScoresInFile, "_write_obs", fail)
     with pytest.raises(OSError, match="disk is full"):
         fit(folder / "all.h5ad", scores=path)
     assert list(path.parent.iterdir()) == []
@@ -693,7 +693,7 @@ def test_stored_csc(adata, form, folder):
 def test_missing_labels_in_a_file(adata, folder):
     adata.obs["batch"] = adata.obs["batch"].cat.set_categories(NAMES[:2])
     path = write(adata, folder / "holes.h5ad")
-    match = r"'batch' in obs of .*holes.h5ad is missing for 50 cells. Fill or remove"
+    match = r"'batch' in obs of .*holes.h5ad' is missing for 50 observations. Fill or remove"
     refused(ValueError, match, path, folder)
 
 
@@ -825,7 +825,7 @@ def test_a_finished_checkpoint_only_scores(adata, fitted, tmp_path, monkeypatch)
         msg = "There is nothing to fit."
         raise AssertionError(msg)
 
-    monkeypatch.setattr(engine, "_step", step)
+    monkeypatch.setattr(OnlineSolver, "step", step)
     fit(adata, checkpoint=state)
     assert_same_model(adata, fitted, exact=True)
     np.testing.assert_array_equal(adata.obsm["X_inmf"], fitted.obsm["X_inmf"])
@@ -922,7 +922,7 @@ def test_labels_of_an_old_anndata(folder):
 
 @pytest.mark.filterwarnings("ignore:Genes that are zero in all cells of a data set")
 def test_a_checkpoint_of_another_number_of_threads(tmp_path):
-    """Sums differ in their last digits; that is no other fit."""
+    """SufficientStatistics differ in their last digits; that is no other fit."""
     adata = nng.datasets.batches((600, 400), 100, 3, depth=800)
     with nng.settings.override(n_threads=1):
         fit(adata.copy(), 3, checkpoint=tmp_path / "state.npz", n_epochs=1)
@@ -952,7 +952,7 @@ def test_half_a_checkpoint(adata, tmp_path):
 @contextmanager
 def interrupted_in_step(n):
     """An interruption while a mini-batch is worked on."""
-    original, n_done = engine._step, 0
+    original, n_done = OnlineSolver.step, 0
 
     def step(*args):
         nonlocal n_done
@@ -962,7 +962,7 @@ def interrupted_in_step(n):
         return original(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_step", step)
+        patch.setattr(OnlineSolver, "step", step)
         yield
 
 

@@ -12,11 +12,11 @@ from scipy.optimize import nnls as active_set
 
 from nonneg.models.inmf import solver, summary
 from nonneg.models.inmf import start as starting
-from nonneg.models.inmf.loadings import fit_loadings, objectives
-from nonneg.models.inmf.problem import Model, Part, Penalties, Sums
-from nonneg.models.inmf.scores import pass_over, solve
+from nonneg.models.inmf.loadings import objectives, update_loadings
+from nonneg.models.inmf.problem import Loadings, Part, Penalties, SufficientStatistics
+from nonneg.models.inmf.scores import exact_scores, update_scores
 from nonneg.models.inmf.solver import inmf
-from nonneg.models.inmf.summary import survey
+from nonneg.models.inmf.summary import summarise
 from nonneg.models.nmf.problem import Problem
 from nonneg.models.nmf.solver import nmf
 from nonneg.operators.blocks import BlockOperator
@@ -57,7 +57,7 @@ def read(arrays, *, names=NAMES, make=DenseOperator, **kwargs):
 
 def read_parts(parts, names=NAMES, **kwargs):
     options = dict(scale_cells=False, totals=None, scale_genes=False, seed=0)
-    return survey(parts, names, **(options | kwargs))
+    return summarise(parts, names, **(options | kwargs))
 
 
 def as_sparse(x):
@@ -118,7 +118,12 @@ def start_from(monkeypatch, model):
 def finite(result):
     return all(
         np.isfinite(x).all()
-        for x in (*result.model, result.scores, *result.sums, result.trace.objective)
+        for x in (
+            *result.loadings,
+            result.scores,
+            *result.statistics,
+            result.trace.objective,
+        )
     )
 
 
@@ -132,10 +137,10 @@ def test_objective_from_products(make, scaled, x64):
     rng = np.random.default_rng(0)
     counts = [rng.poisson(x).astype(float) for x in ARRAYS]
     found = read(counts, make=make, scale_cells=scaled, scale_genes=scaled)
-    model = Model(rng.random((RANK, N_VARS)), rng.random((2, RANK, N_VARS)))
+    model = Loadings(rng.random((RANK, N_VARS)), rng.random((2, RANK, N_VARS)))
     scores = rng.random((sum(SIZES), RANK))
     same = lambda h, *_: h  # noqa: E731
-    _, sums = pass_over(found.data, model, UNEQUAL.lam, scores, same)
+    _, sums = update_scores(found.data, model, UNEQUAL.lam, scores, same)
     values = objectives(found.data.sq_norm, model, sums, UNEQUAL.lam)
     expected = counts
     if scaled:
@@ -163,15 +168,15 @@ def test_objective_is_that_of_the_result(solver, penalties, x64):
     result = inmf(read(ARRAYS), RANK, penalties, solver=solver, tol=0, max_iter=7)
     assert result.trace.n_iter == 7
     assert not result.trace.converged
-    direct = objective(ARRAYS, result.model, result.scores, penalties)
+    direct = objective(ARRAYS, result.loadings, result.scores, penalties)
     assert result.trace.objective[-1] == pytest.approx(direct, rel=1e-12)
     # The sums that are stored are those of the scores.
     for d, (x, h) in enumerate(
         zip(ARRAYS, by_batch(result.scores, ARRAYS), strict=True)
     ):
-        np.testing.assert_allclose(result.sums.gram[d], h.T @ h, rtol=1e-10)
-        np.testing.assert_allclose(result.sums.product[d], h.T @ x, rtol=1e-10)
-    norm = np.linalg.norm(result.model.W + result.model.V.mean(0), axis=1)
+        np.testing.assert_allclose(result.statistics.gram[d], h.T @ h, rtol=1e-10)
+        np.testing.assert_allclose(result.statistics.product[d], h.T @ x, rtol=1e-10)
+    norm = np.linalg.norm(result.loadings.W + result.loadings.V.mean(0), axis=1)
     np.testing.assert_allclose(norm, 1)
     contribution = np.square(result.scores).sum(0)
     assert (np.diff(contribution) <= 0).all()
@@ -184,16 +189,16 @@ def test_float32_is_close_to_float64(solver):
     kwargs = dict(solver=solver, tol=-1, max_iter=30)
     found = read([x.astype(np.float32) for x in ARRAYS])
     single = inmf(found, RANK, UNEQUAL, **kwargs)
-    assert single.scores.dtype == single.model.W.dtype == np.float32
+    assert single.scores.dtype == single.loadings.W.dtype == np.float32
     with jax.enable_x64(True):
         double = inmf(read(ARRAYS), RANK, UNEQUAL, **kwargs)
-    assert double.scores.dtype == double.model.V.dtype == np.float64
+    assert double.scores.dtype == double.loadings.V.dtype == np.float64
     np.testing.assert_allclose(
         single.trace.objective, double.trace.objective, rtol=1e-4
     )
-    fits = [r.scores @ r.model.W for r in (single, double)]
+    fits = [r.scores @ r.loadings.W for r in (single, double)]
     assert np.abs(fits[0] - fits[1]).max() < 1e-3 * fits[1].max()
-    direct = objective(ARRAYS, single.model, single.scores, UNEQUAL)
+    direct = objective(ARRAYS, single.loadings, single.scores, UNEQUAL)
     assert single.trace.objective[-1] == pytest.approx(direct, rel=1e-4)
 
 
@@ -221,9 +226,9 @@ def test_objective_never_rises(solver, unequal, x64):
 def test_optimality_conditions(solver, unequal, x64):
     result = long_fit(solver, unequal)
     same, other = (UNEQUAL, PLAIN) if unequal else (PLAIN, UNEQUAL)
-    assert residual(ARRAYS, result.model, result.scores, same) < 1e-5
+    assert residual(ARRAYS, result.loadings, result.scores, same) < 1e-5
     # Not so for other weights.
-    assert residual(ARRAYS, result.model, result.scores, other) > 1e-3
+    assert residual(ARRAYS, result.loadings, result.scores, other) > 1e-3
 
 
 def test_convergence_is_that_of_the_documentation(x64):
@@ -274,7 +279,9 @@ def reference(arrays, model, penalties, n_iter, solve):
             for d in sets:
                 v[d] = solve(v[d], c[d] - s[d] @ w, (1 + lam[d]) * s[d], 1)
         values.append(
-            objective(arrays, Model(w, v), np.concatenate([x.T for x in h]), penalties)
+            objective(
+                arrays, Loadings(w, v), np.concatenate([x.T for x in h]), penalties
+            )
         )
     return values
 
@@ -334,8 +341,8 @@ def test_recovery_of_known_factors(x64):
     for lam in (0.1, 0.01):
         penalties = Penalties(np.full(2, lam), np.ones(2))
         result = inmf(read(arrays), RANK, penalties, tol=-1, max_iter=500)
-        order = linear_sum_assignment(-w @ result.model.W.T)[1]
-        shared, specific = result.model.W[order], result.model.V[:, order]
+        order = linear_sum_assignment(-w @ result.loadings.W.T)[1]
+        shared, specific = result.loadings.W[order], result.loadings.V[:, order]
         errors.append(
             (
                 np.abs(shared - w).max(),
@@ -352,8 +359,8 @@ def test_recovery_of_known_factors(x64):
 def test_large_penalty_is_joint_nmf(solver, x64):
     penalties = Penalties(np.full(2, 1e9), np.ones(2))
     result = inmf(read(ARRAYS), RANK, penalties, solver=solver, tol=-1, max_iter=200)
-    assert result.model.V.max() < 1e-6
-    x, w = np.concatenate(ARRAYS), result.model.W
+    assert result.loadings.V.max() < 1e-6
+    x, w = np.concatenate(ARRAYS), result.loadings.W
     joint = 2 * frobenius(x, result.scores, w)
     assert result.trace.objective[-1] == pytest.approx(joint, rel=1e-6)
     assert kkt_residual(x, result.scores, w) < 1e-4
@@ -371,7 +378,7 @@ def test_specific_parts_where_data_sets_differ(x64):
         own = [
             h @ v
             for h, v in zip(
-                by_batch(result.scores, ARRAYS), result.model.V, strict=True
+                by_batch(result.scores, ARRAYS), result.loadings.V, strict=True
             )
         ]
         sizes.append(np.linalg.norm(own[0]))
@@ -394,7 +401,7 @@ def test_dead_factors_are_revived(solver, zero, x64, monkeypatch):
         w[1:3] = 0
     if zero in {"both", "specific"}:
         v[:, 1:3] = 0
-    start_from(monkeypatch, Model(w, v))
+    start_from(monkeypatch, Loadings(w, v))
     result = inmf(found, RANK, PLAIN, solver=solver, tol=-1, max_iter=100)
     assert finite(result)
     assert (result.scores > 0).any(0).all()
@@ -414,12 +421,12 @@ def test_no_division_by_zero(solver, x64):
     for h in scores:
         h[:, 1] = 0
     scores[0][:, 2] = 0
-    sums = Sums(
+    sums = SufficientStatistics(
         np.stack([h.T @ h for h in scores]),
         np.stack([h.T @ x for h, x in zip(scores, ARRAYS, strict=True)]),
     )
-    model = Model(rng.random((RANK, N_VARS)), rng.random((2, RANK, N_VARS)))
-    new = fit_loadings(model, sums, UNEQUAL, solver)
+    model = Loadings(rng.random((RANK, N_VARS)), rng.random((2, RANK, N_VARS)))
+    new = update_loadings(model, sums, UNEQUAL, solver)
     assert all(np.isfinite(x).all() for x in new)
     assert max(x.max() for x in new) < 1e3
     if solver != "mu":
@@ -433,9 +440,9 @@ def test_no_division_by_zero(solver, x64):
     assert values[1] < values[0]
     # Others are what they are without it.
     rest = np.array([0, 2, 3])
-    without = fit_loadings(
-        Model(model.W[rest], model.V[:, rest]),
-        Sums(sums.gram[:, rest][:, :, rest], sums.product[:, rest]),
+    without = update_loadings(
+        Loadings(model.W[rest], model.V[:, rest]),
+        SufficientStatistics(sums.gram[:, rest][:, :, rest], sums.product[:, rest]),
         UNEQUAL,
         solver,
     )
@@ -464,7 +471,7 @@ def test_fewer_parts_than_components(solver, x64):
         for d, (x, y) in enumerate(
             zip(arrays, by_batch(result.scores, arrays), strict=True)
         ):
-            fitted = y @ (result.model.W + result.model.V[d])
+            fitted = y @ (result.loadings.W + result.loadings.V[d])
             error = np.linalg.norm(x - fitted) / max(np.linalg.norm(x), 1)
             assert error < (0.1 if solver == "mu" else 0.02)
             if solver != "mu":
@@ -477,11 +484,11 @@ def test_fewer_parts_than_components(solver, x64):
 def assert_alike(first, second, order=slice(None), batches=slice(None), rtol=1e-6):
     np.testing.assert_allclose(first.trace.objective, second.trace.objective, rtol=rtol)
     pairs = (
-        (first.model.W, second.model.W),
-        (first.model.V[batches], second.model.V),
+        (first.loadings.W, second.loadings.W),
+        (first.loadings.V[batches], second.loadings.V),
         (first.scores[order], second.scores),
-        (first.sums.gram[batches], second.sums.gram),
-        (first.sums.product[batches], second.sums.product),
+        (first.statistics.gram[batches], second.statistics.gram),
+        (first.statistics.product[batches], second.statistics.product),
     )
     for one, other in pairs:
         assert np.abs(one - other).max() <= rtol * np.abs(other).max()
@@ -535,8 +542,8 @@ def test_one_seed_one_result(x64):
         for s in (4, 4, 5)
     ]
     for one, other in zip(
-        (*runs[0].model, runs[0].scores, *runs[0].sums),
-        (*runs[1].model, runs[1].scores, *runs[1].sums),
+        (*runs[0].loadings, runs[0].scores, *runs[0].statistics),
+        (*runs[1].loadings, runs[1].scores, *runs[1].statistics),
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
@@ -562,7 +569,7 @@ def test_best_of_several_starts(x64):
     # Neither the first nor the last would do.
     assert min(last) < min(last[0], last[-1])
     assert result.trace.objective[-1] == min(last)
-    direct = objective(arrays, result.model, result.scores, PLAIN)
+    direct = objective(arrays, result.loadings, result.scores, PLAIN)
     assert direct == pytest.approx(min(last), rel=1e-10)
 
 
@@ -574,7 +581,7 @@ def test_an_interrupted_fit_is_complete(x64):
     result = inmf(read(ARRAYS), RANK, PLAIN, n_init=2, callback=callback)
     assert result.trace.interrupted
     assert result.trace.n_iter == 3
-    direct = objective(ARRAYS, result.model, result.scores, PLAIN)
+    direct = objective(ARRAYS, result.loadings, result.scores, PLAIN)
     assert result.trace.objective[-1] == pytest.approx(direct, rel=1e-10)
 
 
@@ -621,8 +628,8 @@ def test_sample_is_of_each_data_set_and_scaled(monkeypatch, x64):
     blocks = list(found.sample.blocks())
     # At least 200 of each, or all.
     assert found.sample.n_cells.tolist() == [150, 200]
-    for d, rows, op in blocks:
-        scaled = op.x.toarray() * found.sample.scale_of(rows)
+    for d, _, op, scale in blocks:
+        scaled = op.x.toarray() * scale
         expected = counts[d] / counts[d].sum(1, keepdims=True)
         distance = np.abs(scaled[:, None] - expected).max(2)
         # Each is another cell, and they are in order.
@@ -663,17 +670,17 @@ def test_exact_scores(precision, like):
         arrays = [x.astype(precision) for x in ARRAYS]
         found = read(arrays, scale_genes=True)
         if like == "fit":
-            model = inmf(found, RANK, UNEQUAL, tol=-1, max_iter=20).model
+            model = inmf(found, RANK, UNEQUAL, tol=-1, max_iter=20).loadings
         else:
             # Loadings with an angle of ten degrees between them.
             w = 1 + 0.3 * rng.random((RANK, N_VARS))
-            model = Model(w, 0.1 * rng.random((2, RANK, N_VARS)))
+            model = Loadings(w, 0.1 * rng.random((2, RANK, N_VARS)))
         scores = np.full((sum(SIZES), RANK), np.nan)
 
         def keep(block, new):
             scores[block.rows] = new
 
-        sums = solve(found.data, model, UNEQUAL.lam, keep)
+        sums = exact_scores(found.data, model, UNEQUAL.lam, keep)
     first = 0
     for d, x in enumerate(ARRAYS):
         scaled = x * found.data.gene_scale[d]
