@@ -64,6 +64,17 @@ def _find_device(name: str) -> jax.Device:
     return devices[int(index or 0)]
 
 
+def on_accelerator() -> bool:
+    """Whether JAX computes elsewhere than on the plain host CPU.
+
+    A CPU that is named with an index, such as ``"cpu:0"``, is treated as an
+    accelerator: that is how its code is tested without one.
+    """
+    if settings.device is None:
+        return jax.default_backend() != "cpu"
+    return settings.device != "cpu"
+
+
 def available_cpus() -> int:
     """CPUs that the process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -67,6 +67,13 @@ class INMFSolver:
     max_iter: int = 200
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        data = self.summary.data
+        if data.on_device:
+            # Once, and not in every step.
+            weights = (jnp.asarray(x, data.dtype) for x in self.penalties)
+            object.__setattr__(self, "penalties", Penalties(*weights))
+
     def init(self, attempt: int, /) -> INMFState:
         """The values of one of several starts."""
         loadings = start(
@@ -88,9 +95,7 @@ class INMFSolver:
             lam = self.penalties.lam
             scores, _ = update_scores(data, loadings, lam, scores, update)
             loadings = Loadings(*map(_positive, loadings))
-            scores = (
-                tuple(map(_positive, scores)) if data.on_device else _positive(scores)
-            )
+            scores = _positive(scores)
         total = data.dtype if data.on_device else np.float64
         n_batches, n_vars = len(data.names), data.shape[1]
         infinite = zeros(data, (), total) + np.inf
@@ -166,9 +171,6 @@ def inmf(
     callback: Callback | None = None,
 ) -> INMFResult:
     """Fit all cells at once, and keep the best of several starts."""
-    if summary.data.on_device:
-        dtype = summary.data.dtype
-        penalties = Penalties(*(jnp.asarray(x, dtype) for x in penalties))
     descent = INMFSolver(summary, rank, penalties, solver, tol, max_iter, seed)
     best: tuple[INMFState, Trace] | None = None
     interrupted = False
@@ -191,4 +193,9 @@ def inmf(
 
 
 def _positive(x: Any) -> Any:
-    return namespace(x).maximum(x, (x.mean() / 100).astype(x.dtype))
+    """An array, or the parts of one, with a floor of a hundredth of the mean."""
+    parts = x if isinstance(x, tuple) else (x,)
+    xp = namespace(parts[0])
+    mean = sum(part.sum() for part in parts) / sum(part.size for part in parts)
+    raised = tuple(xp.maximum(p, (mean / 100).astype(p.dtype)) for p in parts)
+    return raised if isinstance(x, tuple) else raised[0]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..._core.typing import Floats
-from ...operators.blocks import stack
+from ...operators.blocks import BlockOperator, stack
+from ...operators.csr import CSROperator
+from ...operators.dask import LazyOperator
 from ...operators.stats import join_stats
 from .problem import Part, ScaledData
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
     from ...operators.stats import MatrixStats
 
+
+# Operators whose products are taken on the host, or that are read block by block.
+HOST_OPERATORS = (CSROperator, BlockOperator, LazyOperator)
 
 # Cells on which starting values are iterated.
 SAMPLE_SIZE = 4000
@@ -53,7 +58,7 @@ def summarise(
 
     Cells are divided by ``totals``, or by the sums of their entries if it is ``None``.
     ``gene_scale`` are those that are known, NaN where they are not. With ``on_device``,
-    cells, loadings and statistics stay in the memory of a device while a fit goes on.
+    all arrays of a fit stay in the memory of a device if the cells can.
     """
     n_batches, n_vars = len(names), parts[0].op.shape[1]
     n_cells = np.zeros(n_batches, np.int64)
@@ -112,7 +117,7 @@ def summarise(
     )
     joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
     sample = _sample(data, taken)
-    if on_device:
+    if on_device and not any(isinstance(part.op, HOST_OPERATORS) for part in parts):
         data, sample = data.to_device(), sample.to_device()
     return DataSummary(data, sample, joined, n_empty, squares > 0)
 

@@ -11,6 +11,7 @@ from ..._adata.checks import check_nonnegative
 from ..._core.validators import check_at_least, check_one_of
 from ..._core.warnings import warn
 from ...models.inmf.summary import DataSummary, summarise
+from ...operators.threads import on_accelerator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ def summarise_data(
         scale_genes=scaling.scale,
         gene_scale=gene_scale,
         seed=seed,
+        on_device=on_accelerator(),
     )
     for d, stats in summary.stats.items():
         where = f"{data_sets.where}, data set {data_sets.names[d]!r},"
