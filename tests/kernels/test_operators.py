@@ -24,7 +24,9 @@ X[:, 5] = 0
 
 
 def in_memory(x):
-    return local_operator(x, columns=None, dtype=np.dtype(np.float64), n_threads=2)
+    return local_operator(
+        x, where="x", columns=None, dtype=np.dtype(np.float64), n_threads=2
+    )
 
 
 def in_blocks(x, bounds=(0, 300, 301, 1100)):

@@ -40,6 +40,18 @@ def check_key(
         raise KeyError(msg.strip())
 
 
+def check_shape(x: Any, shape: tuple[int, int], where: str) -> None:
+    """Raise unless a matrix has a row per observation and a column per variable."""
+    found = tuple(getattr(x, "shape", ()))
+    # Lazy arrays may not know their length.
+    if len(found) == 2 and found != shape and not np.isnan(found).any():
+        msg = (
+            f"{where} is {found[0]} x {found[1]}, but there are {shape[0]} observations "
+            f"and {shape[1]} variables. The file it comes from is damaged."
+        )
+        raise ValueError(msg)
+
+
 def check_unique_names(names: Any, where: str) -> None:
     """Raise if names repeat where they are matched."""
     if not names.is_unique:

@@ -10,7 +10,8 @@ import pandas as pd
 from anndata import AnnData
 
 from ..operators.choose import as_operator
-from .checks import check_key
+from ..operators.validate import reading
+from .checks import check_key, check_shape
 from .genes import read_mask
 
 if TYPE_CHECKING:
@@ -138,18 +139,24 @@ def select_matrix(
     adata: AnnData, *, layer: str | None = None, obsm: str | None = None
 ) -> tuple[Any, str]:
     """X, a layer, or an element of obsm, and what to call it in messages."""
+    x: Any
     if layer is not None and obsm is not None:
         msg = f"Give either layer={layer!r} or obsm={obsm!r}, not both."
         raise ValueError(msg)
-    if layer is not None:
-        check_key(adata, "layers", layer)
-        return adata.layers[layer], f"adata.layers[{layer!r}]"
     if obsm is not None:
         check_key(adata, "obsm", obsm)
         return adata.obsm[obsm], f"adata.obsm[{obsm!r}]"
-    if adata.X is None:
+    if layer is not None:
+        check_key(adata, "layers", layer)
+        x, where = adata.layers[layer], f"adata.layers[{layer!r}]"
+        check_shape(x, adata.shape, where)
+        return x, where
+    with reading(f"adata.X of {adata.filename}"):
+        x = adata.X
+    if x is None:
         names: Iterable[str | None] = adata.layers.keys()
         layers = [name for name in names if name is not None]
         msg = f"adata.X is None. Name a layer, one of {layers}."
         raise ValueError(msg)
-    return adata.X, "adata.X"
+    check_shape(x, adata.shape, "adata.X")
+    return x, "adata.X"

@@ -14,6 +14,9 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem, sparse_dataset, write_elem
 
+from ..operators.validate import reading
+from .checks import check_shape
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
@@ -45,49 +48,59 @@ class StoredAnnData:
     @property
     def n_obs(self) -> int:
         """Number of observations."""
-        return int(self._names("obs").shape[0])
+        with reading(f"obs of {self.path}"):
+            return int(self._names("obs").shape[0])
 
     @property
     def var_names(self) -> pd.Index[str]:
         """Names of the variables."""
-        names = self._names("var")
-        names = names.asstr() if isinstance(names, h5py.Dataset) else names
-        return pd.Index(np.asarray(names[:], object)).astype(str)
+        with reading(f"var of {self.path}"):
+            names = self._names("var")
+            names = names.asstr() if isinstance(names, h5py.Dataset) else names
+            return pd.Index(np.asarray(names[:], object)).astype(str)
 
     def matrix(self, layer: str | None) -> tuple[Any, str]:
         """X or a layer, and what to call it in messages."""
         where = "X" if layer is None else f"layers/{layer}"
-        if where not in self.group:
+        label = f"{where} of {self.path}"
+        with reading(label):
+            missing = where not in self.group
             layers = sorted(self.group.get("layers", {}))
+        if missing:
             msg = f"{self.path} has no {where}; its layers are {layers}."
             raise KeyError(msg)
-        x = self.group[where]
-        is_sparse = isinstance(x, h5py.Group | zarr.Group)
-        return (sparse_dataset(x) if is_sparse else x), f"{where} of {self.path}"
+        with reading(label):
+            x = self.group[where]
+            is_sparse = isinstance(x, h5py.Group | zarr.Group)
+            x = sparse_dataset(x) if is_sparse else x
+        check_shape(x, (self.n_obs, len(self.var_names)), label)
+        return x, label
 
     def column(self, of: str, name: str) -> pd.Series[Any]:
         """A column of obs or var."""
-        frame = self.group[of]
-        columns = [str(column) for column in frame.attrs["column-order"]]
+        label = f"{name!r} in {of} of {self.path}"
+        with reading(label):
+            frame = self.group[of]
+            columns = [str(column) for column in frame.attrs["column-order"]]
         if name not in columns:
             msg = f"{name!r} is not in {of} of {self.path}, which holds {columns}."
             raise KeyError(msg)
-        column = frame[name]
-        if "categories" not in column.attrs:
-            return pd.Series(read_elem(column))
-        # Before anndata 0.8, categories were kept beside the codes.
-        categories = frame["__categories"][name]
-        if h5py.check_string_dtype(categories.dtype) is not None:
-            categories = categories.asstr()
-        index = pd.Index(categories[:])
-        return pd.Series(pd.Categorical.from_codes(column[:], index))
+        with reading(label):
+            values = _read_column(frame, name)
+        n_rows = self.n_obs if of == "obs" else len(self.var_names)
+        if len(values) != n_rows:
+            msg = f"{label} has {len(values)} entries for {n_rows} rows: it is damaged."
+            raise ValueError(msg)
+        return values
 
     def obs_names(self) -> Iterator[NDArray[Any]]:
         """Names of the observations, some at a time."""
         names = self._names("obs")
         names = names.asstr() if isinstance(names, h5py.Dataset) else names
         for start in range(0, self.n_obs, _NAMES):
-            yield np.asarray(names[start : start + _NAMES], object)
+            with reading(f"obs of {self.path}"):
+                some = np.asarray(names[start : start + _NAMES], object)
+            yield some
 
     def _names(self, of: str) -> Any:
         names = self.group[of][self.group[of].attrs["_index"]]
@@ -118,6 +131,18 @@ class StoredAnnData:
             self.group.close()
 
 
+def _read_column(frame: Any, name: str) -> pd.Series[Any]:
+    column = frame[name]
+    if "categories" not in column.attrs:
+        return pd.Series(read_elem(column))
+    # Before anndata 0.8, categories were kept beside the codes.
+    categories = frame["__categories"][name]
+    if h5py.check_string_dtype(categories.dtype) is not None:
+        categories = categories.asstr()
+    index = pd.Index(categories[:])
+    return pd.Series(pd.Categorical.from_codes(column[:], index))
+
+
 def _consolidate_again(path: AnyPath) -> None:
     """Bring consolidated metadata up to date, where there are some."""
     if zarr.open_group(path, mode="r").metadata.consolidated_metadata is not None:
@@ -134,19 +159,17 @@ def open_stored(path: AnyPath, *, write: bool = False) -> StoredAnnData:
     if write and not os.access(path, os.W_OK):
         msg = f"{path} cannot be written to, as write_back=True asks."
         raise ValueError(msg)
-    try:
+    with reading(f"{path}, as .h5ad or .zarr,"):
         group = open_group(path, "r")
-    except (OSError, zarr.errors.BaseZarrError) as error:
-        msg = f"{path} cannot be opened as .h5ad or .zarr: {error}"
-        raise ValueError(msg) from error
+        parts = {name: group.get(name) for name in ("obs", "var")}
     stored = StoredAnnData(path, group)
-    if any(isinstance(group.get(name), h5py.Dataset) for name in ("obs", "var")):
+    if any(isinstance(part, h5py.Dataset) for part in parts.values()):
         msg = (
             f"{path} was written by an old anndata. Read it with `anndata.read_h5ad` and "
             "write it again."
         )
         raise ValueError(msg)
-    if not {"obs", "var"} <= set(group):
+    if None in parts.values():
         msg = f"{path} holds no AnnData: it has {sorted(group)}."
         stored.close()
         raise ValueError(msg)

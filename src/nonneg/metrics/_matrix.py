@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from ..operators.validate import canonical_csr
+
 
 def read_dense_or_csr(x: Any) -> Any:
     """Read a matrix as a dense array, or as CSR without duplicates."""
-    is_sparse = sp.issparse(x)
-    if not is_sparse:
+    if not sp.issparse(x):
         return np.asarray(x)
-    csr = x.tocsr()
-    if csr.has_canonical_format:
-        return csr
-    csr = csr.copy()
-    csr.sum_duplicates()
-    return csr
+    return canonical_csr(x, None, "the matrix")

@@ -23,61 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def read_rows(x: Any) -> Callable[[list[slice]], Any]:
-    """Reader of the rows of a stored dense matrix."""
-
-    def read(pieces: list[slice]) -> Any:
-        parts = [x[rows] for rows in pieces or [slice(0, 0)]]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    return read
-
-
-class StoredRows:
-    """Row blocks of a stored CSR matrix, read into two buffers in turn.
-
-    One block is worked on while the next one is read. Fresh arrays of this size for
-    every block leave the heap several times larger than what is in use.
-    """
-
-    def __init__(self, x: Any, indptr: NDArray[np.int64], dtype: np.dtype[Any]) -> None:
-        self._n_vars = x.shape[1]
-        self._data, self._indices = x.group["data"], x.group["indices"]
-        self._indptr = indptr
-        self._dtype = dtype
-        self._buffers: list[tuple[NDArray[Any], NDArray[np.int32]]] = [
-            (np.empty(0, dtype), np.empty(0, np.int32)) for _ in range(2)
-        ]
-
-    def __call__(self, pieces: list[slice]) -> sp.csr_matrix:
-        bounds = [self._indptr[[rows.start, rows.stop]].tolist() for rows in pieces]
-        size = sum(stop - start for start, stop in bounds)
-        data, indices = self._buffers.pop(0)
-        if data.size < size:
-            # Room for others that are a little larger.
-            room = size + size // 8
-            data, indices = np.empty(room, self._dtype), np.empty(room, np.int32)
-        self._buffers.append((data, indices))
-        done = 0
-        for start, stop in bounds:
-            after = done + stop - start
-            for stored, buffer in ((self._data, data), (self._indices, indices)):
-                if after > done and hasattr(stored, "read_direct"):  # HDF5
-                    stored.read_direct(buffer, np.s_[start:stop], np.s_[done:after])
-                else:
-                    buffer[done:after] = stored[start:stop]
-            done = after
-        n_stored = [
-            np.diff(self._indptr[rows.start : rows.stop + 1]) for rows in pieces
-        ]
-        indptr = np.cumsum(np.concatenate([[0], *n_stored])).astype(np.int32)
-        return sp.csr_matrix(
-            (data[:size], indices[:size], indptr),
-            shape=(indptr.size - 1, self._n_vars),
-            copy=False,
-        )
-
-
 class BlockOperator:
     """A matrix that is read block by block, the next one while one is worked on.
 

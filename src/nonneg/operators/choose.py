@@ -1,7 +1,4 @@
-"""From the arrays found in an AnnData to operators.
-
-This is the only module above the wall that touches JAX.
-"""
+"""From the arrays found in an AnnData to operators."""
 
 from __future__ import annotations
 
@@ -16,10 +13,12 @@ import scipy.sparse as sp
 from fast_array_utils import types as fau
 
 from .._core.settings import settings
-from .blocks import BlockOperator, StoredRows, read_rows
+from .blocks import BlockOperator
 from .csr import CSROperator
 from .dask import LazyOperator
 from .dense import DenseOperator
+from .stored import StoredRows, name_of, read_dense_rows, read_pointers
+from .validate import canonical_csr, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +70,7 @@ def as_operator(
         raise TypeError(msg)
     _check_numeric(x, where)
     if isinstance(x, fau.CSDataset | fau.H5Dataset | fau.ZarrArray):
-        return _block_operator(x, where, columns, chunk_size)
+        return _block_operator(x, name_of(x, where), columns, chunk_size)
     lazy = isinstance(x, fau.DaskArray)
     if chunk_size is not None:
         hint = "has chunks of its own: rechunk it" if lazy else "is in memory"
@@ -81,30 +80,28 @@ def as_operator(
         )
         raise ValueError(msg)
     if lazy:
-        return _lazy_operator(x, columns, spread=spread)
+        return _lazy_operator(x, where, columns, spread=spread)
     return local_operator(
-        x, columns=columns, dtype=_dtype(x), n_threads=settings.n_threads
+        x, where=where, columns=columns, dtype=_dtype(x), n_threads=settings.n_threads
     )
 
 
 def local_operator(
     x: Any,
     *,
+    where: str,
     columns: NDArray[np.bool_ | np.intp] | None,
     dtype: np.dtype[Any],
     n_threads: int,
 ) -> MatrixOperator:
     """Operator of a matrix in memory."""
+    if sp.issparse(x):
+        csr = canonical_csr(x, dtype, where, columns)
+        return CSROperator(csr, n_threads=n_threads)
     if columns is not None:
         x = x[:, columns]
-    if not sp.issparse(x):
-        on_device = isinstance(x, jax.Array)
-        return DenseOperator(x.astype(dtype) if on_device else np.asarray(x, dtype))
-    csr = cast("Any", x).tocsr().astype(dtype, copy=False)
-    if not csr.has_canonical_format:
-        csr = csr.copy()
-        csr.sum_duplicates()
-    return CSROperator(csr, n_threads=n_threads)
+    on_device = isinstance(x, jax.Array)
+    return DenseOperator(x.astype(dtype) if on_device else np.asarray(x, dtype))
 
 
 def _block_operator(
@@ -116,7 +113,9 @@ def _block_operator(
     n_obs, n_vars = x.shape
     dtype = _dtype(x)
     row_bytes = n_vars * dtype.itemsize
-    open_rows: Callable[[], Callable[[list[slice]], Any]] = partial(read_rows, x)
+    open_rows: Callable[[], Callable[[list[slice]], Any]] = partial(
+        read_dense_rows, x, where
+    )
     stored = x
     if isinstance(x, fau.CSDataset):
         if x.format != "csr":
@@ -125,10 +124,10 @@ def _block_operator(
                 "memory with `adata.to_memory()`, or store it as CSR."
             )
             raise ValueError(msg)
-        indptr = np.asarray(cast("Any", x).group["indptr"][:], np.int64)
+        indptr = read_pointers(x, where)
         # A value and its column.
         row_bytes = (dtype.itemsize + 4) * int(indptr[-1]) // n_obs + 1
-        open_rows = partial(StoredRows, x, indptr, dtype)
+        open_rows = partial(StoredRows, x, indptr, dtype, where)
         stored = cast("Any", x).group["data"]
     if chunk_size is None:
         chunk_size = max(_BLOCK_BYTES // row_bytes, 256)
@@ -141,7 +140,11 @@ def _block_operator(
     if stored is x and stored.chunks:
         piece = -(-piece // stored.chunks[0]) * stored.chunks[0]
     to_operator = partial(
-        local_operator, columns=columns, dtype=dtype, n_threads=settings.n_threads
+        local_operator,
+        where=where,
+        columns=columns,
+        dtype=dtype,
+        n_threads=settings.n_threads,
     )
     return BlockOperator(
         open_rows,
@@ -155,7 +158,7 @@ def _block_operator(
 
 
 def _lazy_operator(
-    x: Any, columns: NDArray[np.bool_ | np.intp] | None, *, spread: bool
+    x: Any, where: str, columns: NDArray[np.bool_ | np.intp] | None, *, spread: bool
 ) -> LazyOperator | BlockOperator:
     if np.isnan(x.shape[0]):
         x = x.compute_chunk_sizes()
@@ -165,11 +168,17 @@ def _lazy_operator(
     bounds = np.concatenate([[0], np.cumsum(x.chunks[0])])
     if spread and _on_cluster():
         # The workers are the parallelism: one thread for each product.
-        to_operator = partial(local_operator, columns=columns, dtype=dtype, n_threads=1)
+        to_operator = partial(
+            local_operator, where=where, columns=columns, dtype=dtype, n_threads=1
+        )
         blocks = x.to_delayed()[:, 0].tolist()
         return LazyOperator(blocks, bounds, n_vars, dtype, to_operator)
     to_operator = partial(
-        local_operator, columns=columns, dtype=dtype, n_threads=settings.n_threads
+        local_operator,
+        where=where,
+        columns=columns,
+        dtype=dtype,
+        n_threads=settings.n_threads,
     )
     # Whole chunks, several at a time where they are small: a part of a chunk
     # costs as much to read as the chunk.
@@ -189,7 +198,8 @@ def _lazy_operator(
             if len(parts) == 1
             else sys.modules["dask.array"].concatenate(parts)
         )
-        return joined.compute(scheduler=scheduler)
+        with reading(where):
+            return joined.compute(scheduler=scheduler)
 
     return BlockOperator(
         lambda: read, to_operator, bounds[starts], n_vars, dtype, pieces=bounds

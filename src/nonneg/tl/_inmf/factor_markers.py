@@ -17,6 +17,7 @@ from ..._adata.write import own
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_positive_int
 from ...get._dataset_specificity import read_metagenes
+from ...operators.validate import canonical_csr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -221,7 +222,8 @@ def _read_values(
         )
         raise TypeError(msg)
     if is_sparse:
-        x = sp.csr_matrix(x)
+        exact = x.dtype in (np.float32, np.float64)
+        x = canonical_csr(x, None if exact else np.dtype(np.float64), where)
     if log_normalized:
         return x
     if x.size and x.min() < 0:

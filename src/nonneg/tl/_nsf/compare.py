@@ -25,6 +25,7 @@ from ..._core.random import as_seed
 from ..._core.settings import settings
 from ..._core.validators import check_one_of, check_positive_int
 from ...metrics import poisson_deviance
+from ...operators.validate import canonical_csr
 from .._nmf.nmf import nmf
 from .fa import fa
 from .nsf import nsf
@@ -234,8 +235,17 @@ class _Data(NamedTuple):
     def read(
         adata: AnnData, layer: str | None, spatial_key: str, library_key: str | None
     ) -> _Data:
-        x, _ = select_matrix(adata, layer=layer)
-        counts = sp.csr_matrix(x)
+        x, where = select_matrix(adata, layer=layer)
+        if sp.issparse(x):
+            counts = canonical_csr(x, np.dtype(np.float32), where)
+        elif hasattr(x, "__array__") and not hasattr(x, "chunks"):
+            counts = sp.csr_matrix(np.asarray(x, np.float32))
+        else:
+            msg = (
+                f"{where} is a {type(x).__name__}, but models are compared on data in "
+                "memory. Call `adata.to_memory()` first."
+            )
+            raise TypeError(msg)
         coords = read_coordinates(adata, spatial_key)
         section, _ = read_sections(adata, library_key)
         # Farther than anything within a section.
