@@ -49,15 +49,12 @@ class StoredAnnData:
     def n_obs(self) -> int:
         """Number of observations."""
         with reading(f"obs of {self.path}"):
-            return int(self._names("obs").shape[0])
+            return int(self._index("obs")[0].shape[0])
 
     @property
     def var_names(self) -> pd.Index[str]:
         """Names of the variables."""
-        with reading(f"var of {self.path}"):
-            names = self._names("var")
-            names = names.asstr() if isinstance(names, h5py.Dataset) else names
-            return pd.Index(np.asarray(names[:], object)).astype(str)
+        return pd.Index(self._read_names("var", slice(None))).astype(str)
 
     def matrix(self, layer: str | None) -> tuple[Any, str]:
         """X or a layer, and what to call it in messages."""
@@ -95,17 +92,32 @@ class StoredAnnData:
 
     def obs_names(self) -> Iterator[NDArray[Any]]:
         """Names of the observations, some at a time."""
-        names = self._names("obs")
-        names = names.asstr() if isinstance(names, h5py.Dataset) else names
         for start in range(0, self.n_obs, _NAMES):
-            with reading(f"obs of {self.path}"):
-                some = np.asarray(names[start : start + _NAMES], object)
-            yield some
+            yield self._read_names("obs", slice(start, start + _NAMES))
 
-    def _names(self, of: str) -> Any:
-        names = self.group[of][self.group[of].attrs["_index"]]
+    def _index(self, of: str) -> tuple[Any, NDArray[Any] | None]:
+        """Stored names, or codes and the categories that they stand for."""
+        index = self.group[of][self.group[of].attrs["_index"]]
+        if not isinstance(index, h5py.Group | zarr.Group):
+            return index, None
+        if "codes" in index:
+            return index["codes"], np.asarray(read_elem(index["categories"]), object)
         # Strings that may be missing have a mask beside them; names never are.
-        return names["values"] if isinstance(names, h5py.Group | zarr.Group) else names
+        return index["values"], None
+
+    def _read_names(self, of: str, rows: slice) -> NDArray[Any]:
+        with reading(f"{of} of {self.path}"):
+            stored, categories = self._index(of)
+            if categories is not None:
+                codes = stored[rows]
+                if codes.min(initial=0) < 0:
+                    msg = "names are missing"
+                    raise ValueError(msg)
+                return categories[codes]
+            is_text = isinstance(stored, h5py.Dataset) and h5py.check_string_dtype(
+                stored.dtype
+            )
+            return np.asarray((stored.asstr() if is_text else stored)[rows], object)
 
     def write_scores(self, scores: NDArray[Any], key: str) -> None:
         """Close the file, and store scores in its obsm."""

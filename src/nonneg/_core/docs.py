@@ -134,9 +134,9 @@ _SHARED = {
         """,
     "lam": """
         lam
-            Weight of the penalty on what is specific to a data set; a mapping gives
-            each its own. The larger, the more is shared: 5 suits most data, 1
-            replicates or data sets that differ little.
+            Weight of the penalty on the specific metagenes, for all data sets or as a
+            mapping for each. Higher values (e.g. 5) share more; lower ones (e.g. 1)
+            suit replicates.
         dataset_weights
             `"cells"`: all cells weigh the same. `"equal"`: all data sets do, so that
             small ones count; the objective is then that of their means, times the
@@ -144,9 +144,9 @@ _SHARED = {
         """,
     "scaling": """
         size_factors
-            What cells are divided by: `"total"`, the sum of all their counts, for raw
-            counts; a column of obs, or an array; `None`, nothing, for data that are
-            normalised already.
+            Per-cell size factors, by which counts are divided: `"total"`, the sum of
+            all counts of the cell, for raw counts; a column of obs; an array; or
+            `None`, for data that are normalised already.
         scale
             Divide every gene by its root mean square in each data set, without
             centring, as LIGER does. Data that are scaled like this already are not
@@ -162,6 +162,34 @@ _SHARED = {
             :math:`H_d^T X_d`, which with `gram` stands for the cells when others come.
         `.varm['inmf_scale' | key_added + '_scale']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches)`)
             What genes were multiplied by.
+        """,
+    "alignable": """
+        adata
+            Annotated data with a factorization of all data sets.
+        batch_key
+            Column of `adata.obs` that names the data set of every cell. `None`: that of
+            the factorization.
+        key
+            Key of the factorization: of an integration, or of any with non-negative
+            scores if `batch_key` is given.
+        """,
+    "n_neighbors": """
+        n_neighbors
+            Number of neighbours that vote on the cluster of a cell.
+        """,
+    "refine": """
+        refine
+            Give each cell the most frequent cluster among its neighbours in the same
+            data set, found from the scores before alignment.
+        """,
+    "clusters": """
+        `.obs["inmf_cluster"]` : categorical
+            Number of the leading factor, from 0, as a string; NaN where all scores are
+            zero.
+        """,
+    "align_errors": """
+        KeyError
+            If there is no factorization under the key, or no such column.
         """,
     "key": """
         adata

@@ -41,22 +41,13 @@ def centroid_align(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization of all data sets.
-    batch_key
-        Column of `adata.obs` that names the data set of every cell. `None`: that of the
-        factorization.
-    key
-        Key of the factorization: that of an iNMF, or of any with non-negative scores
-        if `batch_key` is given.
+    %(alignable)s
     lam
         Penalty of the shifts, in cells: the larger, the less is shifted, above all in
         data sets where a factor has few cells.
-    n_neighbors
-        Number of neighbours that vote on the cluster of a cell.
-    refine
-        Give each cell the most frequent cluster among its neighbours in the same data
-        set. Clusters are reported only: shifts do not depend on them.
+    %(n_neighbors)s
+    %(refine)s
+        Clusters are reported only: shifts do not depend on them.
     %(copy)s
 
     Returns
@@ -67,16 +58,13 @@ def centroid_align(
     `.obsm["X_inmf_aligned"]` : :class:`numpy.ndarray`
         Aligned z-scores, for neighbours and embeddings. Cells without scores have
         those of zero.
-    `.obs["inmf_cluster"]` : categorical
-        Number of the leading factor, from 0, as a string; NaN where all scores are
-        zero. The same as of :func:`nonneg.tl.quantile_align`.
+    %(clusters)s
     `.uns["inmf"]["align"]` : :class:`dict`
         The arguments.
 
     Raises
     ------
-    KeyError
-        If there is no factorization under the key, or no such column.
+    %(align_errors)s
     ValueError
         If there is one data set only, labels are missing, scores are NaN or negative,
         or an argument does not suit.

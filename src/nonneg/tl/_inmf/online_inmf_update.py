@@ -90,7 +90,7 @@ def online_inmf_update(
         Weight of the penalty of data sets that are new; known ones keep theirs. `None`:
         the mean of the others'.
     size_factors
-        What cells are divided by; by default as in the fit.
+        Per-cell size factors: `"total"`, or a column of obs. `None`: as in the fit.
     minibatch_size
         Cells per step.
     n_epochs
@@ -273,7 +273,7 @@ def _penalties(
 
 
 def _begin(known: Integration, summary: DataSummary, seed: int) -> Loadings:
-    """The stored metagenes, and cells of data sets that are new as their own part."""
+    """The stored metagenes, and cells of data sets that are new as specific metagenes."""
     loadings = Loadings(*(np.array(x, summary.data.dtype) for x in known.loadings))
     for part in summary.sample.parts:
         d = part.batch

@@ -49,14 +49,7 @@ def quantile_align(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization of all data sets.
-    batch_key
-        Column of `adata.obs` that names the data set of every cell. `None`: that of the
-        factorization.
-    key
-        Key of the factorization: that of an iNMF, or of any with non-negative scores
-        if `batch_key` is given.
+    %(alignable)s
     reference
         Data set to which the others are aligned. `None`: the largest, and of several
         the first by name. Take the one with the best data, RNA before other modalities.
@@ -64,14 +57,12 @@ def quantile_align(
         Number of intervals between quantiles.
     min_cells
         Clusters with fewer cells in the data set or the reference keep their scores.
-    n_neighbors
-        Number of neighbours that vote on the cluster of a cell.
+    %(n_neighbors)s
     max_sample
-        Most cells per cluster to compute quantiles from.
-    refine
-        Give each cell the most frequent cluster among its neighbours in the same data
-        set, found from the scores as they were. With more than 15 factors, time grows
-        with the square of the data set: 1 s for 20,000 cells.
+        Maximum number of cells per cluster to compute quantiles from.
+    %(refine)s
+        With more than 15 factors, time grows with the square of the data set: 1 s for
+        20,000 cells.
     %(rng)s
     %(copy)s
 
@@ -83,17 +74,14 @@ def quantile_align(
     `.obsm["X_inmf_aligned"]` : :class:`numpy.ndarray`
         Aligned scores, for neighbours and embeddings
         (`sc.pp.neighbors(adata, use_rep="X_inmf_aligned")`).
-    `.obs["inmf_cluster"]` : categorical
-        Number of the leading factor, from 0, as a string; NaN where all scores are
-        zero.
+    %(clusters)s
     `.uns["inmf"]["align"]` : :class:`dict`
         The arguments, and `moved`: the share of cells outside the reference that were
         in clusters large enough to be aligned.
 
     Raises
     ------
-    KeyError
-        If there is no factorization under the key, or no such column.
+    %(align_errors)s
     ValueError
         If there is one data set only, labels are missing, the reference is not among
         them, scores are NaN or negative, or an argument does not suit.
