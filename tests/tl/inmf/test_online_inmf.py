@@ -602,9 +602,9 @@ def test_files_that_are_none(folder):
     for name, match in {
         "missing.h5ad": "There is no file .*missing.h5ad",
         "missing.zarr": "There is no file .*missing.zarr",
-        "text.h5ad": r"text.h5ad cannot be opened as .h5ad or .zarr",
-        "text.zarr": r"text.zarr cannot be opened as .h5ad or .zarr",
-        "table.csv": r"table.csv cannot be opened as .h5ad or .zarr",
+        "text.h5ad": r"text.h5ad, as .h5ad or .zarr, cannot be read",
+        "text.zarr": r"text.zarr, as .h5ad or .zarr, cannot be read",
+        "table.csv": r"table.csv, as .h5ad or .zarr, cannot be read",
         "other.h5ad": r"other.h5ad holds no AnnData: it has \['matrix'\]",
     }.items():
         refused(ValueError, match, folder / name, folder)
@@ -685,7 +685,7 @@ def test_entries_of_files(adata, bad, form, folder):
 def test_stored_csc(adata, form, folder):
     adata.X = sp.csc_matrix(adata.X)
     path = write(adata, folder / f"csc.{form}")
-    refused(ValueError, r"csc\.\w+ is stored as CSC.*CSR", path, folder)
+    refused(ValueError, r"csc\.\w+ .*is stored as CSC.*CSR", path, folder)
     # In memory it is converted.
     fit(adata)
 
