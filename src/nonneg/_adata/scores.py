@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -29,47 +29,37 @@ if TYPE_CHECKING:
 _CHUNK = 4096
 
 
-class ScoreSink(Protocol):
-    """Takes scores of some cells after the other."""
+class ScoreSink:
+    """Takes scores of some cells after the other, and keeps none: nobody asked."""
+
+    def __init__(self, rank: int) -> None:
+        self.scores = np.empty((0, rank), np.float32)
+        """What belongs into obsm beside the model."""
 
     def write(self, rows: Any, scores: NDArray[Any]) -> None:
         """Scores of the cells at these positions."""
-        ...
 
     def complete(self, model: AnnData) -> None:
         """All scores are there, and belong to this model."""
-        ...
 
 
-class ScoresInMemory:
+class ScoresInMemory(ScoreSink):
     """An array of scores, for an AnnData in memory."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.scores = np.zeros(shape, np.float32)
+    def __init__(self, n_obs: int, rank: int) -> None:
+        self.scores = np.zeros((n_obs, rank), np.float32)
 
     def write(self, rows: Any, scores: NDArray[Any]) -> None:
         self.scores[rows] = scores
 
-    def complete(self, model: AnnData) -> None:
-        """Whoever asked for them writes them."""
 
-
-class ScoresDiscarded:
-    """Scores that nobody asked for."""
-
-    def write(self, rows: Any, scores: NDArray[Any]) -> None:
-        pass
-
-    def complete(self, model: AnnData) -> None:
-        pass
-
-
-class ScoresInSources:
+class ScoresInSources(ScoreSink):
     """Scores on their way to the files and objects that the cells come from."""
 
     def __init__(
         self, data_sets: DataSets, key: str, rank: int, folder: AnyPath
     ) -> None:
+        super().__init__(rank)
         self._sources, self._key = data_sets.sources, key
         shape = (data_sets.n_obs, rank)
         self._scores = np.memmap(Path(folder) / "scores", np.float32, "w+", shape=shape)
@@ -86,7 +76,7 @@ class ScoresInSources:
             first = rows.stop
 
 
-class ScoresInFile:
+class ScoresInFile(ScoreSink):
     """An AnnData of scores in a file, which appears when it is complete.
 
     Parameters
@@ -106,6 +96,7 @@ class ScoresInFile:
     def __init__(
         self, path: AnyPath, data_sets: DataSets, key: str, rank: int, column: str
     ) -> None:
+        super().__init__(rank)
         self._path = Path(path)
         self._unfinished = self._path.with_name(f".unfinished-{self._path.name}")
         self._data_sets, self._column = data_sets, column
@@ -192,12 +183,15 @@ def open_scores(
     key: str,
     rank: int,
     *,
+    in_memory: bool,
     path: AnyPath | None,
     write_back: bool,
     column: str,
 ) -> Iterator[ScoreSink]:
-    """Where scores go that do not stay in memory; what is not completed is removed."""
-    if write_back:
+    """Where scores go; what is not completed is removed."""
+    if in_memory:
+        yield ScoresInMemory(data_sets.n_obs, rank)
+    elif write_back:
         with TemporaryDirectory(prefix="nonneg-") as folder:
             yield ScoresInSources(data_sets, key, rank, folder)
     elif path is not None:
@@ -208,7 +202,7 @@ def open_scores(
             sink.discard()
             raise
     else:
-        yield ScoresDiscarded()
+        yield ScoreSink(rank)
 
 
 def check_target(path: AnyPath, inputs: Sequence[AnyPath]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from os import PathLike
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from anndata import AnnData
 
 from ..._adata.integration import Integration, write_integration
 from ..._adata.read import resolve_adata
-from ..._adata.scores import ScoresInMemory, check_target, open_scores
+from ..._adata.scores import check_target, open_scores
 from ..._core.progress import progress
 from ..._core.warnings import warn
 from ...models.inmf.loadings import add, objectives
@@ -115,22 +114,17 @@ def fit_and_write(
     """
     began, rank = perf_counter(), len(state.loadings.W)
     n_steps = n_epochs * solver.sampler.n_steps
-    in_memory = None if target is None else ScoresInMemory((data_sets.n_obs, rank))
     # Open before the fit: a folder that cannot be written to must not cost a fit.
-    opened = (
-        open_scores(
-            data_sets,
-            keys.obsm,
-            rank,
-            path=scores,
-            write_back=write_back,
-            # A model of cells that were projected without labels names no column.
-            column=params["batch_key"] or "batch",
-        )
-        if in_memory is None
-        else nullcontext(in_memory)
-    )
-    with opened as sink:
+    with open_scores(
+        data_sets,
+        keys.obsm,
+        rank,
+        in_memory=target is not None,
+        path=scores,
+        write_back=write_back,
+        # A model of cells that were projected without labels names no column.
+        column=params["batch_key"] or "batch",
+    ) as sink:
         with progress("online_inmf", n_steps) as callback:
             state, interrupted = fit(
                 solver,
@@ -152,14 +146,7 @@ def fit_and_write(
 
         with progress("scores", data_sets.n_obs) as show:
             found = solver.finish(state, keep, sort=before is None)
-        integration = _integration(
-            solver,
-            found,
-            before,
-            scores=np.empty((0, rank), np.float32)
-            if in_memory is None
-            else in_memory.scores,
-        )
+        integration = _integration(solver, found, before, sink.scores)
         seconds = max(perf_counter() - began, state.seconds.max(initial=0.0))
         model = target
         if model is None:

@@ -69,7 +69,7 @@ def project_integration(
         data_sets = read_data(target, batch_key, read, scaling.size_factors)
         loadings, gene_scale, lam = _of_labels(known, data_sets.names, found)
         summary = summarise_data(data_sets, scaling, seed=0, gene_scale=gene_scale)
-        sink = ScoresInMemory((target.n_obs, len(loadings.W)))
+        sink = ScoresInMemory(target.n_obs, len(loadings.W))
         statistics = exact_scores(
             summary.data,
             loadings,
