@@ -29,7 +29,7 @@ def located():
     """Counts on a grid, with a factorization of two data sets."""
     adata = counts()
     nng.tl.nmf(adata, 3, tol=0.1, key_added="stored")
-    adata.uns["stored"] |= {"batches": np.array(["a", "b"])}
+    adata.uns["stored"] |= {"method": "inmf", "batches": np.array(["a", "b"])}
     adata.uns["stored"]["params"]["batch_key"] = "batch"
     adata.varm["stored_specific"] = np.zeros((adata.n_vars, 2, 3), np.float32)
     adata.obs["stored_cluster"] = adata.obsm["stored"].argmax(axis=1).astype(str)

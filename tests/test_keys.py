@@ -158,6 +158,8 @@ def test_entries_are_those_of_the_documentation(fitted):
     for key in ("nmf", "nmf-kl", "seminmf"):
         entry = fitted.uns[key]
         assert set(entry) == {
+            "schema",
+            "side_keys",
             "method",
             "params",
             "obsm_key",
@@ -329,7 +331,8 @@ def test_entries_of_integrations_are_those_of_the_documentation(integrated, meth
     documented = set(re.findall(r"`(\w+)`", DOCS.read_text() + doc))
     entry = integrated.uns[method]
     common = {
-        *("method", "params", "obsm_key", "varm_key", "batches", "lam", "weight"),
+        *("schema", "side_keys", "method", "params", "obsm_key", "varm_key"),
+        *("batches", "lam", "weight"),
         *("n_cells", "sq_norm", "gram", "objective", "seconds", "n_iter"),
     }
     online = {"interrupted", "change", "change_batch"}
@@ -365,7 +368,7 @@ def test_types_of_integrations_are_safe(integrated):
         assert not isinstance(value, np.generic), where
         if isinstance(value, np.ndarray) and value.dtype.kind not in "fib":
             # Names of data sets.
-            assert where.endswith(("/batches", "/change_batch")), where
+            assert where.endswith(("/batches", "/change_batch", "/varm")), where
             assert {type(name) for name in value} == {str}
 
     check(dict(integrated.uns), "uns")

@@ -196,6 +196,7 @@ def test_aligns_the_scores_of_rliger_as_rliger_did(pbmc):
     adata.obsm["X_rliger"] = np.hstack([stored["H_ctrl"], stored["H_stim"]]).T
     adata.varm["rliger"] = np.zeros((adata.n_vars, 20))
     adata.uns["rliger"] = {
+        "schema": 1,
         "method": "inmf",
         "params": {"batch_key": "batch"},
         "obsm_key": "X_rliger",

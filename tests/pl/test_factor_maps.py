@@ -19,7 +19,13 @@ def with_factors(coords, scores):
     adata.obsm["spatial"] = np.asarray(coords, float)
     adata.obsm["X_nmf"] = np.asarray(scores, np.float32)
     adata.varm["nmf"] = np.ones((3, adata.obsm["X_nmf"].shape[1]), np.float32)
-    adata.uns["nmf"] = {"obsm_key": "X_nmf", "varm_key": "nmf", "params": {}}
+    adata.uns["nmf"] = {
+        "schema": 1,
+        "method": "nmf",
+        "obsm_key": "X_nmf",
+        "varm_key": "nmf",
+        "params": {},
+    }
     return adata
 
 

@@ -19,8 +19,13 @@ def read_coordinates(
 ) -> NDArray[np.float64]:
     """Coordinates (n_obs, 2 or 3)."""
     check_key(adata, "obsm", spatial_key, hint=hint)
-    coords = np.asarray(adata.obsm[spatial_key], np.float64)
     where = f"adata.obsm[{spatial_key!r}]"
+    try:
+        # Arrays, data frames, and numbers written as strings.
+        coords = np.array(adata.obsm[spatial_key], np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{where} must hold numbers, the coordinates of observations: {error}"
+        raise ValueError(msg) from error
     if coords.ndim != 2 or coords.shape[1] not in {2, 3}:
         msg = f"{where} must have 2 or 3 columns, but its shape is {coords.shape}."
         raise ValueError(msg)

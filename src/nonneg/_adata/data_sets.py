@@ -12,7 +12,7 @@ from anndata import AnnData
 from ..models.inmf.problem import Part
 from ..operators.blocks import BlockOperator
 from ..operators.choose import as_operator
-from .genes import common_genes, find_genes, mask_of
+from .genes import common_genes, find_genes
 from .labels import encode_labels, read_sections
 from .read import read_matrix
 from .size_factors import cell_totals, total_counts
@@ -114,16 +114,7 @@ def read_data(
 ) -> DataSets:
     """Data sets that a column of obs tells apart in one AnnData; without one, a single."""
     codes, names = read_sections(adata, batch_key)
-    mask_var = read.mask_var
-    if mask_var is not None and not isinstance(mask_var, str):
-        mask_var = mask_of(adata.var_names, mask_var)
-    matrix = read_matrix(
-        adata,
-        layer=read.layer,
-        mask_var=mask_var,
-        chunk_size=read.chunk_size,
-        spread=False,
-    )
+    matrix = read_matrix(adata, read, spread=False)
     return DataSets(
         parts=_split_by_label(matrix.op, codes),
         names=[str(name) for name in names],

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from .._core.warnings import warn
 from .checks import check_key, check_unique_names
@@ -13,7 +14,6 @@ from .checks import check_key, check_unique_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -22,29 +22,25 @@ if TYPE_CHECKING:
     type Genes = str | Sequence[str] | NDArray[np.bool_] | None
 
 
-def read_mask(adata: AnnData, mask_var: str | NDArray[np.bool_]) -> NDArray[np.bool_]:
+def read_mask(adata: AnnData, mask_var: Genes) -> NDArray[np.bool_]:
+    """Which variables are used: by a column of var, an array, or names."""
     if isinstance(mask_var, str):
         check_key(adata, "var", mask_var)
-        values, where = adata.var[mask_var].to_numpy(), f"adata.var[{mask_var!r}]"
+        values, where = adata.var[mask_var], f"adata.var[{mask_var!r}]"
     else:
-        values, where = np.asarray(mask_var), "mask_var"
-    if values.dtype != bool or values.shape != (adata.n_vars,):
-        msg = (
-            f"{where} must be {adata.n_vars} booleans, one per variable, but has "
-            f"dtype {values.dtype} and shape {values.shape}."
-        )
-        raise ValueError(msg)
-    if not values.any():
+        values, where = mask_of(adata.var_names, mask_var), "mask_var"
+    mask = check_mask(values, adata.n_vars, where)
+    if not mask.any():
         msg = f"{where} selects no variable."
         raise ValueError(msg)
-    return values
+    return mask
 
 
-def mask_of(var_names: pd.Index[str], genes: Any) -> NDArray[np.bool_]:
+def mask_of(var_names: pd.Index[str], genes: Any) -> Any:
     """A mask as it is, or the variables of some names."""
     values = np.asarray(genes)
-    if values.dtype.kind not in "OUT":
-        return values
+    if values.dtype.kind not in "OUT" or isinstance(genes, pd.Series):
+        return genes
     check_unique_names(var_names, "Variables")
     missing = [str(name) for name in values if name not in var_names]
     if missing:
@@ -53,23 +49,44 @@ def mask_of(var_names: pd.Index[str], genes: Any) -> NDArray[np.bool_]:
             f"{missing[:3]}; there are {list(var_names[:3])} …."
         )
         raise KeyError(msg)
-    mask: NDArray[np.bool_] = var_names.isin(values)
+    return var_names.isin(values)
+
+
+def check_mask(values: Any, n_vars: int, where: str) -> NDArray[np.bool_]:
+    """The mask as an array, or an error."""
+    if isinstance(getattr(values, "dtype", None), pd.BooleanDtype):
+        n_missing = int(pd.isna(values).sum())
+        if n_missing:
+            msg = (
+                f"{where} is missing for {n_missing} variables. Fill it first, e.g. "
+                "with `.fillna(False)`."
+            )
+            raise ValueError(msg)
+        values = np.asarray(values, bool)
+    mask = np.asarray(values)
+    if mask.dtype != bool or mask.shape != (n_vars,):
+        msg = (
+            f"{where} must be {n_vars} booleans, one per variable, but has dtype "
+            f"{mask.dtype} and shape {mask.shape}."
+        )
+        raise ValueError(msg)
     return mask
 
 
 def common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
+    """Variables that all sources have and the mask selects, in the order of the first."""
     usable = []
     for source in sources:
         names = source.var_names
         check_unique_names(names, f"Variables of {source.label!r}")
         if isinstance(mask_var, str):
             column, where = source.column("var", mask_var)
-            names = names[_check_mask(column.to_numpy(), len(names), where)]
+            names = names[check_mask(column, len(names), where)]
         usable.append(names)
     common = reduce(lambda a, b: a[a.isin(b)], usable)
     if mask_var is not None and not isinstance(mask_var, str):
         mask = mask_of(common, mask_var)
-        common = common[_check_mask(mask, len(common), "mask_var")]
+        common = common[check_mask(mask, len(common), "mask_var")]
     if common.empty:
         examples = {
             str(s.label): list(n[:3]) for s, n in zip(sources, usable, strict=True)
@@ -83,16 +100,6 @@ def common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
             "others are not used."
         )
     return common
-
-
-def _check_mask(mask: NDArray[Any], n_vars: int, where: str) -> NDArray[np.bool_]:
-    if mask.dtype != bool or mask.shape != (n_vars,):
-        msg = (
-            f"{where} must be {n_vars} booleans, one per variable, but has dtype "
-            f"{mask.dtype} and shape {mask.shape}."
-        )
-        raise ValueError(msg)
-    return mask
 
 
 def find_genes(source: Source, genes: pd.Index[str]) -> NDArray[np.intp] | None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from ..models.inmf.problem import Loadings, Penalties, SufficientStatistics
 from .checks import check_key, check_unique_names
+from .keys import side_key
+from .schema import IntegrationEntry
 from .views import read_factors
 from .write import write_factors
 
@@ -46,7 +48,7 @@ def write_integration(
     params: Mapping[str, Any],
     info: Mapping[str, Any],
 ) -> None:
-    """Store an integration; what was aligned before is of another one."""
+    """Store an integration."""
     specific, product = (
         np.asarray(x).transpose(2, 0, 1)
         for x in (fitted.loadings.V, fitted.statistics.product)
@@ -58,9 +60,11 @@ def write_integration(
         scores=fitted.scores,
         loadings=data_sets.spread(np.asarray(fitted.loadings.W).T),
         side={
-            "specific": data_sets.spread(specific),
-            "stats": data_sets.spread(product),
-            "scale": data_sets.spread(np.asarray(fitted.gene_scale).T),
+            "varm": {
+                "specific": data_sets.spread(specific),
+                "stats": data_sets.spread(product),
+                "scale": data_sets.spread(np.asarray(fitted.gene_scale).T),
+            }
         },
         params={"n_components": len(fitted.loadings.W), **params},
         info={
@@ -73,9 +77,19 @@ def write_integration(
             **info,
         },
     )
-    adata.obsm.pop(f"{keys.obsm}_aligned", None)
-    if f"{keys.uns}_cluster" in adata.obs:
-        adata.obs = adata.obs.drop(columns=f"{keys.uns}_cluster")  # type: ignore[union-attr]
+
+
+def integration_entry(factors: Factors) -> IntegrationEntry:
+    """The entry of an integration, or an error if it is of something else."""
+    entry = factors.entry
+    if not isinstance(entry, IntegrationEntry) or entry.batches is None:
+        msg = (
+            f"adata.uns[{factors.keys.uns!r}] was made by {entry.method!r}, "
+            "which knows no data sets. Fit `nonneg.tl.inmf` or "
+            "`nonneg.tl.online_inmf`."
+        )
+        raise ValueError(msg)
+    return entry
 
 
 def read_integration(
@@ -83,17 +97,11 @@ def read_integration(
 ) -> tuple[Integration, pd.Index[str], Factors]:
     """The integration stored under a key, and the names of its variables."""
     factors = read_factors(adata, key)
-    info = factors.info
-    if "batches" not in info:
-        msg = (
-            f"adata.uns[{key!r}] was made by {info['method']!r}, which knows no data "
-            "sets. Fit `nonneg.tl.inmf` or `nonneg.tl.online_inmf`."
-        )
-        raise ValueError(msg)
+    entry = integration_entry(factors)
     used = np.isfinite(factors.loadings).all(1)
     side = []
     for name in ("specific", "stats", "scale"):
-        varm_key = f"{factors.keys.varm}_{name}"
+        varm_key = side_key(factors.keys, "varm", name)
         check_key(adata, "varm", varm_key, hint="It was removed after the fit.")
         side.append(np.asarray(adata.varm[varm_key])[used])
     specific, product, scale = side
@@ -101,13 +109,13 @@ def read_integration(
     integration = Integration(
         loadings=Loadings(factors.loadings[used].T, specific.transpose(1, 2, 0)),
         statistics=SufficientStatistics(
-            np.asarray(info["gram"]), product.transpose(1, 2, 0)
+            np.asarray(entry.gram), product.transpose(1, 2, 0)
         ),
         gene_scale=scale.T,
-        penalties=Penalties(np.asarray(info["lam"]), np.asarray(info["weight"])),
-        names=[str(name) for name in info["batches"]],
-        n_cells=np.asarray(info["n_cells"]),
-        sq_norm=np.asarray(info["sq_norm"]),
+        penalties=Penalties(np.asarray(entry.lam), np.asarray(entry.weight)),
+        names=[str(name) for name in np.asarray(entry.batches)],
+        n_cells=np.asarray(entry.n_cells),
+        sq_norm=np.asarray(entry.sq_norm),
         scores=factors.scores,
     )
     return integration, adata.var_names[used], factors

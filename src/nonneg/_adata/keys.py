@@ -18,6 +18,47 @@ class FactorKeys:
     uns: str
 
 
+# What may be stored beside scores and loadings: by the attribute of the AnnData and by
+# kind, what the name ends in. It begins with the key of the scores in obsm, of the
+# loadings in varm, and of the entry elsewhere.
+SIDE_KEYS: dict[str, dict[str, str]] = {
+    "obsm": {
+        # posterior standard deviations of factors (NSF family)
+        "std": "_std",
+        # scores after tl.quantile_align or tl.centroid_align
+        "aligned": "_aligned",
+    },
+    "varm": {
+        # integrations: metagenes of data sets, sums over cells, scales of genes
+        "specific": "_specific",
+        "stats": "_stats",
+        "scale": "_scale",
+    },
+    "var": {
+        # rsf, fa: means of genes after normalisation
+        "center": "_center",
+        # negative binomial likelihood: overdispersion of genes
+        "dispersion": "_dispersion",
+        "importance": "_spatial_importance",
+        "importance_std": "_spatial_importance_std",
+    },
+    "obs": {
+        "importance": "_spatial_importance",
+        "importance_std": "_spatial_importance_std",
+        # leading factor of each cell, by an alignment
+        "cluster": "_cluster",
+    },
+    # tl.factor_markers
+    "uns": {"markers": "_markers"},
+}
+
+
+def side_key(keys: FactorKeys, attr: str, kind: str) -> str:
+    """Name of what is stored beside a factorization."""
+    begin = {"obsm": keys.obsm, "varm": keys.varm}.get(attr, keys.uns)
+    return begin + SIDE_KEYS[attr][kind]
+
+
 def factor_keys(method: str, key_added: str | None = None) -> FactorKeys:
     """Keys of a factorization: scanpy's rule for PCA.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._core.validators import check_positive_int
 from ..operators.choose import as_operator
 from ..operators.validate import reading
 from .checks import check_key, check_shape
@@ -96,31 +97,28 @@ class MatrixInput:
 
 
 def read_matrix(
-    adata: AnnData,
-    *,
-    layer: str | None = None,
-    obsm: str | None = None,
-    mask_var: str | NDArray[np.bool_] | None = None,
-    chunk_size: int | None = None,
-    spread: bool = True,
+    adata: AnnData, read: Read = Read(), *, spread: bool = True
 ) -> MatrixInput:
     """The matrix a method was asked to work on, as an operator.
 
     Without ``spread``, dask arrays are streamed also where there is a cluster.
     """
-    x, where = select_matrix(adata, layer=layer, obsm=obsm)
+    mask_var = read.mask_var
+    x, where = select_matrix(adata, layer=read.layer, obsm=read.obsm)
     if 0 in x.shape:
         msg = f"{where} is empty: {x.shape[0]} observations x {x.shape[1]} variables."
         raise ValueError(msg)
     mask = None
     if mask_var is not None:
-        if obsm is not None:
+        if read.obsm is not None:
             msg = "mask_var selects variables of X or a layer, not columns of obsm."
             raise ValueError(msg)
         mask = read_mask(adata, mask_var)
+    if read.chunk_size is not None:
+        check_positive_int(read.chunk_size, "chunk_size")
     return MatrixInput(
         op=as_operator(
-            x, where=where, columns=mask, chunk_size=chunk_size, spread=spread
+            x, where=where, columns=mask, chunk_size=read.chunk_size, spread=spread
         ),
         where=where,
         mask=mask,
@@ -128,8 +126,8 @@ def read_matrix(
         if isinstance(x, pd.DataFrame)
         else None,
         source={
-            "layer": layer,
-            "obsm": obsm,
+            "layer": read.layer,
+            "obsm": read.obsm,
             "mask_var": mask_var if isinstance(mask_var, str | None) else "array",
         },
     )

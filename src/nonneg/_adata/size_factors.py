@@ -39,20 +39,20 @@ def cell_totals(
         if source.label is not None:
             msg = "size_factors of files must be 'total' or name a column of obs."
             raise ValueError(msg)
-        return _check_totals(np.asarray(size_factors), source.n_obs, "size_factors")
+        return _check_numbers(np.asarray(size_factors), source.n_obs, "size_factors")
     if size_factors != "total":
         column, where = source.column("obs", size_factors)
-        return _check_totals(column.to_numpy(), source.n_obs, where)
+        return _check_numbers(column.to_numpy(), source.n_obs, where)
     if all_read:
         return None
     x, where = source.matrix(layer)
     return total_counts(as_operator(x, where=where, spread=False))
 
 
-def _check_totals(values: NDArray[Any], n_obs: int, where: str) -> NDArray[np.float64]:
+def _check_numbers(values: NDArray[Any], n_obs: int, where: str) -> NDArray[np.float64]:
     if values.shape != (n_obs,) or values.dtype.kind not in "iuf":
         msg = (
-            f"{where} must hold {n_obs} numbers, one per cell, but has shape "
+            f"{where} must hold {n_obs} numbers, one for each observation, but has shape "
             f"{values.shape} and dtype {values.dtype}."
         )
         raise ValueError(msg)
@@ -64,9 +64,8 @@ def _check_totals(values: NDArray[Any], n_obs: int, where: str) -> NDArray[np.fl
 
 def read_size(
     adata: AnnData,
-    size_factors: str | NDArray[Any] | None,
+    size_factors: SizeFactors,
     stats: MatrixStats,
-    where: str,
     median: float | None = None,
 ) -> tuple[NDArray[np.float64], float]:
     """Size factors of observations, and the median that totals are divided by."""
@@ -79,14 +78,14 @@ def read_size(
         return totals / median, median
     if isinstance(size_factors, str):
         check_key(adata, "obs", size_factors, hint="Or use 'total', or an array.")
-        values = np.asarray(adata.obs[size_factors], np.float64)
-    else:
-        values = np.asarray(size_factors, np.float64)
-    if values.shape != (adata.n_obs,) or not (np.isfinite(values) & (values > 0)).all():
-        msg = (
-            f"size_factors must be {adata.n_obs} positive numbers, one for each "
-            f"observation, but have shape {values.shape} and "
-            f"{int((~(values > 0)).sum())} that are not positive."
+        given, where = (
+            np.asarray(adata.obs[size_factors]),
+            f"adata.obs[{size_factors!r}]",
         )
+    else:
+        given, where = size_factors, "size_factors"
+    values = _check_numbers(np.asarray(given), adata.n_obs, where)
+    if not (values > 0).all():
+        msg = f"{where} must be positive, but {int((values <= 0).sum())} are not."
         raise ValueError(msg)
     return values, 1.0

@@ -12,12 +12,15 @@ import pandas as pd
 from .._core.validators import check_one_of
 from .checks import check_key
 from .keys import FactorKeys
+from .schema import from_uns, is_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
+
+    from .schema import Entry
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Factors:
     """(n_obs, k)"""
     loadings: NDArray[np.float32]
     """(n_vars, k); NaN for variables that were not used."""
-    info: Mapping[str, Any]
+    entry: Entry
     keys: FactorKeys
     names: list[str]
     """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …"""
@@ -36,31 +39,26 @@ class Factors:
 
 def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     """The factorization stored under a key."""
-    fitted = [
-        name
-        for name, entry in adata.uns.items()
-        if hasattr(entry, "keys") and "obsm_key" in entry
-    ]
+    fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
     if key not in fitted:
         msg = (
             f"No factorization is stored under key={key!r}; there are {fitted}. Fit "
             "one first, e.g. `nonneg.tl.nmf(adata)`."
         )
         raise KeyError(msg)
-    info = adata.uns[key]
-    varm_key = info.get("varm_key")
-    check_key(adata, "obsm", info["obsm_key"], hint="It was removed after the fit.")
-    if varm_key is None:
-        loadings = info["loadings"]
+    entry = from_uns(adata.uns[key], f"adata.uns[{key!r}]")
+    check_key(adata, "obsm", entry.obsm_key, hint="It was removed after the fit.")
+    if entry.varm_key is None:
+        loadings = np.asarray(entry.loadings)
     else:
-        check_key(adata, "varm", varm_key, hint="It was removed after the fit.")
-        loadings = adata.varm[varm_key]
-    scores = np.asarray(adata.obsm[info["obsm_key"]])
+        check_key(adata, "varm", entry.varm_key, hint="It was removed after the fit.")
+        loadings = np.asarray(adata.varm[entry.varm_key])
+    scores = np.asarray(adata.obsm[entry.obsm_key])
     return Factors(
         scores=scores,
-        loadings=np.asarray(loadings),
-        info=info,
-        keys=FactorKeys(obsm=info["obsm_key"], varm=varm_key or "", uns=key),
+        loadings=loadings,
+        entry=entry,
+        keys=FactorKeys(obsm=entry.obsm_key, varm=entry.varm_key or "", uns=key),
         names=[f"{key}_{i}" for i in range(scores.shape[1])],
     )
 
@@ -138,7 +136,7 @@ def select_factors(
 
 def variable_names(adata: AnnData, factors: Factors) -> pd.Index[str]:
     """Names of the rows of the loadings: genes, or columns of an obsm element."""
-    source = factors.info["params"].get("obsm")
+    source = factors.entry.params.get("obsm")
     if source is None:
         return adata.var_names
     if isinstance(frame := adata.obsm.get(source), pd.DataFrame):

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._core.logging import logger
+from .keys import SIDE_KEYS, side_key
+from .schema import ENTRIES, from_uns, is_entry, to_uns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from .keys import FactorKeys
+
+    type Place = tuple[str, str]
+    """Attribute of an AnnData, and a key in it."""
 
 
 @dataclass(frozen=True)
@@ -38,38 +43,108 @@ def write_factors(
     params: Mapping[str, Any],
     info: Mapping[str, Any],
     columns: NDArray[Any] | None = None,
-    side: Mapping[str, NDArray[Any]] | None = None,
+    side: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Store a factorization: all of it, or nothing.
 
-    ``loadings`` go to varm, or into uns where they belong to an element of obsm;
-    arrays of ``side`` to varm, under the key and their names.
+    ``loadings`` go to varm, or into uns where they belong to an element of obsm.
+    ``side`` holds further values by attribute and kind (see ``SIDE_KEYS``). Whatever an
+    earlier factorization under the same key has written beside it is removed: it would
+    belong to other factors.
     """
-    scores = np.asarray(scores, np.float32)
-    loadings = np.asarray(loadings, np.float32)
-    entry = {
-        "method": method,
-        "params": {**params, "version": version("nonneg")},
-        "obsm_key": keys.obsm,
-        "varm_key": keys.varm,
-        **info,
-    }
     of_obsm = params.get("obsm") is not None
-    if of_obsm:
-        entry |= {"varm_key": None, "loadings": loadings}
-        if columns is not None:
-            entry["columns"] = columns
-    own(adata)
-    adata.obsm[keys.obsm] = scores
+    values: dict[Place, Any] = {("obsm", keys.obsm): np.asarray(scores, np.float32)}
     if not of_obsm:
-        adata.varm[keys.varm] = loadings
-    elif keys.uns in adata.uns:
-        # Loadings of variables that an earlier fit left under this key.
-        adata.varm.pop(keys.varm, None)
-    for name, values in (side or {}).items():
-        adata.varm[f"{keys.varm}_{name}"] = np.asarray(values, np.float32)
-    adata.uns[keys.uns] = entry
+        values["varm", keys.varm] = np.asarray(loadings, np.float32)
+    beside = {
+        (attr, side_key(keys, attr, kind)): value
+        for attr, kinds in (side or {}).items()
+        for kind, value in kinds.items()
+    }
+    entry = ENTRIES[method](
+        method=method,
+        params={**params, "version": version("nonneg")},
+        obsm_key=keys.obsm,
+        varm_key=None if of_obsm else keys.varm,
+        side_keys=_by_attribute(beside),
+        loadings=np.asarray(loadings, np.float32) if of_obsm else None,
+        columns=columns if of_obsm else None,
+        **info,
+    )
+    for (attr, name), value in beside.items():
+        is_array = attr in {"obsm", "varm"}
+        values[attr, name] = np.asarray(value, np.float32) if is_array else value
+    values["uns", keys.uns] = to_uns(entry)
+    own(adata)
+    _exchange(adata, values, owned(adata, keys.uns) - set(values))
     logger.info("Stored %s in adata.uns[%r] and what it names.", method, keys.uns)
+
+
+def owned(adata: AnnData, key: str) -> set[Place]:
+    """Where the factorization under a key, and what was made of it, is stored."""
+    stored = adata.uns.get(key)
+    if not is_entry(stored):
+        return set()
+    try:
+        entry = from_uns(stored, key)
+    except ValueError:
+        # Of another version: only what it names itself.
+        return set()
+    places = {("obsm", entry.obsm_key)}
+    if entry.varm_key is not None:
+        places.add(("varm", entry.varm_key))
+    for attr, names in entry.side_keys.items():
+        places |= {(attr, str(name)) for name in names}
+    if entry.align is not None:
+        places |= {
+            ("obsm", str(entry.align["obsm_key"])),
+            ("obs", str(entry.align["obs_key"])),
+        }
+    markers = f"{key}{SIDE_KEYS['uns']['markers']}"
+    if {"factor", "kind", "gene"} <= set(
+        getattr(adata.uns.get(markers), "columns", ())
+    ):
+        places.add(("uns", markers))
+    return {place for place in places if place[1] in getattr(adata, place[0])}
+
+
+def _by_attribute(places: Iterable[Place]) -> dict[str, NDArray[Any]]:
+    names: dict[str, list[str]] = {}
+    for attr, name in places:
+        names.setdefault(attr, []).append(name)
+    return {attr: np.array(sorted(some), object) for attr, some in names.items()}
+
+
+def _exchange(
+    adata: AnnData, values: Mapping[Place, Any], removed: Iterable[Place]
+) -> None:
+    """Put values in their places and empty others; on failure, nothing changes."""
+    places = [*values, *removed]
+    before = {
+        (attr, name): getattr(adata, attr)[name]
+        for attr, name in places
+        if name in getattr(adata, attr)
+    }
+    try:
+        for (attr, name), value in values.items():
+            getattr(adata, attr)[name] = value
+        for attr, name in removed:
+            _remove(adata, attr, name)
+    except BaseException:
+        for attr, name in places:
+            if (attr, name) in before:
+                getattr(adata, attr)[name] = before[attr, name]
+            elif name in getattr(adata, attr):
+                _remove(adata, attr, name)
+        raise
+
+
+def _remove(adata: AnnData, attr: str, name: str) -> None:
+    if attr in {"obs", "var"}:
+        # A new frame: this one may be shared with another object.
+        setattr(adata, attr, getattr(adata, attr).drop(columns=name))
+    else:
+        del getattr(adata, attr)[name]
 
 
 def own(adata: AnnData) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from .._adata.schema import SCHEMA
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
 
@@ -148,6 +149,7 @@ def batches(
     adata.varm["truth"] = W.astype(np.float32)
     adata.varm["truth_specific"] = V.astype(np.float32)
     adata.uns["truth"] = {
+        "schema": SCHEMA,
         "method": "batches",
         "obsm_key": "truth",
         "varm_key": "truth",

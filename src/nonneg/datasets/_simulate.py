@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from .._adata.schema import SCHEMA
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
 
@@ -147,6 +148,7 @@ class Simulation:
         adata.obsm["truth"] = F
         adata.varm["truth"] = W
         adata.uns["truth"] = {
+            "schema": SCHEMA,
             "method": name,
             "obsm_key": "truth",
             "varm_key": "truth",

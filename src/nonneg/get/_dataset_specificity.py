@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from .._adata.checks import check_key
+from .._adata.integration import integration_entry
+from .._adata.keys import side_key
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from .._adata.views import Factors
+from .._adata.views import Factors
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Metagenes:
     @property
     def batch_key(self) -> str:
         """Column of obs that names the data set of every observation."""
-        return str(self.factors.info["params"]["batch_key"])
+        return str(self.factors.entry.params["batch_key"])
 
     def specificity(self) -> NDArray[np.float64]:
         """In per cent, (n_batches, k): negative where a data set has more."""
@@ -58,16 +60,11 @@ def read_metagenes(
 ) -> Metagenes:
     """The metagenes of an integration, of the data sets that are named."""
     factors = read_factors(adata, key)
-    if "batches" not in factors.info:
-        msg = (
-            f"adata.uns[{key!r}] was made by {factors.info['method']!r}, which knows "
-            "no data sets. Fit `nonneg.tl.inmf` or `nonneg.tl.online_inmf`."
-        )
-        raise ValueError(msg)
-    specific_key = f"{factors.keys.varm}_specific"
+    entry = integration_entry(factors)
+    specific_key = side_key(factors.keys, "varm", "specific")
     check_key(adata, "varm", specific_key, hint="It was removed after the fit.")
     specific = np.asarray(adata.varm[specific_key])
-    present = [str(name) for name in factors.info["batches"]]
+    present = [str(name) for name in np.asarray(entry.batches)]
     chosen = present if batches is None else _check_batches(batches, present)
     where = [present.index(name) for name in chosen]
     return Metagenes(factors, chosen, specific[:, where])

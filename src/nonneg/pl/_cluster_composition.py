@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
-from .._adata.checks import check_key
+from .._adata.labels import read_labels
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 # The label of cells without a cluster, besides missing ones.
 _NONE = "-1"
@@ -70,20 +72,18 @@ def cluster_composition(
     """
     if batch_key is None:
         batch_key = _batch_key(adata, key)
-    check_key(adata, "obs", batch_key, hint="Name another column as `batch_key`.")
+    batches = read_labels(adata, batch_key, hint="Name another column as `batch_key`.")
     if cluster_key is None:
         cluster_key = f"{key}_cluster"
     hint = "Call `nonneg.tl.quantile_align` first, or name a column as `cluster_key`."
-    check_key(adata, "obs", cluster_key, hint=hint)
-    clusters = adata.obs[cluster_key].astype("category")
-    batches = adata.obs[batch_key].astype("category").cat
-    code = clusters.cat.codes.to_numpy().copy()
-    code[(clusters.astype(str) == _NONE).to_numpy()] = -1
-    labels = [*clusters.cat.categories.astype(str), "none"]
-    colors = [*_colors(adata, cluster_key, len(labels) - 1), _GREY]
+    clusters = read_labels(adata, cluster_key, hint=hint)
+    code = clusters.codes.copy()
+    code[np.isin(code, np.flatnonzero(clusters.names == _NONE))] = -1
+    labels = [*clusters.names, "none"]
+    colors = [*_colors(adata, cluster_key, clusters.names), _GREY]
     # Code -1 counts in the last place.
-    sizes = np.zeros((len(batches.categories) + 1, len(labels)), int)
-    np.add.at(sizes, (batches.codes.to_numpy(), code), 1)
+    sizes = np.zeros((len(batches.names) + 1, len(labels)), int)
+    np.add.at(sizes, (batches.codes, code), 1)
     sizes = sizes[:-1]
     shares = sizes / np.maximum(sizes.sum(axis=1, keepdims=True), 1)
     shown = np.flatnonzero(sizes.any(axis=0))
@@ -110,7 +110,7 @@ def cluster_composition(
     for y, n in [(-0.75, "cells"), *enumerate(sizes.sum(axis=1))]:
         text = n if isinstance(n, str) else f"{n:,}"
         ax.text(1.01, y, text, va="center", fontsize="x-small", color="0.3")
-    ax.set_yticks(place, batches.categories.astype(str), fontsize="small")
+    ax.set_yticks(place, batches.names, fontsize="small")
     ax.set(xlim=(0, 1), ylim=(len(sizes) - 0.5, -0.5), xlabel="share of cells")
     ax.tick_params(axis="x", labelsize="small")
     ax.tick_params(axis="y", length=0)
@@ -130,22 +130,29 @@ def cluster_composition(
     return ax
 
 
-def _colors(adata: AnnData, cluster_key: str, n: int) -> list[str]:
+def _colors(adata: AnnData, cluster_key: str, names: NDArray[Any]) -> list[str]:
     """Colours that scanpy stored, or those that it would take."""
     from scanpy.plotting import palettes
 
+    column = adata.obs[cluster_key].astype("category").cat.categories.astype(str)
     stored = adata.uns.get(f"{cluster_key}_colors", ())
-    if len(stored) == n:
-        return list(stored)
+    if len(stored) == len(column):
+        known = dict(zip(column, stored, strict=True))
+        return [str(known[name]) for name in names]
     palette = next(
-        (some for some in (palettes.default_20, palettes.default_28) if len(some) >= n),
+        (
+            some
+            for some in (palettes.default_20, palettes.default_28)
+            if len(some) >= len(column)
+        ),
         palettes.default_102,
     )
-    return [palette[i % len(palette)] for i in range(n)]
+    positions = column.get_indexer(pd.Index(names)).tolist()
+    return [palette[i % len(palette)] for i in positions]
 
 
 def _batch_key(adata: AnnData, key: str) -> str:
-    params = read_factors(adata, key).info["params"]
+    params = read_factors(adata, key).entry.params
     if "batch_key" not in params:
         msg = (
             f"adata.uns[{key!r}] knows no data sets. Name the column of adata.obs that "

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from .._adata.checks import check_key
 from .._adata.coordinates import point_spacing, read_coordinates
 from .._adata.grid import find_grid
+from .._adata.labels import read_labels
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -205,7 +206,10 @@ def _find_basis(maps: AnnData, basis: str) -> str:
 def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Section]:
     """Sections of the tissue and their pictures."""
     hint = "Name another element as `spatial_key`, or an embedding as `basis`."
-    coords = read_coordinates(maps, spatial_key, hint=hint)[:, :2]
+    coords = read_coordinates(maps, spatial_key, hint=hint)
+    # squidpy takes arrays only. These maps are ours, not the user's.
+    maps.obsm[spatial_key] = coords
+    coords = coords[:, :2]
     libraries = maps.uns.get(spatial_key, {})
     pictures = [name for name, entry in libraries.items() if entry.get("images")]
     if library_key is None:
@@ -217,12 +221,16 @@ def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Se
             )
             raise ValueError(msg)
         return [_Section(None, maps, coords, next(iter(pictures), None))]
-    check_key(maps, "obs", library_key)
-    names = maps.obs[library_key].astype("category")
+    labels = read_labels(maps, library_key)
+    if (labels.codes < 0).any():
+        msg = (
+            f"adata.obs[{library_key!r}] is missing for "
+            f"{int((labels.codes < 0).sum())} observations. Fill or remove them first."
+        )
+        raise ValueError(msg)
     sections = []
-    for category in names.cat.categories:
-        rows = (names == category).to_numpy()
-        name = str(category)
+    for code, name in enumerate(labels.names):
+        rows = labels.codes == code
         picture = name if name in pictures else None
         sections.append(_Section(name, maps[rows], coords[rows], picture))
     return sections

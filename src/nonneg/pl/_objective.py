@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.schema import ProbabilisticEntry, recorded
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+
+    from .._adata.schema import Entry
 
 
 @shared_docs
@@ -62,15 +63,15 @@ def objective(
     'objective'
     """
     check_one_of(against, ("iteration", "time"), "against")
-    info = read_factors(adata, key).info
-    if "objective" not in info:
-        msg = f"adata.uns[{key!r}] records no objective: it holds {list(info)}."
+    entry = read_factors(adata, key).entry
+    if entry.objective is None:
+        msg = f"adata.uns[{key!r}] records no objective: it holds {recorded(entry)}."
         raise KeyError(msg)
-    values = np.asarray(info["objective"])
+    values = np.asarray(entry.objective)
     x = (
-        _iterations(info, values.size)
+        _iterations(entry, values.size)
         if against == "iteration"
-        else _seconds(info, key)
+        else _seconds(entry, key)
     )
     if ax is None:
         _, ax = plt.subplots(figsize=(3.2, 2.4), layout="constrained")
@@ -80,28 +81,29 @@ def objective(
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:.0f}")
     # A bound from below, which rises.
-    label = "ELBO" if "elbo" in info else "objective"
+    label = "ELBO" if isinstance(entry, ProbabilisticEntry) else "objective"
     ax.set(xlabel="iteration" if against == "iteration" else "seconds", ylabel=label)
     ending = {True: "converged ", False: "not converged ", None: ""}[
-        None if "converged" not in info else bool(info["converged"])
+        None if entry.converged is None else bool(entry.converged)
     ]
-    ax.set_title(f"{key}: {ending}after {info['n_iter']} iterations", fontsize="small")
+    ax.set_title(f"{key}: {ending}after {entry.n_iter} iterations", fontsize="small")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def _iterations(info: Mapping[str, Any], n: int) -> NDArray[np.int_]:
+def _iterations(entry: Entry, n: int) -> NDArray[np.int_]:
     """Iterations at which the objective was computed: all, unless others are recorded."""
-    return np.asarray(info.get("iteration", np.arange(1, n + 1)))
+    every = np.arange(1, n + 1)
+    return every if entry.iteration is None else np.asarray(entry.iteration)
 
 
-def _seconds(info: Mapping[str, Any], key: str) -> NDArray[np.float64]:
-    if "seconds" not in info:
+def _seconds(entry: Entry, key: str) -> NDArray[np.float64]:
+    if entry.seconds is None:
         msg = (
-            f"adata.uns[{key!r}] records no seconds: it holds {list(info)}. Only "
+            f"adata.uns[{key!r}] records no seconds: it holds {recorded(entry)}. Only "
             "`nonneg.tl.inmf` and `nonneg.tl.online_inmf` take the time; use "
             "against='iteration'."
         )
         raise KeyError(msg)
-    return np.asarray(info["seconds"])
+    return np.asarray(entry.seconds)

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from .._adata.schema import IntegrationEntry, recorded
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 
@@ -61,15 +62,15 @@ def shared_change(adata: AnnData, *, key: str = "inmf", ax: Axes | None = None) 
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['batch_0', 'batch_1']
     """
-    info = read_factors(adata, key).info
-    if "change" not in info:
+    entry = read_factors(adata, key).entry
+    if not isinstance(entry, IntegrationEntry) or entry.change is None:
         msg = (
             f"adata.uns[{key!r}] records no changes of the shared metagenes: it holds "
-            f"{list(info)}. Fit with `nonneg.tl.online_inmf`."
+            f"{recorded(entry)}. Fit with `nonneg.tl.online_inmf`."
         )
         raise KeyError(msg)
-    change = np.asarray(info["change"], np.float64)
-    arriving = np.asarray(info["change_batch"]).astype(str)
+    change = np.asarray(entry.change, np.float64)
+    arriving = np.asarray(entry.change_batch).astype(str)
     step = np.arange(1, change.size + 1)
     # What does not change has no place on the scale.
     change = np.where(change > 0, change, np.nan)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from .._adata.checks import check_key, check_nonnegative
-from .._adata.read import read_matrix, resolve_adata
+from .._adata.checks import check_nonnegative
+from .._adata.labels import read_sections
+from .._adata.read import Read, read_matrix, resolve_adata
 from .._adata.write import own
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -92,8 +92,6 @@ def deviant_genes(
     (1296, 50)
     """
     n_top_genes = check_positive_int(n_top_genes, "n_top_genes")
-    if chunk_size is not None:
-        check_positive_int(chunk_size, "chunk_size")
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     if subset and target.isbacked:
         msg = (
@@ -101,18 +99,9 @@ def deviant_genes(
             "mask_var='highly_variable' to the factorization."
         )
         raise ValueError(msg)
-    groups = np.zeros(target.n_obs, int)
-    if batch_key is not None:
-        check_key(target, "obs", batch_key)
-        groups, _ = pd.factorize(np.asarray(target.obs[batch_key], object))
-        if (groups < 0).any():
-            msg = (
-                f"adata.obs[{batch_key!r}] is missing for {int((groups < 0).sum())} "
-                "observations. Remove or label them first."
-            )
-            raise ValueError(msg)
+    groups, _ = read_sections(target, batch_key)
     with computing():
-        source = read_matrix(target, layer=layer, chunk_size=chunk_size)
+        source = read_matrix(target, Read(layer, chunk_size=chunk_size))
         stats = source.op.stats()
         check_nonnegative(stats, source.where)
         deviance = column_deviance(source.op, stats, groups)

@@ -40,6 +40,7 @@ def fitted(sizes=(("b", 150), ("a", 200), ("c", 90)), k=4, key="inmf", seed=0):
     adata.obsm[f"X_{key}"] = scores.astype(np.float32)
     adata.varm[key] = rng.random((10, k), np.float32)
     adata.uns[key] = {
+        "schema": 1,
         "method": key,
         "params": {"n_components": k, "batch_key": "batch"},
         "obsm_key": f"X_{key}",
@@ -357,6 +358,7 @@ def pbmc():
     adata.obsm["rliger_Hnorm"] = stored["Hnorm"].astype(np.float32)
     adata.varm["inmf"] = np.ones((adata.n_vars, 20), np.float32)
     adata.uns["inmf"] = {
+        "schema": 1,
         "method": "inmf",
         "params": {"batch_key": "batch"},
         "obsm_key": "X_inmf",

@@ -38,7 +38,7 @@ def read_scores(adata: AnnData, key: str, batch_key: str | None) -> AlignableSco
     """Scores that can be aligned, and the data set of every cell."""
     stored = read_factors(adata, key)
     if batch_key is None:
-        batch_key = stored.info.get("params", {}).get("batch_key")
+        batch_key = stored.entry.params.get("batch_key")
     if batch_key is None:
         msg = (
             f"adata.uns[{key!r}] does not say which cells belong together. Give "

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from ..._adata.checks import check_key
+from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.write import own
 from ..._core.docs import shared_docs
@@ -185,13 +186,12 @@ def _read_clusters(adata: AnnData, key: str, names: list[str]) -> NDArray[np.int
     """The number of every cell's factor; -1: none."""
     column = f"{key}_cluster"
     hint = "Call `nonneg.tl.quantile_align` first."
-    check_key(adata, "obs", column, hint=hint)
-    labels = adata.obs[column].astype("category").cat
+    labels = read_labels(adata, column, hint=hint)
     known = {name: i for i, name in enumerate(names)}
     known |= {str(i): i for i in range(len(names))}
     # Unassigned.
     known |= {"-1": -1}
-    unknown = [label for label in labels.categories if str(label) not in known]
+    unknown = [label for label in labels.names if label not in known]
     if unknown:
         msg = (
             f"adata.obs[{column!r}] must hold factors of {key!r}, by name or number, "
@@ -199,8 +199,8 @@ def _read_clusters(adata: AnnData, key: str, names: list[str]) -> NDArray[np.int
         )
         raise ValueError(msg)
     # The last entry is that of missing labels, whose code is -1.
-    number = [known[str(label)] for label in labels.categories]
-    return np.array([*number, -1])[labels.codes.to_numpy()]
+    number = [known[label] for label in labels.names]
+    return np.array([*number, -1])[labels.codes]
 
 
 def _read_batches(adata: AnnData, metagenes: Metagenes) -> NDArray[np.intp]:

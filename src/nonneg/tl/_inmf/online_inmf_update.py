@@ -11,7 +11,7 @@ import numpy as np
 from anndata import AnnData
 
 from ..._adata.data_sets import Scaling, open_mapping
-from ..._adata.integration import read_integration
+from ..._adata.integration import integration_entry, read_integration
 from ..._adata.keys import FactorKeys
 from ..._adata.read import Read
 from ..._core.docs import shared_docs
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ..._adata.data_sets import DataSets
     from ..._adata.integration import Integration
+    from ..._adata.schema import IntegrationEntry
     from ..._core.random import RNGLike
     from ...models.inmf.summary import DataSummary
 
@@ -141,8 +142,9 @@ def online_inmf_update(
         check_positive_int(chunk_size, "chunk_size")
     seed = as_seed(rng)
     before, genes, factors = read_integration(reference, key)
-    fitted = factors.info["params"]
-    if factors.info.get("projected", 1.0) < 1:
+    fitted = factors.entry.params
+    entry = integration_entry(factors)
+    if entry.projected is not None and entry.projected < 1:
         msg = (
             f"key={key!r} was projected on an AnnData that lacks some of its variables. "
             "Use the integration that was fitted."
@@ -215,7 +217,7 @@ def online_inmf_update(
             scores=scores,
             write_back=write_back,
             before=known,
-            history={"label": " + ".join(named), **_history(factors.info)},
+            history={"label": " + ".join(named), **_history(entry)},
         )
     return result if target is None or copy else None
 
@@ -285,6 +287,10 @@ def _begin(known: Integration, summary: DataSummary, seed: int) -> Loadings:
     return loadings
 
 
-def _history(info: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("change", "change_batch")
-    return {name: np.asarray(info[name]) for name in names if name in info}
+def _history(entry: IntegrationEntry) -> dict[str, Any]:
+    if entry.change is None:
+        return {}
+    return {
+        "change": np.asarray(entry.change),
+        "change_batch": np.asarray(entry.change_batch),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from ..._adata.checks import (
     count_empty,
 )
 from ..._adata.keys import factor_keys
-from ..._adata.read import MatrixInput, read_matrix, resolve_adata
-from ..._adata.write import write_factors
+from ..._adata.read import MatrixInput, Read, read_matrix, resolve_adata
+from ..._adata.write import Write, write_factors
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_positive_int
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from anndata import AnnData
-    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from ..._core.random import RNGLike
@@ -38,50 +36,30 @@ if TYPE_CHECKING:
     type Fit = Callable[[MatrixOperator, MatrixStats, int, Callback], NMFResult]
 
 
-@dataclass(frozen=True)
-class Request:
-    """The arguments that all factorizations share."""
-
-    data: AnnData | SpatialData
-    n_components: int
-    layer: str | None
-    obsm: str | None
-    mask_var: str | NDArray[np.bool_] | None
-    tol: float
-    max_iter: int
-    chunk_size: int | None
-    rng: RNGLike
-    key_added: str | None
-    copy: bool
-    table_key: str | None
-
-
 def factorize(
-    request: Request,
+    data: AnnData | SpatialData,
+    n_components: int,
     fit: Fit,
     *,
     method: str,
     params: Mapping[str, Any],
+    read: Read,
+    write: Write,
+    tol: float,
+    max_iter: int,
+    rng: RNGLike,
     signed: bool = False,
 ) -> AnnData | None:
     """Read the matrix, fit it, store the result."""
-    n_components = check_positive_int(request.n_components, "n_components")
-    check_at_least(request.tol, 0, "tol")
-    max_iter = check_positive_int(request.max_iter, "max_iter")
-    if request.chunk_size is not None:
-        check_positive_int(request.chunk_size, "chunk_size")
-    seed = as_seed(request.rng)
+    n_components = check_positive_int(n_components, "n_components")
+    check_at_least(tol, 0, "tol")
+    max_iter = check_positive_int(max_iter, "max_iter")
+    seed = as_seed(rng)
     # Semi-NMF shares the key: readers need not know which of the two was used.
-    keys = factor_keys("nmf", request.key_added)
-    adata = resolve_adata(request.data, table_key=request.table_key, copy=request.copy)
+    keys = factor_keys("nmf", write.key_added)
+    adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
     with computing(), progress(method, max_iter) as callback:
-        source = read_matrix(
-            adata,
-            layer=request.layer,
-            obsm=request.obsm,
-            mask_var=request.mask_var,
-            chunk_size=request.chunk_size,
-        )
+        source = read_matrix(adata, read)
         check_n_components(n_components, source.op.shape)
         stats = source.op.stats()
         (check_finite if signed else check_nonnegative)(stats, source.where)
@@ -96,7 +74,7 @@ def factorize(
             "n_components": n_components,
             **source.source,
             **params,
-            "tol": float(request.tol),
+            "tol": float(tol),
             "max_iter": max_iter,
             "seed": seed,
         },
@@ -111,15 +89,13 @@ def factorize(
         columns=source.columns,
     )
     # Last: a warning that is turned into an error must not cost the fit.
-    _report(source, stats, result, request)
-    return adata if request.copy else None
+    warn_unfinished(result.trace, max_iter=max_iter, tol=tol)
+    _report(source, stats, result)
+    return adata if write.copy else None
 
 
-def _report(
-    source: MatrixInput, stats: MatrixStats, result: NMFResult, request: Request
-) -> None:
+def _report(source: MatrixInput, stats: MatrixStats, result: NMFResult) -> None:
     """Warn about what the user should know of a result."""
-    warn_unfinished(result.trace, max_iter=request.max_iter, tol=request.tol)
     n_obs, n_vars = count_empty(stats)
     if n_obs or n_vars:
         warn(

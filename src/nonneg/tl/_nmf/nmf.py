@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from ..._adata.read import Read
+from ..._adata.write import Write
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ...models.factor.penalty import Penalty
 from ...models.nmf.problem import Problem
 from ...models.nmf.solver import nmf as fit_nmf
-from .factorize import Request, factorize
+from .factorize import factorize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,22 +176,15 @@ def nmf(
         )
 
     return factorize(
-        Request(
-            data=adata,
-            n_components=n_components,
-            layer=layer,
-            obsm=obsm,
-            mask_var=mask_var,
-            tol=tol,
-            max_iter=max_iter,
-            chunk_size=chunk_size,
-            rng=rng,
-            key_added=key_added,
-            copy=copy,
-            table_key=table_key,
-        ),
+        adata,
+        n_components,
         fit,
         method="nmf",
+        read=Read(layer, obsm, mask_var, chunk_size),
+        write=Write(key_added, copy, table_key),
+        tol=tol,
+        max_iter=max_iter,
+        rng=rng,
         params={
             "solver": chosen,
             "beta_loss": beta_loss,

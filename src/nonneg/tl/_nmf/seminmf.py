@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from ..._adata.read import Read
+from ..._adata.write import Write
 from ..._core.docs import shared_docs
 from ..._core.validators import check_one_of
 from ...models.nmf.seminmf import seminmf as fit_seminmf
-from .factorize import Request, factorize
+from .factorize import factorize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,22 +123,15 @@ def seminmf(
         )
 
     return factorize(
-        Request(
-            data=adata,
-            n_components=n_components,
-            layer=layer,
-            obsm=obsm,
-            mask_var=mask_var,
-            tol=tol,
-            max_iter=max_iter,
-            chunk_size=chunk_size,
-            rng=rng,
-            key_added=key_added,
-            copy=copy,
-            table_key=table_key,
-        ),
+        adata,
+        n_components,
         fit,
         method="seminmf",
+        read=Read(layer, obsm, mask_var, chunk_size),
+        write=Write(key_added, copy, table_key),
+        tol=tol,
+        max_iter=max_iter,
+        rng=rng,
         params={"nonnegative": nonnegative},
         signed=True,
     )

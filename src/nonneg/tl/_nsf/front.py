@@ -11,7 +11,7 @@ from ..._adata.checks import check_n_components, check_nonnegative, count_empty
 from ..._adata.coordinates import fit_transform, read_coordinates
 from ..._adata.keys import factor_keys
 from ..._adata.labels import read_sections
-from ..._adata.read import read_matrix, resolve_adata
+from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.size_factors import read_size
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -98,7 +98,7 @@ class Request:
 def fit_factors(request: Request) -> AnnData | None:
     """Read matrix and coordinates, fit, store."""
     _check(request)
-    keys = factor_keys(request.method, request.key_added)
+    factor_keys(request.method, request.key_added)
     seed = as_seed(request.rng)
     adata = resolve_adata(request.data, table_key=request.table_key, copy=request.copy)
     coords: NDArray[np.float64] | None = None
@@ -113,14 +113,16 @@ def fit_factors(request: Request) -> AnnData | None:
     with computing(), progress(request.method, request.options.max_iter) as callback:
         source = read_matrix(
             adata,
-            layer=request.layer,
-            mask_var=request.mask_var,
-            chunk_size=request.chunk_size,
+            Read(
+                request.layer,
+                mask_var=request.mask_var,
+                chunk_size=request.chunk_size,
+            ),
         )
         check_n_components(request.n_components, source.op.shape)
         stats = source.op.stats()
         _check_values(request, source, stats)
-        size, median = read_size(adata, request.size_factors, stats, source.where)
+        size, median = read_size(adata, request.size_factors, stats)
         op, center = source.op, None
         if request.linear:
             if not request.log_normalized:
@@ -157,12 +159,20 @@ def fit_factors(request: Request) -> AnnData | None:
     if space is not None:
         assert transform is not None
         of_space = spatial_info(result, space, transform)
-    write_fit(adata, request, source, result, params=params, info=of_space)
+    of_variables: dict[str, NDArray[Any]] = {}
     if center is not None:
-        adata.var[f"{keys.uns}_center"] = source.spread(center[:, None])[:, 0]
+        of_variables["center"] = center
     if request.likelihood == "negative_binomial":
-        found = likelihood.scatter[:, None]
-        adata.var[f"{keys.uns}_dispersion"] = source.spread(found)[:, 0]
+        of_variables["dispersion"] = likelihood.scatter
+    write_fit(
+        adata,
+        request,
+        source,
+        result,
+        params=params,
+        info=of_space,
+        of_variables=of_variables,
+    )
     _report(request, source, stats, result)
     return adata if request.copy else None
 

@@ -9,6 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from ..._adata.coordinates import Transform
+from ..._adata.schema import ProbabilisticEntry
 from ..._adata.views import read_factors
 from ..._core.docs import shared_docs
 from ...models.nsf.predict import Fields, predict_fields
@@ -82,20 +83,26 @@ def predict(
     ((5, 4), (5, 4))
     """
     stored = read_factors(adata, key)
-    info = stored.info
-    if "field" not in info:
+    entry = stored.entry
+    if (
+        not isinstance(entry, ProbabilisticEntry)
+        or entry.field is None
+        or entry.kernel is None
+        or entry.transform is None
+    ):
         msg = (
-            f"key={key!r} holds {info['method']!r}, which is not a spatial model. Fit "
+            f"key={key!r} holds {entry.method!r}, which is not a spatial model. Fit "
             "one with `nonneg.tl.nsf`, `nsfh` or `rsf`."
         )
         raise ValueError(msg)
-    transform = _transform(info["transform"])
+    transform = _transform(entry.transform)
     xy, label = _read(coords, section, transform)
-    params = info["params"]
-    linear = info["method"] == "rsf"
+    params = entry.params
+    linear = entry.method == "rsf"
     with computing():
-        mean, var = predict_fields(_fields(info), transform(xy, label), label)
-    prior = np.asarray(info["nonspatial_prior"])
+        fields = _fields(params, entry.kernel, entry.field, transform.scale)
+        mean, var = predict_fields(fields, transform(xy, label), label)
+    prior = np.asarray(entry.nonspatial_prior)
     iid = np.broadcast_to(prior[:, None], (2, len(xy), prior.shape[1]))
     scores, std = moments(
         np.hstack([mean, iid[0]]), np.hstack([var, iid[1]]), linear=linear
@@ -106,7 +113,7 @@ def predict(
         obs[library_key] = pd.Categorical(transform.sections[label])
     obsm: dict[str, Any] = {"spatial": xy}
     if not expression:
-        names = pd.DataFrame({"is_spatial": info["is_spatial"]}, index=stored.names)
+        names = pd.DataFrame({"is_spatial": entry.is_spatial}, index=stored.names)
         return AnnData(scores, obs=obs, var=names, obsm=obsm, layers={"std": std})
     w = stored.loadings
     values, spread = scores @ w.T, np.sqrt(std**2 @ (w**2).T)
@@ -133,14 +140,17 @@ def _transform(entry: Mapping[str, Any]) -> Transform:
     )
 
 
-def _fields(info: Mapping[str, Any]) -> Fields:
-    kernel, field = info["kernel"], info["field"]
-    params = info["params"]
+def _fields(
+    params: Mapping[str, Any],
+    kernel: Mapping[str, Any],
+    field: Mapping[str, Any],
+    scale: float,
+) -> Fields:
     return Fields(
         kernel=params["kernel"],
         trend_kind=params["trend"],
         n_neighbors=int(params["n_neighbors"]),
-        length_scale=np.asarray(kernel["length_scale"]) * info["transform"]["scale"],
+        length_scale=np.asarray(kernel["length_scale"]) * scale,
         amplitude=np.asarray(kernel["amplitude"]),
         **{name: np.asarray(value) for name, value in field.items()},
     )

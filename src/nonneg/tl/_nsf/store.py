@@ -36,12 +36,31 @@ def write_fit(
     *,
     params: Mapping[str, Any],
     info: Mapping[str, Any],
+    of_variables: Mapping[str, NDArray[Any]],
 ) -> None:
+    """Factors, loadings and all that belongs to them.
+
+    ``of_variables`` are further values of the variables that were used, by kind.
+    """
     keys = factor_keys(request.method, request.key_added)
     scores, std = moments(result.mean, result.var, linear=request.linear)
     is_spatial = np.arange(request.n_components) < request.n_spatial
     trace, options, given = result.trace, request.options, request.size_factors
     mass = np.abs(scores).sum(0, dtype=np.float64) * np.abs(result.W).sum(0)
+    side: dict[str, dict[str, Any]] = {
+        "obsm": {"std": std},
+        "var": {
+            kind: source.spread(values[:, None])[:, 0]
+            for kind, values in of_variables.items()
+        },
+        "obs": {},
+    }
+    if request.method == "nsfh":
+        var, obs = _importance(result, is_spatial=is_spatial)
+        side["obs"] = obs
+        side["var"] |= {
+            kind: source.spread(values[:, None])[:, 0] for kind, values in var.items()
+        }
     write_factors(
         adata,
         keys,
@@ -81,10 +100,8 @@ def write_fit(
             "dispersion": float(result.kernels.dispersion),
             **info,
         },
+        side=side,
     )
-    adata.obsm[f"{keys.obsm}_std"] = std
-    if request.method == "nsfh":
-        _write_importance(adata, keys.uns, source, result, is_spatial=is_spatial)
 
 
 def moments(
@@ -144,25 +161,18 @@ def spatial_info(
     }
 
 
-def _write_importance(
-    adata: AnnData,
-    key: str,
-    source: MatrixInput,
-    result: NSFResult,
-    *,
-    is_spatial: NDArray[np.bool_],
-) -> None:
+def _importance(
+    result: NSFResult, *, is_spatial: NDArray[np.bool_]
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Spatial share of every gene and observation, with standard deviations."""
     scores, std = moments(result.mean, result.var, linear=False)
     w = result.W.astype(np.float64)
     totals = scores.sum(0, dtype=np.float64)
-    gene, gene_std = _share(w * totals, w**2 * result.total_var, is_spatial)
     weight = w.sum(0)
-    obs, obs_std = _share(scores * weight, (std * weight) ** 2, is_spatial)
-    name = f"{key}_spatial_importance"
-    adata.var[name] = source.spread(gene[:, None])[:, 0]
-    adata.var[f"{name}_std"] = source.spread(gene_std[:, None])[:, 0]
-    adata.obs[name], adata.obs[f"{name}_std"] = obs, obs_std
+    kinds = ("importance", "importance_std")
+    gene = _share(w * totals, w**2 * result.total_var, is_spatial)
+    obs = _share(scores * weight, (std * weight) ** 2, is_spatial)
+    return dict(zip(kinds, gene, strict=True)), dict(zip(kinds, obs, strict=True))
 
 
 def _share(

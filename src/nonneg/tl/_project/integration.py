@@ -39,7 +39,7 @@ def project_integration(
 ) -> None:
     """Score the cells of ``target`` and store them with the model."""
     known, genes, factors = read_integration(reference, key)
-    fitted = factors.info["params"]
+    fitted = factors.entry.params
     check_unique_names(target.var_names, "Variables of adata")
     positions = target.var_names.get_indexer(genes)
     there = positions >= 0
@@ -94,7 +94,7 @@ def project_integration(
         keys,
         data_sets,
         stored,
-        method=factors.info["method"],
+        method=factors.entry.method,
         params={
             **{name: value for name, value in fitted.items() if name not in kept},
             "layer": layer,

@@ -13,12 +13,12 @@ from ..._adata.checks import (
     count_empty,
 )
 from ..._adata.keys import factor_keys
-from ..._adata.read import read_matrix, resolve_adata
+from ..._adata.read import Read, read_matrix, resolve_adata
+from ..._adata.schema import IntegrationEntry
 from ..._adata.size_factors import read_size
 from ..._adata.views import read_factors
 from ..._adata.write import write_factors
 from ..._core.docs import shared_docs
-from ..._core.validators import check_positive_int
 from ..._core.warnings import warn
 from ...models.factor.penalty import Penalty
 from ...models.nmf.project import project as fit_scores
@@ -116,14 +116,12 @@ def project(
     >>> test.obsm["X_nmf"].shape
     (296, 4)
     """
-    if chunk_size is not None:
-        check_positive_int(chunk_size, "chunk_size")
     factors = read_factors(reference, key)
-    fitted: Mapping[str, Any] = factors.info["params"]
+    fitted: Mapping[str, Any] = factors.entry.params
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     layer = choose_layer(target, fitted.get("layer"), layer)
     keys = factors.keys if key_added is None else factor_keys("", key_added)
-    if "batches" in factors.info:
+    if isinstance(factors.entry, IntegrationEntry):
         project_integration(
             target,
             reference,
@@ -137,7 +135,7 @@ def project(
     if batch_key is not None:
         msg = (
             f"batch_key={batch_key!r} only applies to an integration, but "
-            f"reference.uns[{key!r}] was made by {factors.info['method']!r}."
+            f"reference.uns[{key!r}] was made by {factors.entry.method!r}."
         )
         raise ValueError(msg)
     obsm = fitted.get("obsm")
@@ -146,17 +144,12 @@ def project(
         loadings = _match(target, reference, loadings)
     used = np.isfinite(loadings).all(1)
     with computing():
-        source = read_matrix(
-            target,
-            layer=layer,
-            obsm=obsm,
-            mask_var=None if used.all() else used,
-            chunk_size=chunk_size,
-        )
-        _check_columns(source.columns, factors.info.get("columns"), source.where)
+        mask_var = None if used.all() else used
+        source = read_matrix(target, Read(layer, obsm, mask_var, chunk_size))
+        _check_columns(source.columns, factors.entry.columns, source.where)
         _check_width(source.op.shape[1], int(used.sum()), source.where)
         stats = source.op.stats()
-        method = factors.info["method"]
+        method = factors.entry.method
         (check_finite if method == "seminmf" else check_nonnegative)(
             stats, source.where
         )
@@ -166,7 +159,6 @@ def project(
                 target,
                 fitted["size_factors"],
                 stats,
-                source.where,
                 float(fitted["size_median"]),
             )
         if method in LINEAR_MODELS and not fitted["log_normalized"]:
@@ -191,11 +183,11 @@ def project(
     write_factors(
         target,
         keys,
-        method=factors.info["method"],
+        method=factors.entry.method,
         scores=scores,
         loadings=loadings,
         params={**fitted, "layer": layer},
-        info={"projected": float(share), "scale": factors.info["scale"]},
+        info={"projected": float(share), "scale": factors.entry.scale},
         columns=source.columns,
     )
     n_empty, _ = count_empty(stats)
@@ -277,7 +269,7 @@ def _penalty(fitted: Mapping[str, Any], factors: Factors) -> Penalty:
     weight = fitted.get("alpha_W", 0.0) * n_vars
     if weight == 0:
         return Penalty()
-    scale = np.asarray(factors.info["scale"])
+    scale = np.asarray(factors.entry.scale)
     inverse = np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))
     l1_ratio = fitted["l1_ratio"]
     return Penalty(

@@ -1,0 +1,141 @@
+"""What ``uns`` holds of a factorization, one class per kind of method.
+
+Entries are written by :func:`to_uns` and read by :func:`from_uns` only. Fields that a fit
+did not have are ``None`` here and absent in the AnnData.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+# Increased when an older version could not read what is stored.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What every factorization stores."""
+
+    method: str
+    params: Mapping[str, Any]
+    obsm_key: str
+    varm_key: str | None = None
+    """``None``: loadings of an element of obsm, kept in ``loadings``."""
+    side_keys: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What else was written, by the attribute of the AnnData that holds it."""
+    objective: NDArray[Any] | None = None
+    iteration: NDArray[Any] | None = None
+    seconds: NDArray[Any] | None = None
+    n_iter: int | None = None
+    converged: bool | None = None
+    mass: NDArray[Any] | None = None
+    scale: NDArray[Any] | None = None
+    loadings: NDArray[Any] | None = None
+    columns: NDArray[Any] | None = None
+    projected: float | None = None
+    align: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbabilisticEntry(Entry):
+    """The NSF family, and simulated patterns of its kind."""
+
+    is_spatial: NDArray[Any] | None = None
+    elbo: NDArray[Any] | None = None
+    sparsity: float | None = None
+    total_std: NDArray[Any] | None = None
+    nonspatial_prior: NDArray[Any] | None = None
+    dispersion: float | None = None
+    kernel: Mapping[str, Any] | None = None
+    search: pd.DataFrame | None = None
+    transform: Mapping[str, Any] | None = None
+    field: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegrationEntry(Entry):
+    """Factorizations of several data sets."""
+
+    batches: NDArray[Any] | None = None
+    n_cells: NDArray[Any] | None = None
+    lam: NDArray[Any] | None = None
+    weight: NDArray[Any] | None = None
+    sq_norm: NDArray[Any] | None = None
+    gram: NDArray[Any] | None = None
+    change: NDArray[Any] | None = None
+    change_batch: NDArray[Any] | None = None
+    interrupted: bool | None = None
+    projected_objective: float | None = None
+
+
+ENTRIES: dict[str, type[Entry]] = {
+    "nmf": Entry,
+    "seminmf": Entry,
+    **dict.fromkeys(("nsf", "nsfh", "pnmf", "rsf", "fa"), ProbabilisticEntry),
+    **dict.fromkeys(("inmf", "online_inmf"), IntegrationEntry),
+    # Simulated, with the truth in the form of a fit.
+    **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
+    "batches": IntegrationEntry,
+}
+
+
+def to_uns(entry: Entry) -> dict[str, Any]:
+    """The entry as a dictionary that files can store."""
+    stored = {
+        f.name: value
+        for f in fields(entry)
+        if (value := getattr(entry, f.name)) is not None or f.name == "varm_key"
+    }
+    return {"schema": SCHEMA, **stored}
+
+
+def recorded(entry: Entry) -> list[str]:
+    """Names of the fields that the fit had."""
+    return [f.name for f in fields(entry) if getattr(entry, f.name) is not None]
+
+
+def is_entry(stored: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a value of uns looks like a factorization of ours."""
+    return hasattr(stored, "keys") and "obsm_key" in stored
+
+
+def from_uns(stored: Mapping[str, Any], where: str) -> Entry:
+    """The entry that was stored, or an error that says why it cannot be read."""
+    schema = stored.get("schema")
+    if schema is None:
+        msg = (
+            f"{where} was written by a development version of nonneg, which this one "
+            "cannot read. Fit again."
+        )
+        raise ValueError(msg)
+    if schema > SCHEMA:
+        msg = (
+            f"{where} was written by a newer nonneg (schema {schema}, here {SCHEMA}). "
+            "Update nonneg to read it."
+        )
+        raise ValueError(msg)
+    method = stored.get("method")
+    if method not in ENTRIES:
+        msg = (
+            f"{where} was made by {method!r}, which this nonneg does not know; it knows "
+            f"{sorted(ENTRIES)}. Update nonneg, or fit again."
+        )
+        raise ValueError(msg)
+    kind = ENTRIES[method]
+    known = {f.name: stored[f.name] for f in fields(kind) if f.name in stored}
+    needed = {
+        f.name
+        for f in fields(kind)
+        if f.default is MISSING and f.default_factory is MISSING
+    }
+    if missing := sorted(needed - set(known)):
+        msg = f"{where} is incomplete: {missing} are missing. Fit again."
+        raise ValueError(msg)
+    return kind(**known)
