@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from .csr import CSROperator
 from .dense import DenseOperator
 from .protocol import Allocation, Matrix, MatrixOperator
+from .sparse import SparseOperator
 from .stats import MatrixStats, join_stats
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class BlockOperator:
     row_bytes
         What a row takes in memory, on average. `None`: as a dense row.
     """
+
+    traceable = False
 
     def __init__(
         self,
@@ -102,7 +105,9 @@ class BlockOperator:
         return self._sum(lambda rows, block: block.ratio_rmatmul(w[rows], h))
 
     def log_ratio(self, w: Matrix, h: Matrix) -> float:
-        return sum(block.log_ratio(w[rows], h) for rows, block in self.row_blocks())
+        return sum(
+            float(block.log_ratio(w[rows], h)) for rows, block in self.row_blocks()
+        )
 
     def allocate(self, w: Matrix, h: Matrix) -> Allocation:
         out = np.empty((self.shape[0], h.shape[0]), self.dtype)
@@ -112,7 +117,7 @@ class BlockOperator:
             part = block.allocate(w[rows], h)
             out[rows] = part.rows
             columns = columns + np.asarray(part.columns, np.float64)
-            log_sum += part.log_sum
+            log_sum += float(part.log_sum)
         return Allocation(out, np.asarray(columns, self.dtype), log_sum)
 
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
@@ -157,8 +162,11 @@ def slices(bounds: NDArray[np.int64]) -> list[slice]:
 
 
 def stack(parts: list[Any]) -> MatrixOperator:
-    """One operator on the rows of several in memory, all of one kind."""
-    matrices = [part.x for part in parts]
+    """One operator on the rows of several in memory."""
+    if all(isinstance(part, DenseOperator) for part in parts):
+        return DenseOperator(jnp.concatenate([part.x for part in parts]))
+    matrices = [sp.csr_matrix(part.to_host()) for part in parts]
+    joined = sp.vstack(matrices, format="csr")
     if isinstance(parts[0], CSROperator):
-        return CSROperator(sp.vstack(matrices, format="csr"))
-    return DenseOperator(jnp.concatenate(matrices))
+        return CSROperator(joined)
+    return SparseOperator.from_csr(joined)

@@ -13,10 +13,14 @@ import scipy.sparse as sp
 from fast_array_utils import types as fau
 
 from .._core.settings import settings
+from .._core.warnings import warn
 from .blocks import BlockOperator
 from .csr import CSROperator
 from .dask import LazyOperator
 from .dense import DenseOperator
+from .device import on_accelerator, selected_devices
+from .dlpack import from_cupy, is_cupy
+from .place import device_operator
 from .stored import StoredRows, name_of, read_dense_rows, read_pointers
 from .validate import canonical_csr, reading
 
@@ -65,6 +69,8 @@ def as_operator(
     """
     if isinstance(x, pd.DataFrame):
         x = x.to_numpy()
+    if is_cupy(x):
+        x = from_cupy(x, where)
     if len(getattr(x, "shape", ())) != 2:
         msg = f"{where} must be a matrix, but is {_describe(x)}."
         raise TypeError(msg)
@@ -94,14 +100,30 @@ def local_operator(
     dtype: np.dtype[Any],
     n_threads: int,
 ) -> MatrixOperator:
-    """Operator of a matrix in memory."""
+    """Operator of a matrix in memory, on the host or the devices of the settings."""
     if sp.issparse(x):
         csr = canonical_csr(x, dtype, where, columns)
+        if on_accelerator():
+            return device_operator(csr, is_sparse=True)
         return CSROperator(csr, n_threads=n_threads)
     if columns is not None:
         x = x[:, columns]
-    on_device = isinstance(x, jax.Array)
-    return DenseOperator(x.astype(dtype) if on_device else np.asarray(x, dtype))
+    if isinstance(x, jax.Array) and len(selected_devices()) == 1:
+        return DenseOperator(x.astype(dtype))
+    x = np.asarray(x, dtype)
+    return device_operator(x, is_sparse=False) if on_accelerator() else DenseOperator(x)
+
+
+def worker_operator(
+    x: Any,
+    *,
+    where: str,
+    columns: NDArray[np.bool_ | np.intp] | None,
+    dtype: np.dtype[Any],
+) -> MatrixOperator:
+    """Operator of a part of a dask array, on a worker with one thread for products."""
+    with settings.override(device="cpu"):
+        return local_operator(x, where=where, columns=columns, dtype=dtype, n_threads=1)
 
 
 def _block_operator(
@@ -167,9 +189,15 @@ def _lazy_operator(
     dtype = _dtype(x)
     bounds = np.concatenate([[0], np.cumsum(x.chunks[0])])
     if spread and _on_cluster():
+        if on_accelerator():
+            warn(
+                f"{where} is on a dask cluster: its products run on the CPUs of the "
+                "workers, not on the device. Pass data in memory or backed data to "
+                "use it."
+            )
         # The workers are the parallelism: one thread for each product.
         to_operator = partial(
-            local_operator, where=where, columns=columns, dtype=dtype, n_threads=1
+            worker_operator, where=where, columns=columns, dtype=dtype
         )
         blocks = x.to_delayed()[:, 0].tolist()
         return LazyOperator(blocks, bounds, n_vars, dtype, to_operator)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class CSROperator:
     """A CSR matrix in host memory; products run on CPU threads."""
 
+    traceable = False
+
     def __init__(self, x: sp.csr_matrix | sp.csr_array, *, n_threads: int = 0) -> None:
         self.x = x
         self._csr = sparse.CSR(
@@ -65,6 +67,15 @@ class CSROperator:
 
     def allocate(self, w: Matrix, h: Matrix) -> Allocation:
         return Allocation(*sparse.allocate(self._csr, np.asarray(w), np.asarray(h).T))
+
+    def log1p(self, scale: NDArray[Any]) -> CSROperator:
+        x = self.x.multiply(scale).tocsr()
+        np.log1p(x.data, out=x.data)
+        n_threads = self._csr.bounds.size - 1
+        return CSROperator(x.astype(self.dtype), n_threads=n_threads)
+
+    def to_host(self) -> sp.csr_matrix | sp.csr_array:
+        return self.x
 
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
         return CSROperator(self.x[index], n_threads=self._csr.bounds.size - 1)

@@ -33,6 +33,8 @@ class LazyOperator:
         Turns an array into its operator, on the worker.
     """
 
+    traceable = False
+
     def __init__(
         self,
         blocks: list[Any],
@@ -160,7 +162,9 @@ class LazyOperator:
 
 def _apply(name: str, operator: MatrixOperator, *args: Any) -> Any:
     result = getattr(operator, name)(*args)
-    return np.asarray(result) if isinstance(result, jax.Array) else result
+    return jax.tree.map(
+        lambda x: np.asarray(x) if isinstance(x, jax.Array) else x, result
+    )
 
 
 def _add(parts: list[Matrix]) -> Matrix:

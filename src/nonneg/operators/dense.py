@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,12 +16,14 @@ from .stats import MatrixStats, dense_stats
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jax.typing import ArrayLike
     from numpy.typing import NDArray
 
 
 # Rows per step where a dense block-sized intermediate cannot be avoided.
 DENSE_ROWS = 1024
+
+# Steps at most: each is compiled where the operator is traced.
+_MAX_STEPS = 64
 
 
 @jax.jit
@@ -67,11 +71,18 @@ def _dense_entropy(x: jax.Array) -> jax.Array:
     return jax.scipy.special.xlogy(x, x).sum(0)
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["x"], meta_fields=[])
+@dataclass(frozen=True)
 class DenseOperator:
     """A matrix in device memory."""
 
-    def __init__(self, x: ArrayLike) -> None:
-        self.x = jnp.asarray(x)
+    x: Any
+    traceable = True
+
+    def __post_init__(self) -> None:
+        # Trees of other things than arrays pass through here when JAX rebuilds them.
+        if isinstance(self.x, np.ndarray | list):
+            object.__setattr__(self, "x", jnp.asarray(self.x))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,19 +130,30 @@ class DenseOperator:
         parts = (_dense_ratio_rmatmul(x, w[rows], h) for rows, x in self._steps())
         return sum(parts, start=jnp.zeros_like(h)).T
 
-    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+    def log_ratio(self, w: Matrix, h: Matrix) -> jax.Array:
         w, h = jnp.asarray(w), jnp.asarray(h)
-        return sum(float(_dense_log_ratio(x, w[rows], h)) for rows, x in self._steps())
+        parts = [_dense_log_ratio(x, w[rows], h) for rows, x in self._steps()]
+        return jnp.stack(parts).sum()
 
     def allocate(self, w: Matrix, h: Matrix) -> Allocation:
         w, h = jnp.asarray(w), jnp.asarray(h)
         steps = [_dense_allocate(x, w[rows], h) for rows, x in self._steps()]
         rows, columns, log_sums = zip(*steps, strict=True)
         return Allocation(
-            np.asarray(jnp.concatenate(rows)),
-            np.asarray(sum(columns, start=jnp.zeros_like(h))).T,
-            sum(map(float, log_sums)),
+            jnp.concatenate(rows),
+            sum(columns, start=jnp.zeros_like(h)).T,
+            jnp.stack(log_sums).sum(),
         )
+
+    def log1p(self, scale: NDArray[Any]) -> DenseOperator:
+        return DenseOperator(jnp.log1p(self.x * jnp.asarray(scale, self.x.dtype)))
+
+    def head(self, n_rows: int) -> DenseOperator:
+        """The first rows."""
+        return DenseOperator(self.x[:n_rows])
+
+    def to_host(self) -> NDArray[Any]:
+        return np.asarray(self.x)
 
     def entropy(self) -> NDArray[np.float64]:
         parts = [np.asarray(_dense_entropy(x), np.float64) for _, x in self._steps()]
@@ -148,6 +170,7 @@ class DenseOperator:
             yield rows, np.asarray(x)
 
     def _steps(self) -> Iterator[tuple[slice, jax.Array]]:
-        for start in range(0, self.shape[0], DENSE_ROWS):
-            rows = slice(start, start + DENSE_ROWS)
+        size = max(DENSE_ROWS, -(-self.shape[0] // _MAX_STEPS))
+        for start in range(0, self.shape[0], size):
+            rows = slice(start, start + size)
             yield rows, self.x[rows]

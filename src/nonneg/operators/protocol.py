@@ -21,17 +21,26 @@ type Matrix = jax.Array | NDArray[Any]
 class Allocation(NamedTuple):
     """Entries shared out among the terms of a product, in proportion to them."""
 
-    rows: NDArray[Any]
+    rows: Matrix
     """(n_obs, k): ``W * ((X / (W H)) @ H.T)``."""
-    columns: NDArray[Any]
+    columns: Matrix
     """(n_vars, k): ``H.T * ((X / (W H)).T @ W)``."""
-    log_sum: float
+    log_sum: float | jax.Array
     """``sum(X log(W H))``"""
 
 
 class MatrixOperator(Protocol):
-    """An n_obs x n_vars matrix, seen through its products."""
+    """An n_obs x n_vars matrix, seen through its products.
 
+    Operators that hold their matrix in device memory are traceable: registered pytrees
+    whose products (``matmul`` to ``allocate``) return device arrays and can be called
+    inside ``jit``, ``vmap`` and ``grad``. Products of host operators are NumPy arrays
+    and floats. ``stats``, ``entropy`` and ``dense_blocks`` are asked for once per fit
+    and give NumPy arrays everywhere.
+    """
+
+    @property
+    def traceable(self) -> bool: ...
     @property
     def shape(self) -> tuple[int, int]: ...
     @property
@@ -60,7 +69,7 @@ class MatrixOperator(Protocol):
         """``(X / (W H)).T @ W``, (n_vars, k)."""
         ...
 
-    def log_ratio(self, w: Matrix, h: Matrix) -> float:
+    def log_ratio(self, w: Matrix, h: Matrix) -> float | jax.Array:
         """``sum(X log(X / (W H)))``."""
         ...
 

@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from .._core.settings import settings
+from .device import selected_devices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def computing() -> Iterator[None]:
     global _n_computing  # noqa: PLW0603
     with ExitStack() as stack:
         if settings.device is not None:
-            stack.enter_context(jax.default_device(_find_device(settings.device)))
+            stack.enter_context(jax.default_device(selected_devices()[0]))
         stack.enter_context(jax.default_matmul_precision("highest"))
         # The limit is the process's: the first fit sets it, the last one lifts it.
         with _lock:
@@ -53,26 +54,6 @@ def computing() -> Iterator[None]:
                 _n_computing -= 1
                 if _n_computing == 0:
                     _single_thread.close()
-
-
-def _find_device(name: str) -> jax.Device:
-    platform, _, index = name.partition(":")
-    devices = jax.devices(platform)
-    if not (index or "0").isdigit() or int(index or 0) >= len(devices):
-        msg = f"settings.device={name!r} is not among {[str(d) for d in devices]}."
-        raise ValueError(msg)
-    return devices[int(index or 0)]
-
-
-def on_accelerator() -> bool:
-    """Whether JAX computes elsewhere than on the plain host CPU.
-
-    A CPU that is named with an index, such as ``"cpu:0"``, is treated as an
-    accelerator: that is how its code is tested without one.
-    """
-    if settings.device is None:
-        return jax.default_backend() != "cpu"
-    return settings.device != "cpu"
 
 
 def available_cpus() -> int:

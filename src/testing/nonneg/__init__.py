@@ -12,6 +12,7 @@ from ._dense import (
     penalised,
     poisson_deviance,
 )
+from ._devices import on_four_devices
 from ._marks import needs
 from ._public import PublicFunction, public_functions
 from ._snapshot import assert_same, assert_same_fit, fitted_mean, snapshot
@@ -29,6 +30,7 @@ __all__ = [
     "kullback_leibler",
     "loss_gradients",
     "low_rank",
+    "on_four_devices",
     "needs",
     "penalised",
     "poisson_deviance",

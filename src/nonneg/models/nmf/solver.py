@@ -205,7 +205,7 @@ def _kl_step(
             np.asarray(factor).sum(axis, dtype=np.float64)
             for factor, axis in ((w, 0), (h, 1))
         )
-        fit = op.log_ratio(w, h) - problem.stats.total + float(sums_w @ sums_h)
+        fit = float(op.log_ratio(w, h)) - problem.stats.total + float(sums_w @ sums_h)
         return fit + problem.penalty(w, h)
 
     return step

@@ -109,6 +109,17 @@ def _newton(observed: Floats, rate: Floats, mean: Floats, limit: float) -> Sites
     return Sites(rate, step + rate * mean)
 
 
+class _Shares(NamedTuple):
+    rows: Floats
+    columns: Floats
+    log_sum: float
+
+
+def _allocate(op: MatrixOperator, factors: Floats, w: Floats) -> _Shares:
+    rows, columns, log_sum = op.allocate(factors, w.T)
+    return _Shares(np.asarray(rows), np.asarray(columns), float(log_sum))
+
+
 class Poisson(Likelihood):
     """Counts with mean ``size * exp(f) @ W.T``; reads only what is stored."""
 
@@ -129,7 +140,7 @@ class Poisson(Likelihood):
         return Poisson(op, self.size[rows, 0])
 
     def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
-        shares = self.op.allocate(exp(mean), w.T)
+        shares = _allocate(self.op, exp(mean), w)
         self._observed = shares.rows
         total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
         value = shares.log_sum - total @ w.sum(0, dtype=np.float64) - self._saturated
@@ -174,7 +185,7 @@ class PoissonMonteCarlo(Poisson):
         for _ in range(self._n_samples):
             z = self._rng.standard_normal(mean.shape, dtype=np.float32)
             for sign in (1, -1):
-                shares = self.op.allocate(exp(mean + sign * sd * z), w.T)
+                shares = _allocate(self.op, exp(mean + sign * sd * z), w)
                 rows = rows + shares.rows / n_draws
                 columns = columns + shares.columns / n_draws
                 product = product + sign * z * shares.rows / n_draws
@@ -215,7 +226,7 @@ class NegativeBinomial(Likelihood):
         return NegativeBinomial(op, self.size[rows, 0], self.scatter)
 
     def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
-        shares = self.op.allocate(exp(mean), w.T)
+        shares = _allocate(self.op, exp(mean), w)
         self._observed = shares.rows
         factors = (self.size * expected(mean, var)).astype(w.dtype)
         total: Any = 0.0

@@ -11,7 +11,7 @@ from ..._adata.checks import check_nonnegative
 from ..._core.validators import check_at_least, check_one_of
 from ..._core.warnings import warn
 from ...models.inmf.summary import DataSummary, summarise
-from ...operators.threads import on_accelerator
+from ...operators.device import on_accelerator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

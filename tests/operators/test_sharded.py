@@ -1,0 +1,95 @@
+"""Rows on four devices: the same products, the same fits, and no copy of the data."""
+
+from __future__ import annotations
+
+import pytest
+
+from testing.nonneg import on_four_devices
+
+PRODUCTS = """
+    import re
+    import jax, numpy as np, scipy.sparse as sp
+    from nonneg.operators.csr import CSROperator
+    from nonneg.operators import sharded
+    from nonneg.operators.sharded import shard_dense, shard_sparse
+    assert len(jax.devices()) == 4
+    rng = np.random.default_rng(0)
+    # A number of rows that four devices cannot share evenly, and one they can.
+    for n_obs in (41, 64):
+        x = rng.poisson(0.5, (n_obs, 30)).astype(np.float32)
+        w = rng.random((n_obs, 3), dtype=np.float32)
+        h = rng.random((3, 30), dtype=np.float32)
+        host = CSROperator(sp.csr_matrix(x))
+        for op in (
+            shard_dense(x, jax.devices()),
+            shard_sparse(sp.csr_matrix(x), jax.devices()),
+        ):
+            close = lambda a, b: np.testing.assert_allclose(
+                np.asarray(a), b, rtol=2e-5, atol=1e-4
+            )
+            assert op.shape == (n_obs, 30)
+            close(op.matmul(h.T), x @ h.T)
+            close(op.rmatmul(w), x.T @ w)
+            close(op.square_rmatmul(w), (x * x).T @ w)
+            close(op.ratio_matmul(w, h), host.ratio_matmul(w, h))
+            close(op.ratio_rmatmul(w, h), host.ratio_rmatmul(w, h))
+            close(op.log_ratio(w, h), host.log_ratio(w, h))
+            for ours, theirs in zip(op.allocate(w, h), host.allocate(w, h)):
+                close(ours, theirs)
+            close(op.entropy(), host.entropy())
+            for ours, theirs in zip(op.stats(), host.stats()):
+                close(ours, theirs)
+            index = np.array([0, 3, 20, 40])
+            close(op.rows(index).matmul(h.T), x[index] @ h.T)
+            close(np.concatenate([b for _, b in op.dense_blocks()]), x)
+            scale = rng.random((n_obs, 1), dtype=np.float32)
+            close(op.log1p(scale).matmul(h.T), np.log1p(x * scale) @ h.T)
+        if n_obs == 64:
+            assert len(op.matmul(h.T).sharding.device_set) == 4
+            assert not op.matmul(h.T).sharding.is_fully_replicated
+            text = sharded._product.lower(op, "rmatmul", (w,), ()).compile().as_text()
+            assert "all-reduce" in text
+            assert "all-gather" not in text
+    print("equal")
+"""
+
+FITS = """
+    import numpy as np, scipy.sparse as sp
+    import nonneg as nng
+    from nonneg.operators import place
+    from testing.nonneg import counts, fitted_mean
+    nng.settings.progress = False
+    full = counts(121, 40)
+    data = full.copy()
+    if {sparse}:
+        data.X = sp.csr_matrix(data.X)
+        place.data_budget = lambda device: 0
+    fits = []
+    for device in ("cpu:0", "cpu:*"):
+        with nng.settings.override(device=device):
+            fit = nng.tl.{call}
+        fits.append(fitted_mean(fit, "nmf"))
+    assert np.abs(fits[0] - fits[1]).max() <= 1e-5 * np.abs(fits[0]).max(), (
+        np.abs(fits[0] - fits[1]).max() / np.abs(fits[0]).max()
+    )
+    print("equal")
+"""
+
+CALLS = {
+    "frobenius": "nmf(data, 4, copy=True, tol=1e-3)",
+    "kl": "nmf(data, 4, copy=True, beta_loss='kullback-leibler', tol=1e-3)",
+    "seminmf": "seminmf(data, 4, copy=True, tol=1e-3)",
+}
+
+
+@pytest.mark.slow
+def test_products():
+    assert on_four_devices(PRODUCTS).strip() == "equal"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("call", CALLS)
+def test_fits(call, sparse):
+    code = FITS.format(call=CALLS[call], sparse=sparse)
+    assert on_four_devices(code).strip() == "equal"
