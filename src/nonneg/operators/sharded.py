@@ -227,7 +227,7 @@ def shard_sparse(
     n_chunks, size = chunking(max(part.nnz for part in parts))
     held = [host_entries(_filled(part, n_rows), n_chunks, size) for part in parts]
     local = jax.tree.map(lambda *parts: _place(list(parts), mesh, sharding), *held)
-    return ShardedOperator(local, tuple(x.shape), mesh)
+    return ShardedOperator(local, (x.shape[0], x.shape[1]), mesh)
 
 
 def _filled(x: Any, n_rows: int) -> sp.csr_matrix:

@@ -16,7 +16,7 @@ def on_four_devices(code: str) -> str:
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=4".strip(),
     }
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", dedent(code)],
         env=environment,
         capture_output=True,

@@ -110,7 +110,7 @@ def _newton(observed: Floats, rate: Floats, mean: Floats, limit: float) -> Sites
 
 
 class _Shares(NamedTuple):
-    rows: Floats
+    rows: Any
     columns: Floats
     log_sum: float
 

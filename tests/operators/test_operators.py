@@ -15,6 +15,7 @@ from nonneg.operators.blocks import BlockOperator
 from nonneg.operators.choose import as_operator, local_operator
 from nonneg.operators.dask import LazyOperator
 from nonneg.operators.dense import DenseOperator
+from nonneg.operators.sparse import SparseOperator
 from testing.nonneg import counts, low_rank
 
 # More than one step of a dense operator, which takes 1024 rows at a time.
@@ -54,6 +55,7 @@ def delayed(x, bounds=(0, 500, 1100)):
 OPERATORS = {
     "dense": lambda x: as_operator(x, where="X"),
     "csr": lambda x: as_operator(sp.csr_matrix(x), where="X"),
+    "sparse-on-device": lambda x: SparseOperator.from_csr(sp.csr_matrix(x)),
     "blocks-dense": in_blocks,
     "blocks-csr": lambda x: in_blocks(sp.csr_array(x)),
     "dask": lambda x: as_operator(da.from_array(x, chunks=(400, 20)), where="X"),

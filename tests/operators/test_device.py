@@ -1,0 +1,185 @@
+"""Operators that JAX can trace, and the devices that settings name."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import nonneg as nng
+from nonneg.operators import place, sparse
+from nonneg.operators.choose import as_operator
+from nonneg.operators.csr import CSROperator
+from nonneg.operators.dense import DenseOperator
+from nonneg.operators.device import data_budget, selected_devices
+from nonneg.operators.sparse import SparseOperator
+from testing.nonneg import assert_same_fit, counts
+
+X = np.asarray(counts(120, 40).X, np.float32)
+RNG = np.random.default_rng(0)
+W = RNG.random((120, 3), dtype=np.float32)
+H = RNG.random((3, 40), dtype=np.float32)
+
+KINDS = {
+    "dense": DenseOperator,
+    "sparse": lambda x: SparseOperator.from_csr(sp.csr_matrix(x)),
+}
+
+
+@pytest.fixture(params=KINDS)
+def op(request):
+    return KINDS[request.param](X)
+
+
+def close(ours, expected):
+    np.testing.assert_allclose(np.asarray(ours), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_is_a_tree_of_arrays(op):
+    leaves, tree = jax.tree.flatten(op)
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+    close(jax.tree.unflatten(tree, leaves).matmul(H.T), X @ H.T)
+
+
+@pytest.mark.parametrize(
+    "product", ["ratio_matmul", "ratio_rmatmul", "log_ratio", "allocate"]
+)
+def test_products_in_jit_are_those_outside(op, product):
+    def found(op):
+        return getattr(op, product)(W, H)
+
+    outside = found(op)
+    assert all(isinstance(part, jax.Array) for part in jax.tree.leaves(outside))
+    jax.tree.map(close, jax.jit(found)(op), outside)
+
+
+def test_vmap(op):
+    many = RNG.random((5, 120, 3), dtype=np.float32)
+    close(jax.vmap(op.rmatmul)(many), np.einsum("ij,bik->bjk", X, many))
+    close(jax.vmap(op.square_rmatmul)(many), np.einsum("ij,bik->bjk", X**2, many))
+
+
+def test_gradient(op):
+    """Of the Kullback-Leibler divergence it is the sums less the ratio product."""
+
+    def loss(w):
+        return op.log_ratio(w, H) + (w @ H).sum()
+
+    expected = H.sum(1) - (X / (W @ H)) @ H.T
+    close(jax.jit(jax.grad(loss))(jnp.asarray(W)), expected)
+
+
+def test_many_chunks(monkeypatch):
+    whole = SparseOperator.from_csr(sp.csr_matrix(X))
+    monkeypatch.setattr(sparse, "CHUNK", 64)
+    cut = SparseOperator.from_csr(sp.csr_matrix(X))
+    assert whole.by_row.data.shape[0] == 1
+    assert cut.by_row.data.shape[0] > 10
+    close(cut.matmul(H.T), X @ H.T)
+    close(cut.rmatmul(W), X.T @ W)
+    jax.tree.map(close, cut.allocate(W, H), whole.allocate(W, H))
+
+
+def test_nothing_stored():
+    op = SparseOperator.from_csr(sp.csr_matrix((5, 4), dtype=np.float32))
+    assert not np.asarray(op.matmul(np.ones((4, 2), np.float32))).any()
+    assert op.stats().total == 0
+    assert op.rows(np.array([1, 3])).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("device", "budget", "kind"),
+    [
+        (None, 2**30, CSROperator),
+        ("cpu", 2**30, CSROperator),
+        ("cpu:0", 2**30, DenseOperator),
+        ("cpu:0", 0, SparseOperator),
+    ],
+)
+def test_settings_decide_for_sparse_data(device, budget, kind, monkeypatch):
+    monkeypatch.setattr(place, "data_budget", lambda _: budget)
+    with nng.settings.override(device=device):
+        op = as_operator(sp.csr_matrix(X), where="X")
+    assert isinstance(op, kind)
+    assert op.traceable == (kind is not CSROperator)
+    close(op.matmul(H.T), X @ H.T)
+
+
+def test_memory_that_a_device_has_left():
+    class Device:
+        def __init__(self, stats):
+            self.memory_stats = lambda: stats
+
+    assert data_budget(Device({"bytes_limit": 1000, "bytes_in_use": 500})) == 300
+    assert data_budget(Device(None)) == 2 * 2**30
+
+
+@pytest.mark.parametrize("name", ["cpu:99", "cpu:0,0", "cpu:x", "cpu:0,", "cpu:-1"])
+def test_devices_that_are_not_there(name):
+    with (
+        nng.settings.override(device=name),
+        pytest.raises(ValueError, match=r"settings.device='cpu:"),
+    ):
+        selected_devices()
+
+
+@pytest.mark.parametrize("where", ["cpu:0", pytest.param("gpu", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("budget", [2**30, 0], ids=["as-dense", "sparse"])
+@pytest.mark.parametrize("beta_loss", ["frobenius", "kullback-leibler"])
+def test_nmf_is_that_of_the_host(where, budget, beta_loss, monkeypatch):
+    if where == "gpu" and not any(d.platform == "gpu" for d in jax.devices()):
+        pytest.skip("JAX finds no GPU")
+    monkeypatch.setattr(place, "data_budget", lambda _: budget)
+    adata = counts()
+    adata.X = sp.csr_matrix(adata.X)
+    fits = []
+    for device in ("cpu", where):
+        with nng.settings.override(device=device):
+            fits.append(nng.tl.nmf(adata, 4, beta_loss=beta_loss, tol=1e-3, copy=True))
+    assert_same_fit(fits[1], fits[0])
+
+
+class _FakeCupy:
+    """A CuPy array, as far as we look at one; its memory is the host's."""
+
+    __module__ = "cupy"
+
+    def __init__(self, x):
+        self._x, self.shape, self.dtype = x, x.shape, x.dtype
+
+    def __dlpack__(self, **kwargs):
+        return self._x.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self._x.__dlpack_device__()
+
+
+def test_cupy_needs_a_device():
+    with pytest.raises(TypeError, match=r"anndata_to_CPU.*\.get\(\)"):
+        as_operator(_FakeCupy(X), where="X")
+
+
+def test_cupy():
+    with nng.settings.override(device="cpu:0"):
+        op = as_operator(_FakeCupy(X), where="X")
+    assert isinstance(op, DenseOperator)
+    close(op.matmul(H.T), X @ H.T)
+
+
+def test_sparse_cupy():
+    csr = sp.csr_matrix(X)
+
+    class Sparse(_FakeCupy):
+        __module__ = "cupyx.scipy.sparse"
+        format = "csr"
+
+        def __init__(self):
+            self.shape, self.dtype = csr.shape, csr.dtype
+            parts = (csr.data, csr.indices, csr.indptr)
+            self.data, self.indices, self.indptr = map(_FakeCupy, parts)
+
+    with nng.settings.override(device="cpu:0"):
+        op = as_operator(Sparse(), where="X")
+    close(op.matmul(H.T), X @ H.T)
