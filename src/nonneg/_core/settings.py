@@ -26,7 +26,8 @@ class NonnegSettings(Settings):
     """Whether work that takes longer than a second shows a progress bar."""
 
     device: str | None = None
-    """Where dense work runs, e.g. `"cpu"`, `"gpu"` or `"gpu:1"`; `None`: JAX's default."""
+    """Where fits run, e.g. `"cpu"`, `"gpu"` or `"gpu:1"`, or several devices that share
+    the rows, `"gpu:0,1"` or `"gpu:*"`; `None`: JAX's default."""
 
     n_threads: Annotated[int, Field(ge=0)] = 0
     """Threads for sparse products on the CPU; 0: all that the process may use."""

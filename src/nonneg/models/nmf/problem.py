@@ -46,7 +46,9 @@ class Problem:
 
     def penalty(self, w: Matrix, h: Matrix) -> float:
         """Both penalties."""
+        # Factors leave the device for those that there are.
         return sum(
             penalty.value(np.asarray(factor))
             for penalty, factor in zip(self.penalties, (w, h.T), strict=True)
+            if np.any(penalty.l1) or np.any(penalty.l2)
         )

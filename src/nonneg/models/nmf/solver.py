@@ -201,10 +201,10 @@ def _kl_step(
         return iteration == 1 or iteration % _CHECK_EVERY == 0 or iteration == last
 
     def objective(w: Matrix, h: Matrix) -> float:
-        sums_w, sums_h = (
-            np.asarray(factor).sum(axis, dtype=np.float64)
-            for factor, axis in ((w, 0), (h, 1))
-        )
+        # W stays on the device if it is there; only its sums leave.
+        on_host = isinstance(w, np.ndarray)
+        sums_w = w.sum(0, dtype=np.float64) if on_host else np.asarray(w.sum(0))
+        sums_h = np.asarray(h).sum(1, dtype=np.float64)
         fit = float(op.log_ratio(w, h)) - problem.stats.total + float(sums_w @ sums_h)
         return fit + problem.penalty(w, h)
 

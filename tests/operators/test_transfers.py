@@ -1,0 +1,56 @@
+"""What crosses between host and device in an iteration: nothing as long as the data."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import nonneg as nng
+from nonneg.operators import place
+from testing.nonneg import counts
+
+N_OBS = 400
+
+
+@pytest.fixture
+def crossings(monkeypatch):
+    """Shapes of arrays with a row for each observation that cross either way.
+
+    Counted where they are converted: transfer guards of JAX do not see a CPU.
+    """
+    seen = []
+
+    def counted(convert, kind):
+        def wrapped(x, *args, **kwargs):
+            if isinstance(x, kind) and N_OBS in x.shape:
+                seen.append(x.shape)
+            return convert(x, *args, **kwargs)
+
+        return wrapped
+
+    for name in ("asarray", "array"):
+        monkeypatch.setattr(np, name, counted(getattr(np, name), jax.Array))
+        monkeypatch.setattr(jnp, name, counted(getattr(jnp, name), np.ndarray))
+    monkeypatch.setattr(jax, "device_put", counted(jax.device_put, np.ndarray))
+    return seen
+
+
+@pytest.mark.parametrize("budget", [2**30, 0], ids=["as-dense", "sparse"])
+@pytest.mark.parametrize("beta_loss", ["frobenius", "kullback-leibler"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_nmf(crossings, beta_loss, budget, monkeypatch):
+    monkeypatch.setattr(place, "data_budget", lambda _: budget)
+    adata = counts(N_OBS, 30)
+    adata.X = sp.csr_matrix(adata.X)
+    found = []
+    for max_iter in (10, 30):
+        crossings.clear()
+        with nng.settings.override(device="cpu:0"):
+            nng.tl.nmf(
+                adata, 4, beta_loss=beta_loss, tol=0, max_iter=max_iter, copy=True
+            )
+        found.append(len(crossings))
+    assert 0 < found[0] == found[1]
