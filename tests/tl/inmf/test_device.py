@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -91,3 +95,42 @@ def test_resume_on_a_device(monkeypatch, tmp_path):
     for name in ("inmf", "inmf_specific", "inmf_stats"):
         np.testing.assert_array_equal(first.varm[name], at_once.varm[name])
     np.testing.assert_array_equal(first.obsm["X_inmf"], at_once.obsm["X_inmf"])
+
+
+ON_FOUR = """
+import jax, numpy as np, scipy.sparse as sp
+import nonneg as nng
+
+assert len(jax.devices()) == 4
+simulated = nng.datasets.batches((60, 42, 51), 30, 4, specific=1.0)
+fits = {
+    "inmf": dict(max_iter=5, tol=1e-12),
+    "online_inmf": dict(minibatch_size=50, n_epochs=2),
+}
+for make in (sp.csr_matrix.toarray, sp.csr_matrix):
+    for name, arguments in fits.items():
+        results = []
+        for device in ("cpu:0", "cpu:*"):
+            nng.settings.device = device
+            adata = simulated.copy()
+            adata.X = make(sp.csr_matrix(adata.X, dtype=np.float32))
+            fit = getattr(nng.tl, name)
+            fit(adata, 4, batch_key="batch", size_factors="total", **arguments)
+            results.append(adata)
+        one, four = results
+        pairs = [(one.obsm["X_inmf"], four.obsm["X_inmf"])]
+        pairs += [(one.varm[key], four.varm[key]) for key in one.varm if "inmf" in key]
+        assert len(pairs) == 5
+        for a, b in pairs:
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+"""
+
+
+@pytest.mark.slow
+def test_four_devices_are_as_one():
+    flags = "--xla_force_host_platform_device_count=4"
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ON_FOUR],
+        check=True,
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+    )
