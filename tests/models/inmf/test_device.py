@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -22,6 +19,7 @@ from nonneg.models.inmf.start import start
 from nonneg.models.inmf.summary import summarise
 from nonneg.models.loop import drive, run
 from nonneg.operators.dense import DenseOperator
+from testing.nonneg import on_four_devices
 
 RANK, N_VARS, SIZES, NAMES = 4, 30, (230, 370), ("a", "b")
 PENALTIES = Penalties(np.array([2.0, 6.0]), np.array([1.5, 0.7]))
@@ -216,12 +214,7 @@ np.testing.assert_allclose(
 
 @pytest.mark.slow
 def test_rows_on_four_devices():
-    flags = "--xla_force_host_platform_device_count=4"
-    subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        check=True,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    )
+    on_four_devices(SHARDED)
 
 
 # --- what crosses -----------------------------------------------------------

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import nonneg as nng
+from testing.nonneg import on_four_devices
 
 ADATA = nng.datasets.batches((60, 40, 50), 30, 4, specific=1.0)
 ADATA.X = np.asarray(ADATA.X.toarray(), np.float64)
@@ -98,6 +95,7 @@ def test_resume_on_a_device(monkeypatch, tmp_path):
 
 
 ON_FOUR = """
+import warnings; warnings.simplefilter("ignore")
 import jax, numpy as np, scipy.sparse as sp
 import nonneg as nng
 
@@ -128,9 +126,4 @@ for make in (sp.csr_matrix.toarray, sp.csr_matrix):
 
 @pytest.mark.slow
 def test_four_devices_are_as_one():
-    flags = "--xla_force_host_platform_device_count=4"
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ON_FOUR],
-        check=True,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    )
+    on_four_devices(ON_FOUR)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..._core.typing import Floats
-from ...operators.blocks import BlockOperator, stack
-from ...operators.csr import CSROperator
-from ...operators.dask import LazyOperator
+from ...operators.blocks import stack
 from ...operators.stats import join_stats
 from .problem import Part, ScaledData
 
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
     from ...operators.stats import MatrixStats
 
-
-# Operators whose products are taken on the host, or that are read block by block.
-HOST_OPERATORS = (CSROperator, BlockOperator, LazyOperator)
 
 # Cells on which starting values are iterated.
 SAMPLE_SIZE = 4000
@@ -117,7 +112,7 @@ def summarise(
     )
     joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
     sample = _sample(data, taken)
-    if on_device and not any(isinstance(part.op, HOST_OPERATORS) for part in parts):
+    if on_device and all(part.op.traceable for part in parts):
         data, sample = data.to_device(), sample.to_device()
     return DataSummary(data, sample, joined, n_empty, squares > 0)
 
