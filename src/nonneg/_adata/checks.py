@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from .._core.validators import check_positive_int
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from ..operators.stats import MatrixStats
 
@@ -38,6 +41,17 @@ def check_key(
     if key not in present:
         msg = f"{key!r} is not in adata.{attr}, which holds {present}. {hint}"
         raise KeyError(msg.strip())
+
+
+def as_numbers(values: Any, where: str) -> NDArray[np.float64]:
+    """Numbers as floats, NaN where they are missing, also of numbers kept as text."""
+    try:
+        if isinstance(values, pd.DataFrame | pd.Series | pd.Index | ExtensionArray):
+            return np.asarray(values.to_numpy(np.float64, na_value=np.nan))
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"{where} must hold numbers: {error}."
+        raise ValueError(msg) from error
 
 
 def check_shape(x: Any, shape: tuple[int, int], where: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .checks import check_key
+from .checks import as_numbers, check_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,12 +20,7 @@ def read_coordinates(
     """Coordinates (n_obs, 2 or 3)."""
     check_key(adata, "obsm", spatial_key, hint=hint)
     where = f"adata.obsm[{spatial_key!r}]"
-    try:
-        # Arrays, data frames, and numbers written as strings.
-        coords = np.array(adata.obsm[spatial_key], np.float64)
-    except (TypeError, ValueError) as error:
-        msg = f"{where} must hold numbers, the coordinates of observations: {error}"
-        raise ValueError(msg) from error
+    coords = as_numbers(adata.obsm[spatial_key], where)
     if coords.ndim != 2 or coords.shape[1] not in {2, 3}:
         msg = f"{where} must have 2 or 3 columns, but its shape is {coords.shape}."
         raise ValueError(msg)

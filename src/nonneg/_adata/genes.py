@@ -26,44 +26,47 @@ def read_mask(adata: AnnData, mask_var: Genes) -> NDArray[np.bool_]:
     """Which variables are used: by a column of var, an array, or names."""
     if isinstance(mask_var, str):
         check_key(adata, "var", mask_var)
-        values, where = adata.var[mask_var], f"adata.var[{mask_var!r}]"
+        where = f"adata.var[{mask_var!r}]"
+        mask = as_mask(adata.var[mask_var], adata.n_vars, where)
     else:
-        values, where = mask_of(adata.var_names, mask_var), "mask_var"
-    mask = check_mask(values, adata.n_vars, where)
+        where = "mask_var"
+        mask = mask_of(adata.var_names, mask_var)
     if not mask.any():
         msg = f"{where} selects no variable."
         raise ValueError(msg)
     return mask
 
 
-def mask_of(var_names: pd.Index[str], genes: Any) -> Any:
+def mask_of(var_names: pd.Index[str], genes: Any) -> NDArray[np.bool_]:
     """A mask as it is, or the variables of some names."""
-    values = np.asarray(genes)
-    if values.dtype.kind not in "OUT" or isinstance(genes, pd.Series):
-        return genes
+    values = pd.Series(list(genes) if isinstance(genes, set | frozenset) else genes)
+    named = values.map(lambda value: isinstance(value, str))
+    if not named.all():
+        return as_mask(genes, len(var_names), "mask_var")
     check_unique_names(var_names, "Variables")
-    missing = [str(name) for name in values if name not in var_names]
-    if missing:
+    unknown = values[~values.isin(var_names)].tolist()
+    if unknown:
         msg = (
-            f"mask_var names {len(missing)} unknown variables, e.g. "
-            f"{missing[:3]}; there are {list(var_names[:3])} …."
+            f"mask_var names {len(unknown)} unknown variables, e.g. {unknown[:3]}; "
+            f"there are {list(var_names[:3])} …."
         )
         raise KeyError(msg)
-    return var_names.isin(values)
+    return np.asarray(var_names.isin(values))
 
 
-def check_mask(values: Any, n_vars: int, where: str) -> NDArray[np.bool_]:
-    """The mask as an array, or an error."""
-    if isinstance(getattr(values, "dtype", None), pd.BooleanDtype):
-        n_missing = int(pd.isna(values).sum())
+def as_mask(values: Any, n_vars: int, where: str) -> NDArray[np.bool_]:
+    """The mask as an array of booleans, or an error."""
+    mask = np.asarray(values)
+    if mask.ndim == 1 and mask.dtype == object:
+        n_missing = int(pd.isna(mask).sum())
         if n_missing:
             msg = (
                 f"{where} is missing for {n_missing} variables. Fill it first, e.g. "
                 "with `.fillna(False)`."
             )
             raise ValueError(msg)
-        values = np.asarray(values, bool)
-    mask = np.asarray(values)
+        if all(isinstance(value, bool | np.bool_) for value in mask):
+            mask = mask.astype(bool)
     if mask.dtype != bool or mask.shape != (n_vars,):
         msg = (
             f"{where} must be {n_vars} booleans, one per variable, but has dtype "
@@ -81,12 +84,11 @@ def common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
         check_unique_names(names, f"Variables of {source.label!r}")
         if isinstance(mask_var, str):
             column, where = source.column("var", mask_var)
-            names = names[check_mask(column, len(names), where)]
+            names = names[as_mask(column, len(names), where)]
         usable.append(names)
     common = reduce(lambda a, b: a[a.isin(b)], usable)
     if mask_var is not None and not isinstance(mask_var, str):
-        mask = mask_of(common, mask_var)
-        common = common[check_mask(mask, len(common), "mask_var")]
+        common = common[mask_of(common, mask_var)]
     if common.empty:
         examples = {
             str(s.label): list(n[:3]) for s, n in zip(sources, usable, strict=True)

@@ -26,14 +26,7 @@ class Labels(NamedTuple):
 def read_labels(adata: AnnData, key: str, *, hint: str = "") -> Labels:
     """Labels in a column of obs, in the user's order; some may be missing."""
     check_key(adata, "obs", key, hint=hint)
-    column = pd.Series(np.asarray(adata.obs[key], object)).astype("category")
-    if isinstance(adata.obs[key].dtype, pd.CategoricalDtype):
-        order = adata.obs[key].cat.categories
-        column = column.cat.set_categories([c for c in order if c in set(column)])
-    return Labels(
-        np.asarray(column.cat.codes, np.intp),
-        np.asarray(column.cat.categories.astype(str), object),
-    )
+    return _encode(adata.obs[key])
 
 
 def read_sections(
@@ -48,14 +41,36 @@ def read_sections(
 
 def encode_labels(column: Any, where: str) -> tuple[NDArray[np.intp], NDArray[Any]]:
     """Labels as positions among their sorted names; none may be missing."""
-    # Of a lazy AnnData, columns are not pandas.
-    column = pd.Series(np.asarray(column, object))
-    if column.isna().any():
+    labels = _encode(column)
+    check_labelled(labels, where)
+    # Results do not depend on the order of categories.
+    order = np.argsort(labels.names)
+    return np.argsort(order)[labels.codes], labels.names[order]
+
+
+def check_labelled(labels: Labels, where: str) -> None:
+    """Raise if labels are missing."""
+    n_missing = int((labels.codes < 0).sum())
+    if n_missing:
         msg = (
-            f"{where} is missing for {int(column.isna().sum())} observations. Fill or "
-            "remove them first."
+            f"{where} is missing for {n_missing} observations. Fill or remove them "
+            "first."
         )
         raise ValueError(msg)
-    labels = np.asarray(column.astype(str), object)
-    names, codes = np.unique(labels, return_inverse=True)
-    return codes.astype(np.intp), names
+
+
+def _encode(column: Any) -> Labels:
+    """Categories that no observation has are left out."""
+    names: Any
+    if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
+        categorical = pd.Categorical(column).remove_unused_categories()
+        codes, names = categorical.codes, categorical.categories
+    else:
+        # Of a lazy AnnData, columns are not pandas.
+        codes, names = pd.factorize(np.asarray(column, object), sort=True)
+    text = pd.Index(names).astype(str)
+    unique = text.unique()
+    # Labels that are the same as text, such as 1 and "1", are one. The last entry is
+    # that of missing labels, whose code is -1.
+    position = np.append(unique.get_indexer(text), -1)
+    return Labels(position[codes].astype(np.intp), unique.to_numpy(object))

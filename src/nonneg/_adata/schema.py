@@ -6,12 +6,13 @@ did not have are ``None`` here and absent in the AnnData.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import numpy as np
 
+if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -86,6 +87,16 @@ ENTRIES: dict[str, type[Entry]] = {
 }
 
 
+# Of the fields that say where things are. Arrays are checked where they are used.
+_TYPES: dict[str, Any] = {
+    "params": Mapping,
+    "obsm_key": str,
+    "varm_key": str | None,
+    "side_keys": Mapping,
+    "align": Mapping | None,
+}
+
+
 def to_uns(entry: Entry) -> dict[str, Any]:
     """The entry as a dictionary that files can store."""
     stored = {
@@ -115,6 +126,9 @@ def from_uns(stored: Mapping[str, Any], where: str) -> Entry:
             "cannot read. Fit again."
         )
         raise ValueError(msg)
+    if not isinstance(schema, int | np.integer) or schema < 1:
+        msg = f"{where} has schema={schema!r}, which nonneg never writes. Fit again."
+        raise ValueError(msg)
     if schema > SCHEMA:
         msg = (
             f"{where} was written by a newer nonneg (schema {schema}, here {SCHEMA}). "
@@ -122,7 +136,7 @@ def from_uns(stored: Mapping[str, Any], where: str) -> Entry:
         )
         raise ValueError(msg)
     method = stored.get("method")
-    if method not in ENTRIES:
+    if not isinstance(method, str) or method not in ENTRIES:
         msg = (
             f"{where} was made by {method!r}, which this nonneg does not know; it knows "
             f"{sorted(ENTRIES)}. Update nonneg, or fit again."
@@ -138,4 +152,13 @@ def from_uns(stored: Mapping[str, Any], where: str) -> Entry:
     if missing := sorted(needed - set(known)):
         msg = f"{where} is incomplete: {missing} are missing. Fit again."
         raise ValueError(msg)
-    return kind(**known)
+    entry = kind(**known)
+    wrong = [
+        name
+        for name, form in _TYPES.items()
+        if not isinstance(getattr(entry, name), form)
+    ]
+    if wrong:
+        msg = f"{where} was changed: {wrong} have other types than a fit stores. Fit again."
+        raise ValueError(msg)
+    return entry

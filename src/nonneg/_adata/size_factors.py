@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..operators.choose import as_operator
-from .checks import check_key
+from .checks import as_numbers
+from .sources import Source
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from ..operators.protocol import MatrixOperator
     from ..operators.stats import MatrixStats
-    from .sources import Source
 
     type SizeFactors = str | NDArray[np.floating[Any]] | None
 
@@ -35,31 +35,15 @@ def cell_totals(
     """
     if size_factors is None:
         return None
-    if not isinstance(size_factors, str):
-        if source.label is not None:
-            msg = "size_factors of files must be 'total' or name a column of obs."
-            raise ValueError(msg)
-        return _check_numbers(np.asarray(size_factors), source.n_obs, "size_factors")
-    if size_factors != "total":
-        column, where = source.column("obs", size_factors)
-        return _check_numbers(column.to_numpy(), source.n_obs, where)
+    if not isinstance(size_factors, str) and source.label is not None:
+        msg = "size_factors of files must be 'total' or name a column of obs."
+        raise ValueError(msg)
+    if not is_total(size_factors):
+        return _given(source, size_factors)[0]
     if all_read:
         return None
     x, where = source.matrix(layer)
     return total_counts(as_operator(x, where=where, spread=False))
-
-
-def _check_numbers(values: NDArray[Any], n_obs: int, where: str) -> NDArray[np.float64]:
-    if values.shape != (n_obs,) or values.dtype.kind not in "iuf":
-        msg = (
-            f"{where} must hold {n_obs} numbers, one for each observation, but has shape "
-            f"{values.shape} and dtype {values.dtype}."
-        )
-        raise ValueError(msg)
-    if not (np.isfinite(values) & (values >= 0)).all():
-        msg = f"{where} must be finite and not negative."
-        raise ValueError(msg)
-    return values.astype(np.float64)
 
 
 def read_size(
@@ -68,24 +52,39 @@ def read_size(
     stats: MatrixStats,
     median: float | None = None,
 ) -> tuple[NDArray[np.float64], float]:
-    """Size factors of observations, and the median that totals are divided by."""
+    """What means are multiplied by, and the median that totals are divided by."""
     if size_factors is None:
         return np.ones(adata.n_obs), 1.0
-    if isinstance(size_factors, str) and size_factors == "total":
+    if is_total(size_factors):
         totals = stats.row_sums
         if median is None:
             median = float(np.median(totals[totals > 0]))
         return totals / median, median
-    if isinstance(size_factors, str):
-        check_key(adata, "obs", size_factors, hint="Or use 'total', or an array.")
-        given, where = (
-            np.asarray(adata.obs[size_factors]),
-            f"adata.obs[{size_factors!r}]",
-        )
-    else:
-        given, where = size_factors, "size_factors"
-    values = _check_numbers(np.asarray(given), adata.n_obs, where)
+    values, where = _given(Source(adata), size_factors)
     if not (values > 0).all():
         msg = f"{where} must be positive, but {int((values <= 0).sum())} are not."
         raise ValueError(msg)
     return values, 1.0
+
+
+def is_total(size_factors: SizeFactors) -> bool:
+    """Whether size factors are the totals of the data themselves."""
+    return isinstance(size_factors, str) and size_factors == "total"
+
+
+def _given(source: Source, size_factors: Any) -> tuple[NDArray[np.float64], str]:
+    """Values of a column of obs or an array, and what to call them in messages."""
+    given, where = size_factors, "size_factors"
+    if isinstance(size_factors, str):
+        given, where = source.column("obs", size_factors)
+    values = as_numbers(given, where)
+    if values.shape != (source.n_obs,) or np.asarray(given).dtype == bool:
+        msg = (
+            f"{where} must hold {source.n_obs} numbers, one for each observation, but "
+            f"has shape {values.shape} and dtype {np.asarray(given).dtype}."
+        )
+        raise ValueError(msg)
+    if not (np.isfinite(values) & (values >= 0)).all():
+        msg = f"{where} must be finite and not negative."
+        raise ValueError(msg)
+    return values, where

@@ -76,11 +76,17 @@ def write_factors(
         values[attr, name] = np.asarray(value, np.float32) if is_array else value
     values["uns", keys.uns] = to_uns(entry)
     own(adata)
-    _exchange(adata, values, owned(adata, keys.uns) - set(values))
+    _exchange(adata, values, _replaced(adata, keys.uns) - set(values))
     logger.info("Stored %s in adata.uns[%r] and what it names.", method, keys.uns)
 
 
-def owned(adata: AnnData, key: str) -> set[Place]:
+def _replaced(adata: AnnData, key: str) -> set[Place]:
+    """What the factorization under a key has written and no other one names."""
+    others = [_written(adata, other) for other in adata.uns if other != key]
+    return _written(adata, key).difference(*others)
+
+
+def _written(adata: AnnData, key: str) -> set[Place]:
     """Where the factorization under a key, and what was made of it, is stored."""
     stored = adata.uns.get(key)
     if not is_entry(stored):
@@ -88,18 +94,16 @@ def owned(adata: AnnData, key: str) -> set[Place]:
     try:
         entry = from_uns(stored, key)
     except ValueError:
-        # Of another version: only what it names itself.
+        # Of another version, or not ours: nothing is known to be.
         return set()
     places = {("obsm", entry.obsm_key)}
     if entry.varm_key is not None:
         places.add(("varm", entry.varm_key))
-    for attr, names in entry.side_keys.items():
-        places |= {(attr, str(name)) for name in names}
-    if entry.align is not None:
-        places |= {
-            ("obsm", str(entry.align["obsm_key"])),
-            ("obs", str(entry.align["obs_key"])),
-        }
+    for attr in SIDE_KEYS.keys() & entry.side_keys.keys():
+        places |= {(attr, str(name)) for name in np.ravel(entry.side_keys[attr])}
+    for attr in ("obsm", "obs"):
+        if entry.align is not None and f"{attr}_key" in entry.align:
+            places.add((attr, str(entry.align[f"{attr}_key"])))
     markers = f"{key}{SIDE_KEYS['uns']['markers']}"
     if {"factor", "kind", "gene"} <= set(
         getattr(adata.uns.get(markers), "columns", ())

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.collections import PathCollection
 from matplotlib.ticker import MaxNLocator
 
-from .._adata.checks import check_key
+from .._adata.checks import as_numbers, check_key
 from .._adata.coordinates import point_spacing, read_coordinates
 from .._adata.grid import find_grid
-from .._adata.labels import read_labels
+from .._adata.labels import check_labelled, read_labels
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -161,7 +161,10 @@ def factor_maps(
     if basis is None:
         sections = _split(maps, spatial_key, library_key)
     else:
-        coords = np.asarray(maps.obsm[_find_basis(maps, basis)])[:, :2]
+        basis_key = _find_basis(maps, basis)
+        points = as_numbers(maps.obsm[basis_key], f"adata.obsm[{basis_key!r}]")
+        maps.obsm[basis_key] = points
+        coords = points[:, :2]
         sections = [_Section(None, maps, coords, None)]
     scores = np.asarray(maps.X)
     ranges = {i: _color_range(scores[:, i], vmin, vmax) for i in chosen}
@@ -222,17 +225,13 @@ def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Se
             raise ValueError(msg)
         return [_Section(None, maps, coords, next(iter(pictures), None))]
     labels = read_labels(maps, library_key)
-    if (labels.codes < 0).any():
-        msg = (
-            f"adata.obs[{library_key!r}] is missing for "
-            f"{int((labels.codes < 0).sum())} observations. Fill or remove them first."
-        )
-        raise ValueError(msg)
+    check_labelled(labels, f"adata.obs[{library_key!r}]")
     sections = []
     for code, name in enumerate(labels.names):
         rows = labels.codes == code
         picture = name if name in pictures else None
-        sections.append(_Section(name, maps[rows], coords[rows], picture))
+        # Not views, to which squidpy would write.
+        sections.append(_Section(name, maps[rows].copy(), coords[rows], picture))
     return sections
 
 

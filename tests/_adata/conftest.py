@@ -1,0 +1,74 @@
+"""Fits of all methods under one key."""
+
+from __future__ import annotations
+
+import warnings
+
+import pandas as pd
+import pytest
+
+import nonneg as nng
+
+KEY = "fit"
+_SHORT = dict(max_iter=2, key_added=KEY)
+_SPATIAL = dict(length_scale=3.0, dispersion=1.0)
+
+
+def spots():
+    """Counts with coordinates, data sets, and an element of obsm to factorize."""
+    adata = nng.datasets.ggblocks(8, 20)
+    del adata.uns["truth"], adata.obsm["truth"], adata.varm["truth"]
+    adata.obs["batch"] = pd.Categorical(["a", "b"] * (adata.n_obs // 2))
+    adata.obsm["X_pca"] = adata.X[:, :6].toarray()
+    return adata
+
+
+def _integration(function, **kwargs):
+    def fit(adata):
+        function(
+            adata, 3, batch_key="batch", size_factors="total", key_added=KEY, **kwargs
+        )
+
+    return fit
+
+
+def _aligned(adata):
+    _integration(nng.tl.inmf, max_iter=3)(adata)
+    nng.tl.quantile_align(adata, key=KEY, min_cells=2)
+    nng.tl.factor_markers(adata, key=KEY, min_cells=2)
+
+
+def _projected(adata):
+    reference = spots()
+    nng.tl.nmf(reference, 3, max_iter=2)
+    nng.tl.project(adata, reference, key_added=KEY)
+
+
+METHODS = {
+    "nmf": lambda adata: nng.tl.nmf(adata, 3, **_SHORT),
+    "nmf of obsm": lambda adata: nng.tl.nmf(adata, 2, obsm="X_pca", **_SHORT),
+    "seminmf": lambda adata: nng.tl.seminmf(adata, 3, **_SHORT),
+    "project": _projected,
+    "fa": lambda adata: nng.tl.fa(adata, 2, **_SHORT),
+    "pnmf": lambda adata: nng.tl.pnmf(
+        adata, 2, likelihood="negative_binomial", **_SHORT
+    ),
+    "rsf": lambda adata: nng.tl.rsf(adata, 2, **_SPATIAL, **_SHORT),
+    "nsf": lambda adata: nng.tl.nsf(adata, 4, amplitude=1.0, **_SPATIAL, **_SHORT),
+    "nsfh": lambda adata: nng.tl.nsfh(adata, 3, amplitude=1.0, **_SPATIAL, **_SHORT),
+    "inmf": _integration(nng.tl.inmf, max_iter=3),
+    "aligned": _aligned,
+    "online_inmf": _integration(nng.tl.online_inmf, n_epochs=1),
+}
+
+
+@pytest.fixture(scope="session")
+def fits():
+    """An AnnData for each method. Tests that change one copy it."""
+    results = {name: spots() for name in METHODS}
+    with warnings.catch_warnings():
+        # Fits this short do not converge.
+        warnings.simplefilter("ignore")
+        for name, fit in METHODS.items():
+            fit(results[name])
+    return results

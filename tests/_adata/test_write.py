@@ -1,0 +1,194 @@
+"""Results are written as a whole, or not at all, and leave nothing of the last one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nonneg as nng
+from nonneg._adata import write
+from nonneg._adata.keys import SIDE_KEYS, FactorKeys, side_key
+from nonneg._adata.views import read_factors
+from testing.nonneg import assert_same, snapshot
+
+from .conftest import KEY, METHODS, spots
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+ATTRIBUTES = ("obs", "var", "obsm", "varm", "uns")
+
+
+def keys_of(adata):
+    return {name: list(getattr(adata, name)) for name in ATTRIBUTES}
+
+
+def sets_of(adata):
+    return {name: set(keys) for name, keys in keys_of(adata).items()}
+
+
+def write_again(adata, fitted):
+    """Write the factorization of another AnnData, as the method that made it did."""
+    factors = read_factors(fitted, KEY)
+    entry = factors.entry
+    side = {
+        attr: {
+            kind: getattr(fitted, attr)[side_key(factors.keys, attr, kind)]
+            for kind in SIDE_KEYS[attr]
+            if side_key(factors.keys, attr, kind) in names
+        }
+        for attr, names in entry.side_keys.items()
+    }
+    head = {
+        *("method", "params", "obsm_key", "varm_key", "side_keys", "loadings"),
+        *("columns", "align"),
+    }
+    write.write_factors(
+        adata,
+        FactorKeys(KEY, KEY, KEY),
+        method=entry.method,
+        scores=factors.scores,
+        loadings=factors.loadings,
+        params=entry.params,
+        info={k: v for k, v in vars(entry).items() if k not in head},
+        columns=entry.columns,
+        side=side,
+    )
+
+
+@pytest.mark.parametrize("second", [name for name in METHODS if name != "aligned"])
+@pytest.mark.parametrize("first", METHODS)
+def test_a_second_method_under_a_key_leaves_nothing_of_the_first(fits, first, second):
+    adata = fits[first].copy()
+    write_again(adata, fits[second])
+    assert sets_of(adata) == sets_of(fits[second])
+    after, expected = snapshot(adata), snapshot(fits[second])
+    for name in ("obsm", "varm"):
+        assert_same(after[name], expected[name])
+    for name in ("obs", "var"):
+        assert_same(after[name].sort_index(axis=1), expected[name].sort_index(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("nsfh", "nmf"), ("aligned", "fa"), ("rsf", "inmf"), ("pnmf", "nsf")],
+)
+def test_a_second_fit_under_a_key_leaves_nothing_of_the_first(fits, first, second):
+    adata = fits[first].copy()
+    METHODS[second](adata)
+    assert sets_of(adata) == sets_of(fits[second])
+
+
+def test_what_is_not_ours_stays(fits):
+    adata = spots()
+    adata.obsm[f"{KEY}_std"] = np.ones((adata.n_obs, 2))
+    adata.varm[f"{KEY}_specific"] = np.ones((adata.n_vars, 2))
+    adata.var[f"{KEY}_dispersion"] = 1.0
+    adata.obs[f"{KEY}_cluster"] = "mine"
+    adata.uns[f"{KEY}_markers"] = {"mine": 1}
+    before = snapshot(adata)
+    for _ in range(2):
+        METHODS["nmf"](adata)
+    after = snapshot(adata)
+    for name in ("obsm", "varm", "uns"):
+        del after[name][KEY]
+    assert_same(after, before)
+
+
+def test_keys_that_another_entry_names_stay():
+    """A copied entry names the arrays of the first."""
+    adata = spots()
+    nng.tl.nmf(adata, 3, max_iter=2)
+    adata.uns[KEY] = dict(adata.uns["nmf"])
+    before = snapshot(adata)
+    METHODS["nmf"](adata)
+    after = snapshot(adata)
+    for name in ("obsm", "varm", "uns"):
+        after[name].pop(KEY)
+    del before["uns"][KEY]
+    assert_same(after, before)
+
+
+def test_the_default_key_may_be_named():
+    """Scores move from ``X_nmf`` to ``nmf``."""
+    adata = spots()
+    nng.tl.nmf(adata, 3, max_iter=2)
+    nng.tl.nmf(adata, 3, max_iter=2, key_added="nmf")
+    assert set(adata.obsm) == {"spatial", "X_pca", "nmf"}
+    assert set(adata.varm) == {"nmf"}
+
+
+WRONG = {
+    "scores": dict(scores=np.ones((3, 2))),
+    "loadings": dict(loadings=np.ones((3, 2))),
+    "varm": dict(side={"varm": {"specific": np.ones((3, 2, 2))}}),
+    "var": dict(side={"var": {"dispersion": np.ones(3)}}),
+    "obs": dict(side={"obs": {"importance": np.ones(3)}}),
+    "field": dict(info={"nonsense": 1}),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("view", [False, True])
+@pytest.mark.parametrize("first", ["nmf", "nsfh", "aligned", None])
+def test_nothing_changes_when_a_write_fails(fits, first, wrong, view):
+    adata = spots() if first is None else fits[first].copy()
+    if view:
+        adata = adata[::2]
+    before, keys = snapshot(adata), keys_of(adata)
+    n_obs, n_vars = adata.shape
+    arguments = dict(
+        method="nsf",
+        scores=np.ones((n_obs, 2)),
+        loadings=np.ones((n_vars, 2)),
+        params={},
+        info={},
+        side={
+            "obsm": {"std": np.ones((n_obs, 2))},
+            "var": {"center": np.ones(n_vars)},
+        },
+    )
+    with pytest.raises((ValueError, TypeError)):
+        write.write_factors(
+            adata, FactorKeys(KEY, KEY, KEY), **arguments | WRONG[wrong]
+        )
+    after = snapshot(adata)
+    # A view may have become an object of its own, with the same contents.
+    for parts in (before, after):
+        del parts["is_view"]
+    assert_same(after, before)
+    assert keys_of(adata) == keys
+
+
+@pytest.mark.parametrize("first", ["nsfh", "aligned"])
+def test_nothing_changes_when_a_removal_fails(fits, first, monkeypatch):
+    remove, removed = write._remove, []
+
+    def fail_at_last(adata, attr, name):
+        removed.append(name)
+        if len(removed) == 3:
+            msg = "no"
+            raise RuntimeError(msg)
+        remove(adata, attr, name)
+
+    adata = fits[first].copy()
+    before, keys = snapshot(adata), sets_of(adata)
+    monkeypatch.setattr(write, "_remove", fail_at_last)
+    with pytest.raises(RuntimeError):
+        METHODS["nmf"](adata)
+    assert len(removed) >= 3
+    after = snapshot(adata)
+    for name in ("obs", "var"):
+        pd.testing.assert_frame_equal(
+            after.pop(name), before.pop(name), check_like=True
+        )
+    assert_same(after, before)
+    assert sets_of(adata) == keys
+
+
+def test_a_copy_keeps_its_columns(fits):
+    """Frames may be shared between objects."""
+    adata = fits["nsfh"].copy()
+    shared = nng.get.factors(adata, KEY)
+    METHODS["nmf"](adata)
+    assert f"{KEY}_spatial_importance" in shared.obs
+    assert f"{KEY}_spatial_importance" not in adata.obs
