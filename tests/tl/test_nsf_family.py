@@ -597,8 +597,16 @@ REFUSALS = {
     "inducing": (dict(n_inducing=0), ValueError, "n_inducing=0"),
     "half an inducing point": (dict(n_inducing=2.5), TypeError, "n_inducing=2.5"),
     "size factors": (dict(size_factors="n"), KeyError, "'n' is not in adata.obs"),
-    "short size factors": (dict(size_factors=np.ones(3)), ValueError, "must hold 144 numbers"),
-    "zero size factors": (dict(size_factors=np.zeros(144)), ValueError, "must hold 144 numbers"),
+    "short size factors": (
+        dict(size_factors=np.ones(3)),
+        ValueError,
+        "must hold 144 numbers",
+    ),
+    "zero size factors": (
+        dict(size_factors=np.zeros(144)),
+        ValueError,
+        "but 144 are not",
+    ),
     "max_iter": (dict(max_iter=0), ValueError, "max_iter=0"),
     "tol": (dict(tol=-1.0), ValueError, "tol=-1.0"),
     "rng": (dict(rng="a"), TypeError, "rng='a'"),

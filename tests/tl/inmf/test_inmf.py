@@ -534,7 +534,7 @@ ARGUMENTS = {
     "size length": (
         dict(size_factors=np.ones(3)),
         ValueError,
-        r"size_factors must hold numbers.*\(3,\)",
+        r"size_factors must hold 150 numbers.*\(3,\)",
     ),
     "size negative": (
         dict(size_factors=-np.ones(150)),

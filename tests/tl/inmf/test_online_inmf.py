@@ -171,7 +171,7 @@ ARGUMENTS = {
         "file",
         dict(size_factors="cell_type"),
         ValueError,
-        "'cell_type' in obs of .* must hold 150 numbers",
+        "'cell_type' in obs of .* must hold numbers",
     ),
 }
 
