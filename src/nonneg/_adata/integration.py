@@ -98,6 +98,12 @@ def read_integration(
     """The integration stored under a key, and the names of its variables."""
     factors = read_factors(adata, key)
     entry = integration_entry(factors)
+    if entry.gram is None:
+        msg = (
+            f"adata.uns[{key!r}] was made by {entry.method!r} and holds no sums over "
+            "cells, which this needs. Fit `nonneg.tl.inmf` or `nonneg.tl.online_inmf`."
+        )
+        raise ValueError(msg)
     used = np.isfinite(factors.loadings).all(1)
     side = []
     for name in ("specific", "stats", "scale"):

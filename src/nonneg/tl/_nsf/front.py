@@ -51,8 +51,6 @@ type LikelihoodName = Literal["poisson", "negative_binomial", "gaussian"]
 
 type Method = Literal["nsf", "nsfh", "pnmf", "rsf", "fa"]
 
-COUNT_MODELS: tuple[str, ...] = ("nsf", "nsfh", "pnmf")
-
 LINEAR_MODELS: tuple[str, ...] = ("rsf", "fa")
 
 _LIKELIHOODS = ("poisson", "negative_binomial", "gaussian")

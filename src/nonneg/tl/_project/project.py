@@ -6,26 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._adata.checks import (
-    check_finite,
-    check_nonnegative,
-    check_unique_names,
-    count_empty,
-)
-from ..._adata.keys import factor_keys
+from ..._adata.checks import check_key, check_unique_names, count_empty
+from ..._adata.keys import factor_keys, side_key
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.schema import IntegrationEntry
-from ..._adata.size_factors import read_size
 from ..._adata.views import read_factors
 from ..._adata.write import write_factors
 from ..._core.docs import shared_docs
 from ..._core.warnings import warn
-from ...models.factor.penalty import Penalty
-from ...models.nmf.project import project as fit_scores
-from ...operators.normalised import log_normalised
 from ...operators.threads import computing
-from .._nsf.front import COUNT_MODELS, LINEAR_MODELS
 from .integration import project_integration
+from .methods import METHODS, NewObservations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +26,6 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ..._adata.views import Factors
-    from ...models.nmf.problem import Loss
 
 
 @shared_docs
@@ -138,47 +128,37 @@ def project(
             f"reference.uns[{key!r}] was made by {factors.entry.method!r}."
         )
         raise ValueError(msg)
+    if factors.entry.method not in METHODS:
+        msg = (
+            f"reference.uns[{key!r}] was made by {factors.entry.method!r}, on which "
+            f"nothing can be projected; there are {list(METHODS)}, and integrations."
+        )
+        raise ValueError(msg)
+    projection = METHODS[factors.entry.method]
     obsm = fitted.get("obsm")
     loadings = factors.loadings
     if obsm is None:
         loadings = _match(target, reference, loadings)
     used = np.isfinite(loadings).all(1)
+    center = _center(target, reference, factors)
     with computing():
         mask_var = None if used.all() else used
         source = read_matrix(target, Read(layer, obsm, mask_var, chunk_size))
         _check_columns(source.columns, factors.entry.columns, source.where)
         _check_width(source.op.shape[1], int(used.sum()), source.where)
         stats = source.op.stats()
-        method = factors.entry.method
-        (check_finite if method == "seminmf" else check_nonnegative)(
-            stats, source.where
-        )
-        op, size = source.op, None
-        if method in COUNT_MODELS + LINEAR_MODELS:
-            size, _ = read_size(
-                target,
-                fitted["size_factors"],
-                stats,
-                float(fitted["size_median"]),
+        projection.check(stats, source.where)
+        scores = projection.score(
+            NewObservations(
+                adata=target,
+                matrix=source,
+                stats=stats,
+                loadings=loadings[used],
+                center=None if center is None else center[used],
+                entry=factors.entry,
+                n_fitted=int(np.isfinite(factors.loadings).all(1).sum()),
             )
-        if method in LINEAR_MODELS and not fitted["log_normalized"]:
-            assert size is not None
-            op = log_normalised(op, size, source.where)
-        w = loadings[used]
-        scores = fit_scores(
-            op,
-            w.T,
-            loss=_loss(method, fitted),
-            nonnegative=method not in LINEAR_MODELS
-            and fitted.get("nonnegative", "scores") == "scores",
-            penalty=_penalty(fitted, factors),
         )
-        if method in LINEAR_MODELS:
-            center = np.asarray(reference.var[f"{key}_center"], np.float64)
-            center = _match(target, reference, center[:, None])[used, 0]
-            scores = scores - np.linalg.lstsq(w, center, rcond=None)[0]
-        elif size is not None and method in COUNT_MODELS:
-            scores = scores / np.where(size > 0, size, 1)[:, None]
     share = np.nansum(np.square(loadings)) / np.nansum(np.square(factors.loadings))
     write_factors(
         target,
@@ -189,6 +169,7 @@ def project(
         params={**fitted, "layer": layer},
         info={"projected": float(share), "scale": factors.entry.scale},
         columns=source.columns,
+        side=None if center is None else {"var": {"center": center}},
     )
     n_empty, _ = count_empty(stats)
     if n_empty:
@@ -199,12 +180,15 @@ def project(
     return target if copy else None
 
 
-def _loss(method: str, fitted: Mapping[str, Any]) -> Loss:
-    counts = fitted.get("likelihood") in {"poisson", "negative_binomial"}
-    if method in COUNT_MODELS:
-        return "kullback-leibler" if counts else "frobenius"
-    loss: Loss = fitted.get("beta_loss", "frobenius")
-    return loss
+def _center(
+    target: AnnData, reference: AnnData, factors: Factors
+) -> NDArray[np.float32] | None:
+    """Means of the target's variables, where the model has some."""
+    name = side_key(factors.keys, "var", "center")
+    if name not in np.ravel(factors.entry.side_keys.get("var", ())):
+        return None
+    check_key(reference, "var", name, hint="It was removed after the fit.")
+    return _by_name(target, reference, reference.var[name].to_numpy()[:, None])[:, 0]
 
 
 def _match(
@@ -214,9 +198,7 @@ def _match(
     check_unique_names(target.var_names, "Variables of adata")
     check_unique_names(reference.var_names, "Variables of the reference")
     fitted = np.isfinite(loadings).all(1)
-    positions = reference.var_names.get_indexer(target.var_names)
-    matched = np.full((target.n_vars, loadings.shape[1]), np.nan, np.float32)
-    matched[positions >= 0] = loadings[positions[positions >= 0]]
+    matched = _by_name(target, reference, loadings)
     n_fitted, n_found = int(fitted.sum()), int(np.isfinite(matched).all(1).sum())
     if n_found == 0:
         msg = (
@@ -230,6 +212,16 @@ def _match(
             f"{n_fitted - n_found} of the {n_fitted} variables with loadings are not "
             "in adata; scores are those that explain the others best."
         )
+    return matched
+
+
+def _by_name(
+    target: AnnData, reference: AnnData, values: NDArray[np.floating[Any]]
+) -> NDArray[np.float32]:
+    """Rows of the target's variables, NaN for those that the reference lacks."""
+    positions = reference.var_names.get_indexer(target.var_names)
+    matched = np.full((target.n_vars, values.shape[1]), np.nan, np.float32)
+    matched[positions >= 0] = values[positions[positions >= 0]]
     return matched
 
 
@@ -261,18 +253,3 @@ def _check_width(n_columns: int, n_loadings: int, where: str) -> None:
     if n_columns != n_loadings:
         msg = f"{where} has {n_columns} columns, but there are {n_loadings} loadings."
         raise ValueError(msg)
-
-
-def _penalty(fitted: Mapping[str, Any], factors: Factors) -> Penalty:
-    """The fit's penalty on scores, for scores on loadings of unit norm."""
-    n_vars = int(np.isfinite(factors.loadings).all(1).sum())
-    weight = fitted.get("alpha_W", 0.0) * n_vars
-    if weight == 0:
-        return Penalty()
-    scale = np.asarray(factors.entry.scale)
-    inverse = np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))
-    l1_ratio = fitted["l1_ratio"]
-    return Penalty(
-        (weight * l1_ratio * inverse).astype(np.float32),
-        (weight * (1 - l1_ratio) * inverse**2).astype(np.float32),
-    )

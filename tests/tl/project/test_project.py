@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.optimize import nnls
 
 import nonneg as nng
+from nonneg._adata.schema import ENTRIES, IntegrationEntry
+from nonneg.tl._project.methods import METHODS
 from testing.nonneg import counts
 
 LOSSES = pytest.mark.parametrize("beta_loss", ["frobenius", "kullback-leibler"])
@@ -162,3 +166,68 @@ def test_penalty_of_the_reference(train):
     scale = train.obsm["X_nmf"].max()
     difference = np.abs(train.obsm["again"] - train.obsm["X_nmf"]).max()
     assert difference < 1e-2 * scale
+
+
+# --- by method --------------------------------------------------------------
+
+QUICK = dict(max_iter=3, key_added="fit")
+SPATIAL = dict(length_scale=3.0, dispersion=1.0)
+MODELS = {
+    "nmf": {},
+    "seminmf": {},
+    "fa": {},
+    "pnmf": {"likelihood": "negative_binomial"},
+    "rsf": SPATIAL,
+    "nsf": SPATIAL | {"amplitude": 1.0},
+    "nsfh": SPATIAL | {"amplitude": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def references():
+    """A fit of every method that takes one matrix."""
+    results = {}
+    for name, kwargs in MODELS.items():
+        results[name] = nng.datasets.ggblocks(8, 20)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            getattr(nng.tl, name)(results[name], 3, **QUICK, **kwargs)
+    return results
+
+
+def test_every_method_that_is_stored_can_be_projected_or_is_simulated():
+    simulated = {"quilt", "ggblocks"}
+    integrations = {name for name, kind in ENTRIES.items() if kind is IntegrationEntry}
+    assert set(METHODS) == set(MODELS) == set(ENTRIES) - simulated - integrations
+
+
+@pytest.mark.filterwarnings("ignore:adata.X has 1 observations")
+@pytest.mark.parametrize("method", MODELS)
+def test_what_was_projected_is_a_reference(references, method):
+    """Nothing is lost on the way: means of genes, size factors, penalties."""
+    new = nng.datasets.ggblocks(8, 20, rng=1)
+    nng.tl.project(new, references[method], key="fit")
+    once = new.obsm["fit"].copy()
+    nng.tl.project(new, new[:0].copy(), key="fit", key_added="again")
+    np.testing.assert_allclose(new.obsm["again"], once, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["rsf", "fa"])
+def test_means_that_were_removed(references, method):
+    reference = references[method].copy()
+    del reference.var["fit_center"]
+    with pytest.raises(KeyError, match=r"'fit_center' is not in adata.var.*removed"):
+        nng.tl.project(nng.datasets.ggblocks(8, 20), reference, key="fit")
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: nng.datasets.quilt(12, 20), "made by 'quilt', on which nothing can"),
+        (lambda: nng.datasets.batches((40, 30), 20, 3), "no sums over cells"),
+    ],
+)
+def test_simulated_factors_are_no_reference(make, match):
+    adata = make()
+    with pytest.raises(ValueError, match=match):
+        nng.tl.project(adata, adata, key="truth")

@@ -1,0 +1,129 @@
+"""How scores of new observations are found, by the method of the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..._adata.checks import check_finite, check_nonnegative
+from ..._adata.size_factors import read_size
+from ...models.factor.penalty import Penalty
+from ...models.nmf.project import project as fit_scores
+from ...operators.normalised import log_normalised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ..._adata.read import MatrixInput
+    from ..._adata.schema import Entry
+    from ...models.nmf.problem import Loss
+    from ...operators.stats import MatrixStats
+
+
+@dataclass(frozen=True)
+class NewObservations:
+    """What their scores depend on."""
+
+    adata: AnnData
+    matrix: MatrixInput
+    stats: MatrixStats
+    loadings: NDArray[np.float32]
+    """(variables used, k)"""
+    center: NDArray[np.float32] | None
+    """Means of the variables used, where the model has some."""
+    entry: Entry
+    """Of the reference."""
+    n_fitted: int
+    """Number of variables that the reference was fitted to."""
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """Size factors, of the kind that the reference was fitted with."""
+        params = self.entry.params
+        median = float(params["size_median"])
+        size, _ = read_size(self.adata, params["size_factors"], self.stats, median)
+        return size
+
+
+class Projection(NamedTuple):
+    """What a method asks of new observations, and how it scores them."""
+
+    check: Callable[[MatrixStats, str], None]
+    score: Callable[[NewObservations], NDArray[Any]]
+
+
+def _score_nmf(new: NewObservations) -> NDArray[Any]:
+    return fit_scores(
+        new.matrix.op,
+        new.loadings.T,
+        loss=new.entry.params["beta_loss"],
+        penalty=_penalty(new.entry, new.n_fitted),
+    )
+
+
+def _penalty(entry: Entry, n_vars: int) -> Penalty:
+    """The fit's penalty on scores, for scores on loadings of unit norm."""
+    weight = entry.params["alpha_W"] * n_vars
+    if weight == 0:
+        return Penalty()
+    scale = np.asarray(entry.scale)
+    inverse = np.divide(1, scale, where=scale > 0, out=np.zeros_like(scale))
+    l1_ratio = entry.params["l1_ratio"]
+    return Penalty(
+        (weight * l1_ratio * inverse).astype(np.float32),
+        (weight * (1 - l1_ratio) * inverse**2).astype(np.float32),
+    )
+
+
+def _score_seminmf(new: NewObservations) -> NDArray[Any]:
+    nonnegative = new.entry.params["nonnegative"] == "scores"
+    return fit_scores(new.matrix.op, new.loadings.T, nonnegative=nonnegative)
+
+
+_LOSSES: dict[str, Loss] = {
+    "poisson": "kullback-leibler",
+    "negative_binomial": "kullback-leibler",
+    "gaussian": "frobenius",
+}
+
+
+def _score_counts(new: NewObservations) -> NDArray[Any]:
+    """Means are size factors times scores times loadings."""
+    scores = fit_scores(
+        new.matrix.op,
+        new.loadings.T,
+        loss=_LOSSES[new.entry.params["likelihood"]],
+    )
+    size = new.size
+    return np.asarray(scores / np.where(size > 0, size, 1)[:, None])
+
+
+def _score_linear(new: NewObservations) -> NDArray[Any]:
+    """Real-valued scores of centred, log-normalised data."""
+    op = new.matrix.op
+    if not new.entry.params["log_normalized"]:
+        op = log_normalised(op, new.size, new.matrix.where)
+    scores = fit_scores(op, new.loadings.T, nonnegative=False)
+    assert new.center is not None
+    # Scores of the data less those of the means are those of centred data.
+    of_means, *_ = np.linalg.lstsq(new.loadings, new.center, rcond=None)
+    return np.asarray(scores - of_means)
+
+
+_COUNTS = Projection(check_nonnegative, _score_counts)
+_LINEAR = Projection(check_nonnegative, _score_linear)
+
+METHODS = {
+    "nmf": Projection(check_nonnegative, _score_nmf),
+    "seminmf": Projection(check_finite, _score_seminmf),
+    "nsf": _COUNTS,
+    "nsfh": _COUNTS,
+    "pnmf": _COUNTS,
+    "rsf": _LINEAR,
+    "fa": _LINEAR,
+}
