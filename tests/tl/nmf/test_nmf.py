@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 import nonneg as nng
-from nonneg.models.nmf import solver as model
+from nonneg.models.nmf import frobenius
+from nonneg.models.nmf import kullback_leibler as divergence
 from testing.nonneg import (
     assert_same,
     assert_same_fit,
@@ -218,7 +219,7 @@ def test_interruption_before_there_is_anything(adata, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model, "alternate", interrupt)
+    monkeypatch.setattr(frobenius, "alternate", interrupt)
     before = snapshot(adata)
     with pytest.raises(KeyboardInterrupt):
         nng.tl.nmf(adata, 4)
@@ -305,12 +306,14 @@ def test_several_starts_do_not_do_worse(adata):
 def test_objective_is_the_documented_one(adata, beta_loss, penalty, monkeypatch):
     """Of the factors before they are rescaled, penalties included."""
     seen = []
-    normalise = model.normalise
-    monkeypatch.setattr(
-        model,
-        "normalise",
-        lambda w, h: (seen.append((np.array(w), np.array(h))), normalise(w, h))[1],
-    )
+    original = frobenius.normalise
+
+    def normalise(w, h):
+        seen.append((np.array(w), np.array(h)))
+        return original(w, h)
+
+    for module in (frobenius, divergence):
+        monkeypatch.setattr(module, "normalise", normalise)
     nng.tl.nmf(adata, 4, beta_loss=beta_loss, max_iter=37, tol=0, **penalty)
     w, h = (factor.astype(np.float64) for factor in seen[-1])
     x = np.asarray(adata.X, np.float64)

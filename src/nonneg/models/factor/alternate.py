@@ -22,12 +22,14 @@ from .penalty import Penalty
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
-    from numpy.typing import NDArray
 
     from ...operators.protocol import Matrix, MatrixOperator
 
 
 type Rule = Literal["hals", "mu", "anls", "unconstrained"]
+
+# Rules that solve all rows with one Gram matrix.
+_ONE_GRAM = ("anls", "unconstrained")
 
 
 def minimise(
@@ -37,14 +39,28 @@ def minimise(
     rule: Rule,
     *,
     l1: ArrayLike = 0.0,
+    ridge: jax.Array | None = None,
     n_sweeps: int = N_SWEEPS,
 ) -> jax.Array:
-    """Update F towards the minimum of ``1/2 tr(F G Fᵀ) - tr(F Pᵀ) + l1 ‖F‖₁``."""
+    """Update F towards the minimum of ``1/2 tr(F G Fᵀ) - tr(F Pᵀ)`` and penalties.
+
+    These are ``l1 ‖F‖₁`` and ``1/2 Σ ridge F²``, the latter where quadratic penalties
+    differ between rows; others are part of G.
+    """
+    if ridge is not None and rule in _ONE_GRAM:
+        msg = (
+            f"Quadratic penalties that differ between rows need a Gram matrix for each "
+            f"row, which {rule!r} does not have. Use 'hals' or 'mu'."
+        )
+        raise ValueError(msg)
     match rule:
         case "hals":
-            return hals_update(factor, product - l1, gram, n_sweeps=n_sweeps)
+            return hals_update(
+                factor, product - l1, gram, ridge=ridge, n_sweeps=n_sweeps
+            )
         case "mu":
-            return mu_update(factor, product, factor @ gram + l1)
+            pull = l1 if ridge is None else l1 + ridge * factor
+            return mu_update(factor, product, factor @ gram + pull)
         case "anls":
             return nnls(product - l1, gram, start=factor)
         case "unconstrained":
@@ -61,10 +77,17 @@ def update_factor(
     products: their ratio does not depend on the units of the data.
     """
     scale = jnp.abs(product).sum()
-    # The quadratic penalty is part of the form that every rule minimises.
-    gram = gram + jnp.diag(jnp.broadcast_to(penalty.l2, gram.shape[0]))
-    gradient = factor @ gram - product + penalty.l1
-    new = minimise(factor, product, gram, rule, l1=penalty.l1)
+    l1, l2 = (jnp.asarray(weight, factor.dtype) for weight in penalty)
+    ridge = None
+    if l2.ndim == 2:
+        ridge = l2
+    else:
+        # The quadratic penalty is part of the form that every rule minimises.
+        gram = gram + jnp.diag(jnp.broadcast_to(l2, gram.shape[0]))
+    gradient = factor @ gram - product + l1
+    if ridge is not None:
+        gradient = gradient + ridge * factor
+    new = minimise(factor, product, gram, rule, l1=l1, ridge=ridge)
     if rule != "unconstrained":
         gradient = projected_gradient(factor, gradient)
     return new, new.T @ new, jnp.abs(gradient).sum(), scale
@@ -75,11 +98,11 @@ class Alternation(NamedTuple):
 
     W: Matrix
     H: Matrix
-    fit: float
+    fit: Any
     """``‖X - W H‖²``."""
-    residual: float
+    residual: Any
     """Projected gradients before, relative to the products; mean of both factors."""
-    alive: NDArray[np.bool_]
+    alive: Any
     """Components of which neither side is all zero."""
 
 
@@ -88,7 +111,7 @@ def alternate(
     w: Matrix,
     h: Matrix,
     *,
-    sq_norm: float,
+    sq_norm: Any,
     rules: tuple[Rule, Rule],
     penalties: tuple[Penalty, Penalty] = (Penalty(), Penalty()),
 ) -> Alternation:
@@ -100,7 +123,9 @@ def alternate(
     gram_h = h @ h.T
     product_h: Any = 0.0
     gram_w: Any = 0.0
-    violation, scale, largest = 0.0, 0.0, 0
+    violation: Any = 0.0
+    scale: Any = 0.0
+    largest = 0
     for rows, block in op.row_blocks():
         product = block.matmul(h.T)
         largest = max(largest, product.shape[0])
@@ -108,10 +133,10 @@ def alternate(
             w, rows, product, largest, gram_h, penalties[0], rules[0]
         )
         # Sums over many blocks keep float64 so that they do not lose digits.
-        product_h = product_h + np.asarray(block.rmatmul(new), np.float64)
-        gram_w = gram_w + np.asarray(gram, np.float64)
-        violation += float(measures[0])
-        scale += float(measures[1])
+        product_h = product_h + exact(block.rmatmul(new))
+        gram_w = gram_w + exact(gram)
+        violation = violation + exact(measures[0])
+        scale = scale + exact(measures[1])
         if new.shape[0] == w.shape[0]:
             w = new
         else:
@@ -125,32 +150,51 @@ def alternate(
     )
     # From products already at hand, in float64: no residual matrix, and no
     # loss of digits in the difference of large numbers.
-    cross = np.vdot(product_h, np.asarray(new_h, np.float64))
-    gram_new_h = np.asarray(gram_new_h, np.float64)
-    fit = float(sq_norm - 2 * cross + np.vdot(gram_w, gram_new_h))
+    gram_new_h = exact(gram_new_h)
+    cross = (product_h * exact(new_h)).sum()
+    fit = sq_norm - 2 * cross + (gram_w * gram_new_h).sum()
+    xp = jnp if isinstance(fit, jax.core.Tracer) else np
     return Alternation(
         W=w,
         H=new_h.T,
-        fit=max(fit, 0.0),
-        residual=(_ratio(violation, scale) + _ratio(float(violation_h), float(scale_h)))
+        fit=xp.maximum(fit, 0.0),
+        residual=(_ratio(violation, scale) + _ratio(exact(violation_h), exact(scale_h)))
         / 2,
-        alive=(np.diagonal(gram_w) > 0) & (np.diagonal(gram_new_h) > 0),
+        alive=(xp.diagonal(gram_w) > 0) & (xp.diagonal(gram_new_h) > 0),
     )
 
 
+def exact(x: Any) -> Any:
+    """In float64 on the host; as it is where it is traced."""
+    return x if isinstance(x, jax.core.Tracer) else np.asarray(x, np.float64)
+
+
 def _update_rows(
-    w: Matrix, rows: slice, product: Matrix, size: int, *args: Any
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    w: Matrix,
+    rows: slice,
+    product: Matrix,
+    size: int,
+    *args: Any,
+) -> tuple[jax.Array, ...]:
     """Update the rows of W that belong to a block, padded to ``size``."""
+    gram, penalty, rule = args
     n_rows = product.shape[0]
     if n_rows == w.shape[0]:
-        return update_factor(jnp.asarray(w), jnp.asarray(product), *args)
+        return update_factor(jnp.asarray(w), jnp.asarray(product), gram, penalty, rule)
     # Rows of zeros make all blocks one shape, which compiles once; they stay zero.
-    missing = ((0, size - n_rows), (0, 0))
+    n_missing = size - n_rows
+    missing = ((0, n_missing), (0, 0))
     old, product = (np.pad(np.asarray(x), missing) for x in (w[rows], product))
-    new, *others = update_factor(jnp.asarray(old), jnp.asarray(product), *args)
+    new, *others = update_factor(
+        jnp.asarray(old),
+        jnp.asarray(product),
+        gram,
+        penalty.rows(rows).pad(n_missing),
+        rule,
+    )
     return (new[:n_rows], *others)
 
 
-def _ratio(violation: float, scale: float) -> float:
-    return violation / scale if scale > 0 else 0.0
+def _ratio(violation: Any, scale: Any) -> Any:
+    xp = jnp if isinstance(scale, jax.core.Tracer) else np
+    return xp.where(scale > 0, violation / xp.where(scale > 0, scale, 1), 0.0)

@@ -2,23 +2,58 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..._core.typing import Floats
 
+if TYPE_CHECKING:
+    from ...operators.protocol import Matrix
+
 
 class Penalty(NamedTuple):
-    """``l1 ‖F‖₁ + l2/2 ‖F‖²`` on one factor, with one weight or one per component."""
+    """``l1 ‖F‖₁ + l2/2 ‖F‖²`` on one factor F (p, k).
 
-    l1: float | Floats = 0.0
-    l2: float | Floats = 0.0
+    A weight is a number, one per component (k,), or one per row and component (p, k).
+    """
 
-    def value(self, factor: Floats) -> float:
-        """The penalty of a factor (p, k)."""
-        if not (np.any(self.l1) or np.any(self.l2)):
+    l1: float | Floats | jax.Array = 0.0
+    l2: float | Floats | jax.Array = 0.0
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether there is none; False where weights are not known yet."""
+        if any(isinstance(weight, jax.core.Tracer) for weight in self):
+            return False
+        return not any(np.any(weight) for weight in self)
+
+    def rows(self, rows: slice) -> Penalty:
+        """The penalty of some rows of the factor."""
+        weights: Any = self
+        return Penalty(*(w[rows] if np.ndim(w) == 2 else w for w in weights))
+
+    def pad(self, n_missing: int) -> Penalty:
+        """The penalty of a factor with rows of zeros added."""
+        missing = ((0, n_missing), (0, 0))
+        return Penalty(
+            *(np.pad(np.asarray(w), missing) if np.ndim(w) == 2 else w for w in self)
+        )
+
+    def value(self, factor: Matrix) -> Any:
+        """The penalty of a factor, in float64 on the host."""
+        if self.is_zero:
             return 0.0
-        linear = factor.sum(0, dtype=np.float64)
-        square = np.square(factor).sum(0, dtype=np.float64)
-        return float(np.sum(self.l1 * linear + self.l2 / 2 * square))
+        if isinstance(factor, jax.core.Tracer):
+            per_entry = self.l1 * factor + self.l2 / 2 * factor**2
+            return jnp.sum(per_entry)
+        l1, l2 = np.asarray(self.l1), np.asarray(self.l2)
+        if max(l1.ndim, l2.ndim) == 2:
+            factor = np.asarray(factor)
+            return float(np.sum(l1 * factor + l2 / 2 * factor**2, dtype=np.float64))
+        # A factor on a device stays there; only its sums leave.
+        linear = np.asarray(factor.sum(0), np.float64)
+        square = np.asarray((factor**2).sum(0), np.float64)
+        return float(np.sum(l1 * linear + l2 / 2 * square))

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._core.typing import Floats
-from ..loop import Report, Trace, drive
+from ..factor.best import best_of
+from ..loop import Report, Trace
 from .loadings import objectives, update_loadings
 from .normalise import normalise
 from .problem import (
@@ -172,24 +173,8 @@ def inmf(
 ) -> INMFResult:
     """Fit all cells at once, and keep the best of several starts."""
     descent = INMFSolver(summary, rank, penalties, solver, tol, max_iter, seed)
-    best: tuple[INMFState, Trace] | None = None
-    interrupted = False
-    try:
-        for attempt in range(n_init):
-            state, trace = drive(descent, descent.init(attempt), callback)
-            if best is None or trace.objective[-1] < best[1].objective[-1]:
-                best = state, trace
-            if trace.interrupted:
-                interrupted = True
-                break
-    except KeyboardInterrupt:
-        # Between two starts: what the earlier ones found is kept.
-        if best is None:
-            raise
-        interrupted = True
-    assert best is not None
-    state, trace = best
-    return INMFResult(*descent.finish(state), trace._replace(interrupted=interrupted))
+    state, trace = best_of(descent, range(n_init), callback)
+    return INMFResult(*descent.finish(state), trace)
 
 
 def _positive(x: Any) -> Any:

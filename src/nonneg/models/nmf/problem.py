@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..._core.typing import Floats
 from ..factor.penalty import Penalty
 
 if TYPE_CHECKING:
-    from ...operators.protocol import Matrix, MatrixOperator
+    from ...operators.protocol import MatrixOperator
     from ...operators.stats import MatrixStats
     from ..loop import Trace
 
 
-type Solver = Literal["hals", "mu", "anls"]
+type SolverName = Literal["hals", "mu", "anls"]
 
 type Loss = Literal["frobenius", "kullback-leibler"]
 
@@ -44,11 +42,24 @@ class Problem:
     loss: Loss = "frobenius"
     penalties: tuple[Penalty, Penalty] = (Penalty(), Penalty())
 
-    def penalty(self, w: Matrix, h: Matrix) -> float:
-        """Both penalties."""
-        # Factors leave the device for those that there are.
-        return sum(
-            penalty.value(np.asarray(factor))
-            for penalty, factor in zip(self.penalties, (w, h.T), strict=True)
-            if np.any(penalty.l1) or np.any(penalty.l2)
-        )
+
+class NMFState(NamedTuple):
+    """A fit in progress."""
+
+    W: Any
+    """(n_obs, rank); on the host, and updated in place, where the data are streamed."""
+    H: Any
+    """(rank, n_vars)"""
+    n_iter: Any
+    objective: Any
+    """The last one that was computed."""
+    residual: Any
+    """Measure of optimality that goes to zero; infinite where it is not computed."""
+    first: Any
+    """First objective."""
+    checks: Any
+    """(2,): objectives when the fall was judged last, and the time before."""
+    alive: Any
+    """(rank,): components of which neither side is all zero."""
+    reseeds: Any
+    """(rank,): how often each component was pointed somewhere else."""

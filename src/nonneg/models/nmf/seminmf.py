@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import jax.numpy as jnp
 import numpy as np
 
-from ..factor.alternate import alternate
-from ..factor.normalise import normalise
 from ..factor.start import right_singular_vectors
-from ..loop import Report, iterate
+from ..loop import drive
+from .frobenius import FrobeniusSolver
 from .problem import NMFResult
-from .solver import stationary
 
 if TYPE_CHECKING:
-    from ...operators.protocol import Matrix, MatrixOperator
+    from ...operators.protocol import MatrixOperator
     from ...operators.stats import MatrixStats
     from ..factor.alternate import Rule
     from ..loop import Callback
@@ -58,20 +55,15 @@ def seminmf(
             np.negative(other, out=other)
         np.maximum(side, 0, out=side)
 
-    def step(
-        factors: tuple[Matrix, Matrix], _: int
-    ) -> tuple[tuple[Matrix, Matrix], Report]:
-        result = alternate(
-            op, *factors, sq_norm=stats.sq_norm, rules=_RULES[nonnegative]
-        )
-        return (result.W, result.H), Report(result.fit / 2, result.residual)
-
-    start: tuple[Matrix, Matrix] = (w, jnp.asarray(h))
-    (w_fit, h_fit), trace = iterate(
-        step,
-        start,
+    solver = FrobeniusSolver(
+        op,
+        stats.sq_norm,
+        stats.row_sums,
+        _RULES[nonnegative],
+        tol=tol,
         max_iter=max_iter,
-        finished=stationary(tol),
-        callback=callback,
+        # A free side has no observation that is explained worst.
+        revives=False,
     )
-    return NMFResult(*normalise(w_fit, h_fit), trace)
+    state, trace = drive(solver, solver.init((w, h)), callback)
+    return NMFResult(*solver.finish(state), trace)

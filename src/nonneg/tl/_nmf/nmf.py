@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..._core.random import RNGLike
     from ...models.loop import Callback
-    from ...models.nmf.problem import NMFResult, Solver
+    from ...models.nmf.problem import NMFResult, SolverName
     from ...operators.protocol import MatrixOperator
     from ...operators.stats import MatrixStats
 
@@ -152,7 +152,7 @@ def nmf(
     ((1296, 4), (200, 4))
     """
     check_one_of(beta_loss, _SOLVERS, "beta_loss")
-    chosen: Solver = _choose_solver(solver, beta_loss)
+    chosen: SolverName = _choose_solver(solver, beta_loss)
     check_one_of(init, ("nndsvda", "nndsvd", "random"), "init")
     _check_init(init, chosen, n_init)
     alphas = _check_penalties(alpha_W, alpha_H, l1_ratio)
@@ -197,7 +197,7 @@ def nmf(
     )
 
 
-def _choose_solver(solver: Solver | None, beta_loss: str) -> Solver:
+def _choose_solver(solver: SolverName | None, beta_loss: str) -> SolverName:
     options = _SOLVERS[beta_loss]
     if solver is None:
         return options[0]  # type: ignore[return-value]

@@ -1,0 +1,109 @@
+"""A matrix whose variables count differently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .stats import MatrixStats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from .protocol import Allocation, Matrix, MatrixOperator
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["op", "scale"], meta_fields=[])
+@dataclass(frozen=True)
+class WeightedOperator:
+    """``X diag(scale)``, seen through products with X; X is not copied.
+
+    Least squares with weights ω of the variables, ``Σ ω_j ‖x_j - W h_j‖²``, are those of
+    this matrix with ``scale = sqrt(ω)``, and loadings ``h_j sqrt(ω_j)``. Replicates of a
+    variable count as one with ω = 1/r each, and multiplicities of a bootstrap sample are
+    its weights. The Kullback-Leibler divergence has no such form: its products are
+    refused.
+    """
+
+    op: MatrixOperator
+    scale: Any
+    """(n_vars,)"""
+
+    @property
+    def traceable(self) -> bool:
+        return self.op.traceable
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.op.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.op.dtype
+
+    def stats(self) -> MatrixStats:
+        stats = self.op.stats()
+        scale = np.asarray(self.scale, np.float64)
+        ones = np.ones((self.shape[0], 1), self.dtype)
+        squares = np.asarray(self.op.square_rmatmul(ones), np.float64)[:, 0]
+        column = np.asarray(scale[:, None], self.dtype)
+        return MatrixStats(
+            minimum=stats.minimum,
+            sq_norm=float(squares @ scale**2),
+            row_sums=np.asarray(self.op.matmul(column), np.float64)[:, 0],
+            col_sums=stats.col_sums * scale,
+            integer=False,
+        )
+
+    def matmul(self, b: Matrix) -> Matrix:
+        return self.op.matmul(self._scaled(b))
+
+    def rmatmul(self, w: Matrix) -> Matrix:
+        return self._scaled(self.op.rmatmul(w))
+
+    def square_rmatmul(self, w: Matrix) -> Matrix:
+        return self._scaled(self._scaled(self.op.square_rmatmul(w)))
+
+    def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
+        raise self._unsupported()
+
+    def ratio_rmatmul(self, w: Matrix, h: Matrix) -> Matrix:
+        raise self._unsupported()
+
+    def log_ratio(self, w: Matrix, h: Matrix) -> Any:
+        raise self._unsupported()
+
+    def allocate(self, w: Matrix, h: Matrix) -> Allocation:
+        raise self._unsupported()
+
+    def entropy(self) -> NDArray[np.float64]:
+        raise self._unsupported()
+
+    def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
+        for rows, block in self.op.row_blocks():
+            yield rows, WeightedOperator(block, self.scale)
+
+    def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
+        return WeightedOperator(self.op.rows(index), self.scale)
+
+    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for rows, x in self.op.dense_blocks():
+            yield rows, x * np.asarray(self.scale, x.dtype)
+
+    def _scaled(self, x: Matrix) -> Matrix:
+        xp: Any = np if isinstance(x, np.ndarray) else jnp
+        return x * xp.asarray(self.scale, x.dtype)[:, None]
+
+    def _unsupported(self) -> NotImplementedError:
+        msg = (
+            "Weights of variables are for least squares: the Kullback-Leibler "
+            "divergence of a scaled matrix is another one."
+        )
+        return NotImplementedError(msg)
