@@ -55,7 +55,13 @@ def traced_start(
     scale = jnp.sqrt(norm_w * norm_v)
     left = left * (scale / jnp.where(norm_w > 0, norm_w, 1))
     right = right * (scale / jnp.where(norm_v > 0, norm_v, 1))
-    return jnp.where(left == 0, small, left), jnp.where(right == 0, small, right).T
+    return _fill(left, small), _fill(right, small).T
+
+
+def _fill(x: jax.Array, small: Any) -> jax.Array:
+    """Replace zeros, and what rounding leaves of them."""
+    floor = jnp.finfo(x.dtype).eps * x.max(0)
+    return jnp.where(x <= floor, small, x)
 
 
 def _right_singular_vectors(op: MatrixOperator, rank: int, key: jax.Array) -> jax.Array:
