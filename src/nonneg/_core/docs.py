@@ -19,12 +19,13 @@ _SHARED = {
             Element of `adata.obsm` to factorize instead. Loadings then belong to its
             columns and are stored in `adata.uns`.
         mask_var
-            Variables to use: a boolean column of `adata.var`, or an array. The
-            loadings of the others are NaN.
+            Variables to use: a boolean column of `adata.var`, an array, or their names.
+            The loadings of the others are NaN.
         """,
     "max_iter": """
         max_iter
-            Most iterations. An interruption keeps what was found so far.
+            Maximum number of iterations. Interrupting (Ctrl-C) keeps the best factors so
+            far.
         """,
     "chunk_size": """
         chunk_size
@@ -32,7 +33,7 @@ _SHARED = {
         """,
     "rng": """
         rng
-            Seed, or a generator to draw one from. Recorded.
+            Seed or :class:`numpy.random.Generator`; the seed used is stored in `params`.
         """,
     "key_added": """
         key_added
@@ -54,8 +55,8 @@ _SHARED = {
         layer
             Layer to use instead of `adata.X`.
         mask_var
-            Variables to use: a boolean column of `adata.var`, or an array. The
-            loadings of the others are NaN.
+            Variables to use: a boolean column of `adata.var`, an array, or their names.
+            The loadings of the others are NaN.
         """,
     "likelihood": """
         likelihood
@@ -69,9 +70,9 @@ _SHARED = {
         """,
     "size_factors": """
         size_factors
-            What the mean of every observation is multiplied by: `"total"`, its total
-            over the variables used, divided by the median; `None`, 1; a column of
-            `adata.obs`; or an array.
+            Per-observation size factors, by which means are multiplied: `"total"`, the
+            total over the variables used, divided by the median; a column of
+            `adata.obs`; an array; or `None`, for 1.
         """,
     "space": """
         spatial_key
@@ -89,7 +90,7 @@ _SHARED = {
         """,
     "length_scale": """
         length_scale
-            Of the covariance, in units of the coordinates. `None`: chosen.
+            Length scale of the covariance, in units of the coordinates. `None`: chosen.
         """,
     "amplitude": """
         amplitude
@@ -97,9 +98,9 @@ _SHARED = {
         """,
     "dispersion": """
         dispersion
-            By how much counts scatter more than the likelihood says; the log
-            likelihood is divided by it. With 1, factors follow every location; the
-            larger, the more they take from their neighbours. `None`: chosen.
+            Overdispersion of the counts relative to the likelihood; the log likelihood is
+            divided by it. With 1, factors follow every location; higher values smooth
+            over neighbours. `None`: chosen.
         n_inducing
             Number of inducing points. All locations if there are no more; otherwise
             centres of k-means. `None`: all up to 1,500, else 1,000. Time grows with
@@ -107,11 +108,11 @@ _SHARED = {
         """,
     "fit": """
         batch_size
-            Observations per step: random parts that are visited in turn and read into
-            memory. `None`: all of them in every step.
+            Observations per step: random subsets, visited in turn and read into memory.
+            `None`: all observations in every step.
         learning_rate
-            Part of the way that factors go to where one step points, above 0 and at
-            most 1; halved by itself where a step makes things worse.
+            Damping of the natural-gradient step, in (0, 1]; halved when a step lowers
+            the bound.
         tol
             Stop when the bound changes by at most `tol` of its value in an iteration.
         """,
@@ -159,9 +160,10 @@ _SHARED = {
             Those of each data set, :math:`V_d`. Shared plus the mean of these have unit
             2-norm.
         `.varm['inmf_stats' | key_added + '_stats']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches, n_components)`)
-            :math:`H_d^T X_d`, which with `gram` stands for the cells when others come.
+            :math:`H_d^T X_d`, the sufficient statistics that, with `gram`, stand for the
+            cells in later updates.
         `.varm['inmf_scale' | key_added + '_scale']` : :class:`numpy.ndarray` (shape `(n_vars, n_batches)`)
-            What genes were multiplied by.
+            Factors that genes were multiplied by.
         """,
     "alignable": """
         adata

@@ -93,12 +93,12 @@ def comparison(
     # Side by side, because many models are about as good.
     gap = float(np.diff(ticks).min()) if len(ticks) > 1 else 1.0
     for i, (label, points) in enumerate(curves.items()):
-        sizes, value, spread = (np.array(x) for x in zip(*sorted(points), strict=True))
+        sizes, value, error = (np.array(x) for x in zip(*sorted(points), strict=True))
         shift = _DODGE * gap * (i - (len(curves) - 1) / 2) / max(len(curves), 1)
         ax.errorbar(
             sizes + shift,
             value,
-            spread,
+            error,
             fmt="o-",
             ms=3.5,
             lw=1,

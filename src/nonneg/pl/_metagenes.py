@@ -58,7 +58,7 @@ def metagenes(
     factors
         Factors to show, by name or number; `None`: all.
     n_genes
-        Most genes above the line, and most below it.
+        Maximum number of genes above the line, and below it.
     ncols
         Panels per row.
     cmap

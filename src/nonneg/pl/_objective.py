@@ -1,4 +1,4 @@
-"""Course of a fit."""
+"""Convergence of a fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def objective(
     against: Literal["iteration", "time"] = "iteration",
     ax: Axes | None = None,
 ) -> Axes:
-    """Show the course of the objective during the fit.
+    """Show the objective during the fit.
 
     Iterations are on a logarithmic scale: the first ones gain most, and a fit that has
     settled is flat over the last stretch, not only over the last few iterations. Time

@@ -1,4 +1,4 @@
-"""Course of the shared metagenes during an online fit."""
+"""Convergence of the shared metagenes during an online fit."""
 
 from __future__ import annotations
 

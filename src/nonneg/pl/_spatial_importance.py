@@ -31,7 +31,7 @@ def spatial_importance(
     """Show how much of genes, or of observations, is spatial.
 
     A histogram of the scores of :func:`nonneg.tl.nsfh`, with the most and the least
-    spatial genes named. Two heaps mean two kinds of genes.
+    spatial genes named. A bimodal histogram indicates two groups of genes.
 
     Parameters
     ----------

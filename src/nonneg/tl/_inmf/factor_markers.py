@@ -85,7 +85,7 @@ def factor_markers(
     ----------
     %(key)s
     n_genes
-        Most markers per factor, and per factor and data set.
+        Maximum number of markers per factor, and per factor and data set.
     max_specificity
         Largest specificity, in per cent and either direction, of factors for
         which specific markers are looked for.

@@ -14,6 +14,8 @@ from ...models.nmf.solver import nmf as fit_nmf
 from .factorize import factorize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -36,7 +38,7 @@ def nmf(
     *,
     layer: str | None = None,
     obsm: str | None = None,
-    mask_var: str | NDArray[np.bool_] | None = None,
+    mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
     solver: Literal["hals", "mu", "anls"] | None = None,
     beta_loss: Literal["frobenius", "kullback-leibler"] = "frobenius",
     init: Literal["nndsvda", "nndsvd", "random"] = "nndsvda",

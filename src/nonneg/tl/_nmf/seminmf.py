@@ -12,6 +12,8 @@ from ...models.nmf.seminmf import seminmf as fit_seminmf
 from .factorize import factorize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -32,7 +34,7 @@ def seminmf(
     nonnegative: Literal["scores", "loadings"] = "scores",
     layer: str | None = None,
     obsm: str | None = None,
-    mask_var: str | NDArray[np.bool_] | None = None,
+    mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
     tol: float = 1e-4,
     max_iter: int = 200,
     chunk_size: int | None = None,
@@ -81,7 +83,7 @@ def seminmf(
     `.varm['nmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
         Loadings of unit 2-norm.
     `.uns['nmf' | key_added]` : :class:`dict`
-        Parameters and course of the fit, `method` is `"seminmf"`.
+        Parameters and convergence of the fit; `method` is `"seminmf"`.
 
     Raises
     ------

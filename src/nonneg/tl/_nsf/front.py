@@ -33,6 +33,8 @@ from .start_order import by_morans_i
 from .store import spatial_info, write_fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -72,7 +74,7 @@ class Request:
     n_components: int
     n_spatial: int
     layer: str | None
-    mask_var: str | NDArray[np.bool_] | None
+    mask_var: str | Sequence[str] | NDArray[np.bool_] | None
     size_factors: str | NDArray[Any] | None
     likelihood: LikelihoodName
     options: Options

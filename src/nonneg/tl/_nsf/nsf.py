@@ -9,6 +9,8 @@ from ...models.nsf.problem import Options
 from .front import Request, fit_factors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -24,7 +26,7 @@ def nsf(
     n_components: int = 20,
     *,
     layer: str | None = None,
-    mask_var: str | NDArray[np.bool_] | None = None,
+    mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
     likelihood: LikelihoodName = "poisson",
     estimator: Literal["deterministic", "monte_carlo"] = "deterministic",
     size_factors: str | NDArray[np.floating[Any]] | None = "total",

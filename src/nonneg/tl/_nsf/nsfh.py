@@ -9,6 +9,8 @@ from ...models.nsf.problem import Options
 from .front import Request, fit_factors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -25,7 +27,7 @@ def nsfh(
     *,
     n_spatial: int | None = None,
     layer: str | None = None,
-    mask_var: str | NDArray[np.bool_] | None = None,
+    mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
     likelihood: LikelihoodName = "poisson",
     estimator: Literal["deterministic", "monte_carlo"] = "deterministic",
     size_factors: str | NDArray[np.floating[Any]] | None = "total",
