@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nonneg.operators.threads import available_cpus
 
-from . import inmf, nmf, nsf, streaming
+from . import device, inmf, nmf, nsf, streaming
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
@@ -28,7 +28,7 @@ _GROUPS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    names = [*nmf.CASES, *_STREAMED, *_NSF, *_INMF]
+    names = [*nmf.CASES, *_STREAMED, *_NSF, *_INMF, "device"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names",
@@ -70,6 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     for name, run in _INMF.items():
         if name in chosen:
             print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
+    if "device" in chosen:
+        print("\n" + device.compare(quick=args.quick), flush=True)
     return 0
 
 
