@@ -210,3 +210,14 @@ def test_verbs_refuse_missing_labels(verb):
     adata.obs.iloc[3:5, adata.obs.columns.get_loc("label")] = None
     with pytest.raises(ValueError, match=r"obs\['label'\] is missing for 2 observ"):
         function(adata)
+
+
+def test_columns_of_lazy_data(tmp_path):
+    """They are not pandas."""
+    from anndata.experimental import read_lazy
+
+    adata = counts()
+    adata.write_zarr(tmp_path / "lazy.zarr")
+    codes, names = read_sections(read_lazy(tmp_path / "lazy.zarr"), "batch")
+    assert names.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(names[codes], adata.obs["batch"].astype(str))

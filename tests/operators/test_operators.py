@@ -26,7 +26,12 @@ X[:, 5] = 0
 
 def in_memory(x):
     return local_operator(
-        x, where="x", columns=None, dtype=np.dtype(np.float64), n_threads=2
+        x,
+        where="x",
+        columns=None,
+        dtype=np.dtype(np.float64),
+        n_threads=2,
+        on_device=False,
     )
 
 

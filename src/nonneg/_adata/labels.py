@@ -62,11 +62,12 @@ def check_labelled(labels: Labels, where: str) -> None:
 def _encode(column: Any) -> Labels:
     """Categories that no observation has are left out."""
     names: Any
-    if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
+    # Of a lazy AnnData, columns are not pandas.
+    is_pandas = isinstance(column, pd.Series | pd.Categorical)
+    if is_pandas and isinstance(column.dtype, pd.CategoricalDtype):
         categorical = pd.Categorical(column).remove_unused_categories()
         codes, names = categorical.codes, categorical.categories
     else:
-        # Of a lazy AnnData, columns are not pandas.
         codes, names = pd.factorize(np.asarray(column, object), sort=True)
     text = pd.Index(names).astype(str)
     unique = text.unique()

@@ -88,7 +88,12 @@ def as_operator(
     if lazy:
         return _lazy_operator(x, where, columns, spread=spread)
     return local_operator(
-        x, where=where, columns=columns, dtype=_dtype(x), n_threads=settings.n_threads
+        x,
+        where=where,
+        columns=columns,
+        dtype=_dtype(x),
+        n_threads=settings.n_threads,
+        on_device=on_accelerator(),
     )
 
 
@@ -99,11 +104,12 @@ def local_operator(
     columns: NDArray[np.bool_ | np.intp] | None,
     dtype: np.dtype[Any],
     n_threads: int,
+    on_device: bool,
 ) -> MatrixOperator:
     """Operator of a matrix in memory, on the host or the devices of the settings."""
     if sp.issparse(x):
         csr = canonical_csr(x, dtype, where, columns)
-        if on_accelerator():
+        if on_device:
             return device_operator(csr, is_sparse=True)
         return CSROperator(csr, n_threads=n_threads)
     if columns is not None:
@@ -111,19 +117,7 @@ def local_operator(
     if isinstance(x, jax.Array) and len(selected_devices()) == 1:
         return DenseOperator(x.astype(dtype))
     x = np.asarray(x, dtype)
-    return device_operator(x, is_sparse=False) if on_accelerator() else DenseOperator(x)
-
-
-def worker_operator(
-    x: Any,
-    *,
-    where: str,
-    columns: NDArray[np.bool_ | np.intp] | None,
-    dtype: np.dtype[Any],
-) -> MatrixOperator:
-    """Operator of a part of a dask array, on a worker with one thread for products."""
-    with settings.override(device="cpu"):
-        return local_operator(x, where=where, columns=columns, dtype=dtype, n_threads=1)
+    return device_operator(x, is_sparse=False) if on_device else DenseOperator(x)
 
 
 def _block_operator(
@@ -167,6 +161,7 @@ def _block_operator(
         columns=columns,
         dtype=dtype,
         n_threads=settings.n_threads,
+        on_device=on_accelerator(),
     )
     return BlockOperator(
         open_rows,
@@ -197,7 +192,12 @@ def _lazy_operator(
             )
         # The workers are the parallelism: one thread for each product.
         to_operator = partial(
-            worker_operator, where=where, columns=columns, dtype=dtype
+            local_operator,
+            where=where,
+            columns=columns,
+            dtype=dtype,
+            n_threads=1,
+            on_device=False,
         )
         blocks = x.to_delayed()[:, 0].tolist()
         return LazyOperator(blocks, bounds, n_vars, dtype, to_operator)
@@ -207,6 +207,7 @@ def _lazy_operator(
         columns=columns,
         dtype=dtype,
         n_threads=settings.n_threads,
+        on_device=on_accelerator(),
     )
     # Whole chunks, several at a time where they are small: a part of a chunk
     # costs as much to read as the chunk.
