@@ -44,8 +44,8 @@ def arguments(function, *, dtype="float32", odd=None):
         dims = next((str(h.dim_str) for h in options if hasattr(h, "dim_str")), "")
         if parameter.default is not inspect.Parameter.empty and not dims.split():
             continue
-        sizes = {"p": 5, "k": 3}
-        shape = [sizes[dim] for dim in dims.split()]
+        sizes = {"p": 5, "k": 3, "n": 5, "m": 3, "d": 2}
+        shape = [sizes[dim] for dim in dims.split() if not dim.startswith("*")]
         if name == odd:
             shape[-1] += 1
         result[name] = jnp.ones(shape, dtype)

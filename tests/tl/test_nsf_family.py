@@ -292,6 +292,36 @@ def test_sections_far_apart_are_as_close_together(adata):
     close(moved.obsm["X_nsf"], adata.obsm["X_nsf"], 1e-3)
 
 
+@pytest.mark.parametrize("n_small", [1, 2, 3, 7])
+@EACH_SPATIAL
+def test_a_section_of_few_spots(adata, method, n_small):
+    adata.obs["section"] = ["large"] * (144 - n_small) + ["small"] * n_small
+    fit(adata, method, library_key="section", max_iter=3)
+    assert np.isfinite(adata.obsm[f"X_{method}"]).all()
+    coords = adata.obsm["spatial"][-1:]
+    found = nng.tl.predict(adata, coords, key=method, section="small")
+    # Of the hybrid, others are predicted by their prior.
+    n = found[:, found.var["is_spatial"]].n_vars
+    close(found.X[:, :n], adata.obsm[f"X_{method}"][-1:, :n])
+
+
+@EACH_SPATIAL
+def test_sections_of_one_spot_each(adata, method):
+    few = adata[:24].copy()
+    few.obs["section"] = np.arange(24).astype(str)
+    with pytest.raises(ValueError, match="location"):
+        fit(few, method, library_key="section", max_iter=3)
+
+
+@EACH_SPATIAL
+def test_a_section_at_one_location(adata, method):
+    adata.obs["section"] = ["large"] * 138 + ["small"] * 6
+    adata.obsm["spatial"][138:] = adata.obsm["spatial"][138]
+    fit(adata, method, library_key="section", max_iter=3)
+    fields = adata.obsm[f"X_{method}"][138:, : 2 if method == "nsfh" else 4]
+    np.testing.assert_array_equal(fields, np.repeat(fields[:1], 6, axis=0))
+
+
 # --- layouts ----------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from ..._core.typing import Floats
-from ...kernels.gp import Layout
+from .fields import Layout
 
 
 def choose_inducing(

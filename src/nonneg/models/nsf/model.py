@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._core.typing import Floats
-from ...kernels import gp
+from . import fields as gp
 from .problem import Kernels, Options, Space, State
 
 if TYPE_CHECKING:
     from ...kernels.covariance import Kernel
-    from ...kernels.gp import Posterior, Prior
+    from .fields import Posterior, Prior
     from .likelihoods import Likelihood
 
 

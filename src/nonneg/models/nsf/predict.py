@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..._core.typing import Floats
-from ...kernels import gp
+from . import fields as gp
 from .layout import tie
 from .model import predict_field
 from .problem import Space, trend_basis

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...kernels.covariance import Kernel
-    from ...kernels.gp import Layout, Posterior
+    from .fields import Layout, Posterior
 
 
 type Trend = Literal["linear", "constant"]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..._core.typing import Floats
-from ...kernels import gp
+from . import fields as gp
 from .likelihoods import expected
 from .model import MIN_PRECISION, Model
 from .problem import Kernels, State
 
 if TYPE_CHECKING:
-    from ...kernels.gp import Posterior
     from ..loop import Trace
+    from .fields import Posterior
 
 
 # Share of a gene's mean.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..._core.typing import Floats
-from ...kernels import gp
 from ..loop import Report
+from . import fields as gp
 from .ascent import FIRST_LIMIT, Descent, loosened
 from .layout import choose_inducing, tie
 from .model import MIN_PRECISION, Model

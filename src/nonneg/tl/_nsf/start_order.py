@@ -28,9 +28,14 @@ def by_morans_i(coords: NDArray[np.float64] | None, section: NDArray[np.intp]) -
         graphs, positions = [], []
         for s in np.unique(section[rows]):
             own = np.flatnonzero(section[rows] == s)
-            positions.append(own)
             n_neighbors = min(_N_NEIGHBORS, own.size - 1)
+            if n_neighbors == 0:
+                # A single spot says nothing of smoothness.
+                continue
+            positions.append(own)
             graphs.append(kneighbors_graph(coords[rows[own]], n_neighbors))
+        if not graphs:
+            return np.arange(factors.shape[1])
         index = np.concatenate(positions)
         graph = block_diag(graphs, format="csr")
         scores = morans_i(graph, np.ascontiguousarray(factors[index].T, np.float64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..operators._numba import compiled
+from ...operators._numba import compiled
 
 
 @compiled
