@@ -19,9 +19,10 @@ from nonneg.models.loop import drive, run
 from nonneg.models.nmf.frobenius import FrobeniusSolver
 from nonneg.models.nmf.problem import Problem
 from nonneg.models.nmf.solver import make_solver, nmf
+from nonneg.operators.blocks import BlockOperator
 from nonneg.operators.csr import CSROperator
 from nonneg.operators.dense import DenseOperator
-from nonneg.operators.weighted import WeightedOperator
+from nonneg.operators.weighted import WeightedOperator, weight_variables
 from testing.nonneg import low_rank
 
 RANK = 4
@@ -130,7 +131,7 @@ def test_weights_are_repeated_variables(x64):
     op = DenseOperator(repeated)
     expected = nmf(Problem(op, op.stats()), RANK, tol=1e-7, max_iter=2000)
     for base in (DenseOperator(X), CSROperator(sp.csr_matrix(X))):
-        weighted = WeightedOperator(base, np.sqrt(times))
+        weighted = weight_variables(base, times)
         found = nmf(Problem(weighted, weighted.stats()), RANK, tol=1e-7, max_iter=2000)
         np.testing.assert_allclose(
             found.trace.objective[-1], expected.trace.objective[-1], rtol=1e-6
@@ -283,24 +284,24 @@ def test_other_settings_compile_nothing():
     assert sizes[0] == sizes[1]
 
 
+def streamed(x, size):
+    """A matrix in blocks of rows, the last one shorter."""
+    bounds = np.minimum(np.arange(-(-len(x) // size) + 1) * size, len(x))
+    return BlockOperator(
+        lambda: lambda rows: np.concatenate([x[r] for r in rows]),
+        DenseOperator,
+        bounds,
+        x.shape[1],
+        x.dtype,
+    )
+
+
 def test_streamed_blocks_compile_once():
     """Blocks of unequal length are padded to one shape."""
-    from nonneg.operators.blocks import BlockOperator
-
     x = low_rank(70, 33, RANK).astype(np.float32)
 
-    def blocks(x, size):
-        bounds = np.minimum(np.arange(-(-len(x) // size) + 1) * size, len(x))
-        return BlockOperator(
-            lambda: lambda rows: np.concatenate([x[r] for r in rows]),
-            DenseOperator,
-            bounds,
-            x.shape[1],
-            np.dtype(np.float32),
-        )
-
     def fit(x):
-        op = blocks(x, 16)
+        op = streamed(x, 16)
         nmf(Problem(op, op.stats()), RANK, tol=0, max_iter=3)
 
     fit(x)
@@ -309,3 +310,53 @@ def test_streamed_blocks_compile_once():
     fit(x[:50])
     # The last block differs in length, the loadings do not.
     assert update_factor._cache_size() == before
+
+
+@pytest.mark.parametrize("rule", ["hals", "mu"])
+def test_a_huge_penalty_of_one_component_leaves_the_others(rule):
+    """In single precision too, where it dwarfs all else."""
+    op = DenseOperator(X.astype(np.float32))
+    l2 = np.array([0, 1e15, 0, 0], np.float32)
+    problem = Problem(op, op.stats(), penalties=(Penalty(0.0, l2), Penalty()))
+    solver = make_solver(problem, rule, tol=0, max_iter=20)
+    w = np.asarray(drive(solver, solver.init(start(X.astype(np.float32))))[0].W)
+    assert w[:, 1].max() < 1e-6
+    assert (w[:, [0, 2, 3]].max(0) > 0.1).all()
+
+
+@pytest.mark.parametrize("where", ["scores", "loadings"])
+@pytest.mark.parametrize("loss", ["frobenius", "kullback-leibler"])
+def test_penalties_of_rows_in_streamed_blocks(where, loss, x64):
+    """The rows of a block get their own."""
+    shape = (X.shape[0] if where == "scores" else X.shape[1], RANK)
+    some = Penalty(0.1, np.random.default_rng(3).random(shape))
+    penalties = (
+        (some, Penalty(0.1, 0.1)) if where == "scores" else (Penalty(0.1, 0.1), some)
+    )
+    fits = []
+    for op in (DenseOperator(X), streamed(X, 17)):
+        problem = Problem(op, op.stats(), loss, penalties)
+        rule = "hals" if loss == "frobenius" else "mu"
+        fits.append(nmf(problem, RANK, solver=rule, tol=0, max_iter=15))
+    np.testing.assert_allclose(fits[1].W, fits[0].W, atol=1e-8)
+    np.testing.assert_allclose(fits[1].trace.objective, fits[0].trace.objective)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(7), r"40 variables, but weights have shape \(7,\)"),
+        (np.full(40, -1.0), "not negative"),
+        (np.full(40, np.nan), "finite"),
+        (np.zeros(40), "not all zero"),
+    ],
+)
+def test_weights_that_are_none(weights, message):
+    with pytest.raises(ValueError, match=message):
+        weight_variables(DenseOperator(X), weights)
+
+
+def test_weights_are_for_least_squares():
+    op = weight_variables(DenseOperator(X), np.ones(40))
+    with pytest.raises(NotImplementedError, match="for least squares"):
+        nmf(Problem(op, op.stats(), "kullback-leibler"), RANK, solver="mu")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callback]:
-    """A callback for :func:`~nonneg.kernels.loop.iterate` that draws a bar."""
+    """A callback for :func:`~nonneg.models.loop.drive` that draws a bar."""
     with tqdm(
         total=total,
         desc=description,

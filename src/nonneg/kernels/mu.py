@@ -25,8 +25,8 @@ def mu_update_kl(
     factor: Float[Array, "p k"],
     ratio: Float[Array, "p k"],
     sums: Float[Array, " k"],
-    l1: Float[Array, " k"] | Float[Array, ""] | float = 0.0,
-    l2: Float[Array, " k"] | Float[Array, ""] | float = 0.0,
+    l1: Float[Array, " k"] | Float[Array, "p k"] | Float[Array, ""] | float = 0.0,
+    l2: Float[Array, " k"] | Float[Array, "p k"] | Float[Array, ""] | float = 0.0,
 ) -> Float[Array, "p k"]:
     """Minimise the usual bound on the Kullback-Leibler divergence, and penalties.
 

@@ -28,7 +28,8 @@ class WeightedOperator:
     Least squares with weights ω of the variables, ``Σ ω_j ‖x_j - W h_j‖²``, are those of
     this matrix with ``scale = sqrt(ω)``, and loadings ``h_j sqrt(ω_j)``. Replicates of a
     variable count as one with ω = 1/r each, and multiplicities of a bootstrap sample are
-    its weights. The Kullback-Leibler divergence has no such form: its products are
+    its weights. Loadings of variables of weight 0 are 0: regress these on the scores
+    afterwards. The Kullback-Leibler divergence has no such form: its products are
     refused.
     """
 
@@ -107,3 +108,16 @@ class WeightedOperator:
             "divergence of a scaled matrix is another one."
         )
         return NotImplementedError(msg)
+
+
+def weight_variables(op: MatrixOperator, weights: NDArray[Any]) -> WeightedOperator:
+    """The matrix whose least squares are those with weights ω >= 0 of the variables."""
+    weights = np.asarray(weights, np.float64)
+    n_vars = op.shape[1]
+    if weights.shape != (n_vars,):
+        msg = f"There are {n_vars} variables, but weights have shape {weights.shape}."
+        raise ValueError(msg)
+    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        msg = "Weights of variables must be finite, not negative, and not all zero."
+        raise ValueError(msg)
+    return WeightedOperator(op, np.sqrt(weights).astype(op.dtype))

@@ -79,8 +79,9 @@ def update_factor(
     scale = jnp.abs(product).sum()
     l1, l2 = (jnp.asarray(weight, factor.dtype) for weight in penalty)
     ridge = None
-    if l2.ndim == 2:
-        ridge = l2
+    if l2.ndim == 2 or (l2.ndim == 1 and rule not in _ONE_GRAM):
+        # Beside the Gram matrix, whose diagonal tells which components are dead.
+        ridge = jnp.broadcast_to(l2, factor.shape)
     else:
         # The quadratic penalty is part of the form that every rule minimises.
         gram = gram + jnp.diag(jnp.broadcast_to(l2, gram.shape[0]))

@@ -30,6 +30,11 @@ class Penalty(NamedTuple):
             return False
         return not any(np.any(weight) for weight in self)
 
+    @property
+    def favours_zeros(self) -> bool:
+        """Whether there is an L1 penalty; True where weights are not known yet."""
+        return isinstance(self.l1, jax.core.Tracer) or bool(np.any(self.l1))
+
     def rows(self, rows: slice) -> Penalty:
         """The penalty of some rows of the factor."""
         weights: Any = self

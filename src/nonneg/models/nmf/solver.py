@@ -67,5 +67,5 @@ def make_solver(
         tol,
         max_iter,
         # With an L1 penalty an empty component may be the best one.
-        revives=not any(np.any(penalty.l1) for penalty in penalties),
+        revives=not any(penalty.favours_zeros for penalty in penalties),
     )
