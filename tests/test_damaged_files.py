@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 import nonneg as nng
+from nonneg.operators.choose import as_operator
 from testing.nonneg import counts
 from testing.nonneg._damage import DAMAGE, ZARR_DAMAGE
 
@@ -24,6 +25,8 @@ CASES = [
 
 # Sound matrices, of other shapes than the rest of the file.
 SHAPES = {"more columns than variables"}
+# Damage to what stands beside the matrix.
+NAMES = {"fewer names of observations", "names of floats", "no var"}
 # In a process of its own: what is tested is that it does not die.
 WORKER = """
 import json, sys, warnings
@@ -116,7 +119,7 @@ def test_streams_refuse_as_well(name, end, outcomes):
     if kind == "accepted":
         # Zarr is read without obs and var here, which what is wrong belongs to.
         assert end == "zarr"
-        assert name in {"fewer names of observations", "no var", *SHAPES}, message
+        assert name in {*NAMES, *SHAPES}, message
     elif kind == "ours":
         _, expected = {**DAMAGE, **ZARR_DAMAGE}[name]
         # An AnnData without var or X is one, for anndata.
@@ -164,3 +167,19 @@ def test_matrices_in_memory(what, form, verb):
         ValueError, match=r"adata\.X.* is damaged: its (indices|indptr)"
     ):
         verb(adata)
+
+
+@pytest.mark.parametrize(
+    ("form", "what", "wrong"),
+    [
+        ("bsr", "indices", 99999),
+        ("bsr", "indptr", -3),
+        ("coo", "row", 99999),
+        ("coo", "col", -1),
+    ],
+)
+def test_other_sparse_formats(form, what, wrong):
+    x = sp.csr_matrix(counts().X).asformat(form)
+    getattr(x, what)[3] = wrong
+    with pytest.raises(ValueError, match=r"X.*(is damaged|cannot be read)"):
+        as_operator(x, where="X")

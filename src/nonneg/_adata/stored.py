@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 type AnyPath = str | PathLike[str]
 
+# Kinds of dtype of stored names; anndata reads whole numbers as text.
+_TEXT = "OSUTiu"
+
 # Names that are read at a time.
 _NAMES = 8192
 
@@ -114,6 +117,9 @@ class StoredAnnData:
                     msg = "names are missing"
                     raise ValueError(msg)
                 return categories[codes]
+            if stored.dtype.kind not in _TEXT:
+                msg = f"names have dtype {stored.dtype}"
+                raise TypeError(msg)
             is_text = isinstance(stored, h5py.Dataset) and h5py.check_string_dtype(
                 stored.dtype
             )
@@ -173,6 +179,7 @@ def open_stored(path: AnyPath, *, write: bool = False) -> StoredAnnData:
         raise ValueError(msg)
     with reading(f"{path}, as .h5ad or .zarr,"):
         group = open_group(path, "r")
+        held = sorted(group)
         parts = {name: group.get(name) for name in ("obs", "var")}
     stored = StoredAnnData(path, group)
     if any(isinstance(part, h5py.Dataset) for part in parts.values()):
@@ -182,7 +189,7 @@ def open_stored(path: AnyPath, *, write: bool = False) -> StoredAnnData:
         )
         raise ValueError(msg)
     if None in parts.values():
-        msg = f"{path} holds no AnnData: it has {sorted(group)}."
+        msg = f"{path} holds no AnnData: it has {held}."
         stored.close()
         raise ValueError(msg)
     return stored

@@ -71,12 +71,17 @@ def as_operator(
         x = x.to_numpy()
     if is_cupy(x):
         x = from_cupy(x, where)
-    if len(getattr(x, "shape", ())) != 2:
+    is_stored = isinstance(x, fau.CSDataset | fau.H5Dataset | fau.ZarrArray)
+    if is_stored:
+        where = name_of(x, where)
+    with reading(where):
+        shape, dtype = getattr(x, "shape", ()), getattr(x, "dtype", None)
+    if len(shape) != 2:
         msg = f"{where} must be a matrix, but is {_describe(x)}."
         raise TypeError(msg)
-    _check_numeric(x, where)
-    if isinstance(x, fau.CSDataset | fau.H5Dataset | fau.ZarrArray):
-        return _block_operator(x, name_of(x, where), columns, chunk_size)
+    _check_numeric(dtype, where)
+    if is_stored:
+        return _block_operator(x, where, columns, chunk_size)
     lazy = isinstance(x, fau.DaskArray)
     if chunk_size is not None:
         hint = "has chunks of its own: rechunk it" if lazy else "is in memory"
@@ -256,13 +261,9 @@ def _dtype(x: Any) -> np.dtype[Any]:
     return np.dtype(np.float64 if exact else np.float32)
 
 
-def _check_numeric(x: Any, where: str) -> None:
-    if not (
-        np.issubdtype(x.dtype, np.integer)
-        or np.issubdtype(x.dtype, np.floating)
-        or np.issubdtype(x.dtype, np.bool_)
-    ):
-        msg = f"{where} must hold numbers, but its dtype is {x.dtype}."
+def _check_numeric(dtype: Any, where: str) -> None:
+    if getattr(dtype, "kind", None) not in {"b", "i", "u", "f"}:
+        msg = f"{where} must hold numbers, but its dtype is {dtype}."
         raise TypeError(msg)
 
 

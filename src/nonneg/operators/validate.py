@@ -95,18 +95,22 @@ def canonical_csr(
 ) -> Any:
     """Some columns of a sparse matrix as CSR of one index type, without duplicates.
 
-    ``dtype`` is that of the values, ``None`` that which they have. Arrays are shared
-    with ``x`` where they need not change.
+    ``dtype`` is that of the values. ``None``: float32 and float64 stay, others become
+    float64, because SciPy does not compute with all of them. Arrays are shared with
+    ``x`` where they need not change.
     """
+    if dtype is None:
+        dtype = np.dtype(np.float32 if x.dtype == np.float32 else np.float64)
     if x.format in {"csr", "csc"}:
         x = _compressed(x, dtype, where)
     elif x.format == "coo":
         for name, index, size in zip("ij", (x.row, x.col), x.shape, strict=True):
             check_indices(index, size, f"{where}, along {name},")
         check_lengths(x.data.size, x.row.size, where)
-    csr = x.tocsr()
-    if dtype is not None:
-        csr = csr.astype(dtype, copy=False)
+    elif x.format == "bsr":
+        with reading(where):
+            x.check_format()
+    csr = x.tocsr().astype(dtype, copy=False)
     if columns is not None:
         csr = csr[:, columns]
     if not csr.has_canonical_format:
@@ -115,7 +119,7 @@ def canonical_csr(
     return csr
 
 
-def _compressed(x: Any, dtype: np.dtype[Any] | None, where: str) -> Any:
+def _compressed(x: Any, dtype: np.dtype[Any], where: str) -> Any:
     """CSR or CSC whose arrays are sound, of one index type."""
     n_rows, n_columns = x.shape if x.format == "csr" else x.shape[::-1]
     check_lengths(x.data.size, x.indices.size, where)
@@ -128,11 +132,10 @@ def _compressed(x: Any, dtype: np.dtype[Any] | None, where: str) -> Any:
     data, indices = x.data[:n_stored], x.indices[:n_stored]
     check_indices(indices, n_columns, where)
     index = index_dtype(n_stored, n_columns)
-    data = data if dtype is None else data.astype(dtype, copy=False)
     same = x.indptr.dtype == index and n_stored == x.data.size
     return type(x)(
         (
-            data,
+            data.astype(dtype, copy=False),
             indices.astype(index, copy=False),
             x.indptr if same else pointers.astype(index),
         ),

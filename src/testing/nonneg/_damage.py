@@ -127,6 +127,12 @@ def _shorter_obs(path: Path) -> None:
         _replace(obs, obs.attrs["_index"], np.asarray(names, object))
 
 
+def _names_of_floats(path: Path) -> None:
+    with _opened(path) as group:
+        var = group["var"]
+        _replace(var, var.attrs["_index"], np.arange(N_VARS) / 2)
+
+
 def _cut(share: float) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         for file in [path] if path.is_file() else _chunks(path):
@@ -191,11 +197,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "too many pointers": (_edit("indptr", lambda v: np.append(v, v[-1])), _WRONG),
     "pointers of floats": (_edit("indptr", lambda v: v * 1.0), _WRONG),
     "no pointers": (_remove("X/indptr"), "cannot be read"),
+    "no values": (_remove("X/data"), "cannot be read"),
     "no indices": (_remove("X/indices"), "cannot be read"),
     "fewer rows than observations": (_shape((N_OBS - 5, N_VARS)), r"55 x 20|damaged"),
     "more columns than variables": (_shape((N_OBS, N_VARS + 3)), r"60 x 23|damaged"),
     "fewer columns than variables": (_shape((N_OBS, N_VARS - 3)), r"60 x 17|damaged"),
     "fewer names of observations": (_shorter_obs, "damaged|53 observations"),
+    "names of floats": (_names_of_floats, "names have dtype float64"),
     "no X": (_remove("X"), "has no X"),
     "no var": (_remove("var"), "holds no AnnData"),
     "cut in half": (_cut(0.5), "cannot be read"),

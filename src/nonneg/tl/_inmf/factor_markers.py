@@ -222,8 +222,7 @@ def _read_values(
         )
         raise TypeError(msg)
     if is_sparse:
-        exact = x.dtype in (np.float32, np.float64)
-        x = canonical_csr(x, None if exact else np.dtype(np.float64), where)
+        x = canonical_csr(x, None, where)
     if log_normalized:
         return x
     if x.size and x.min() < 0:
