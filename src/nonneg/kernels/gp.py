@@ -1,10 +1,13 @@
 """Gaussian processes on inducing points: the parts that are compiled.
 
-All of this runs in float64: an inverse of K in single precision is of no use.
+Of all factors at once: what they share has no axis of factors, everything else has it
+first. All of this runs in float64: an inverse of K in single precision is of no use.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import jax
@@ -40,8 +43,21 @@ def conditional_weights(
     return weights, jnp.maximum(1 - (weights * cross).sum(1), 0)
 
 
-@jax.jit
-def posterior_covariance(
+def _each_factor(function: Callable[..., Any], *ndims: int) -> Callable[..., Any]:
+    """Map over the first axis of those arguments that have one beyond ``ndims``."""
+
+    @jax.jit
+    @wraps(function)
+    def mapped(*args: jax.Array) -> Any:
+        axes = [
+            0 if jnp.ndim(a) > n else None for a, n in zip(args, ndims, strict=True)
+        ]
+        return jax.vmap(function, in_axes=axes)(*args)
+
+    return mapped
+
+
+def _posterior_covariance(
     precision: jax.Array, gram: jax.Array, var: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Covariance of values at inducing points, and minus its log determinant."""
@@ -50,8 +66,7 @@ def posterior_covariance(
     return cov, 2 * jnp.log(jnp.diagonal(factor)).sum()
 
 
-@jax.jit
-def inner_products(
+def _inner_products(
     precision: jax.Array,
     gram: jax.Array,
     var: Any,
@@ -65,3 +80,7 @@ def inner_products(
     )
     left, right = half[:, : carried.shape[1]], half[:, carried.shape[1] :]
     return left.T @ left, right.T @ left, (right**2).sum(0)
+
+
+posterior_covariance = _each_factor(_posterior_covariance, 2, 2, 0)
+inner_products = _each_factor(_inner_products, 2, 2, 0, 2, 2)

@@ -6,13 +6,15 @@ rest ``ε ~ N(0, D)``, independent between locations :cite:p:`Snelson2006`. Wher
 location is an inducing point itself, A picks it and D vanishes. Evidence comes as
 one site ``exp(h f - λ f² / 2)`` per location, so that the posterior is Gaussian:
 its precision at the inducing points is ``K⁻¹/a² + AᵀΛA``. Prior and weights belong to
-a length scale, not to an amplitude or a factor, and are shared.
+a length scale, not to an amplitude or a factor: one serves all factors that share it.
+All factors are conditioned at once.
 
 All of this runs in float64: an inverse of K in single precision is of no use.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -53,11 +55,14 @@ class Layout(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """Everything about a field of unit amplitude that depends on its length scale."""
+    """Everything about fields of unit amplitude that depends on their length scale.
+
+    Shared by all factors, or stacked: then every array starts with their axis.
+    """
 
     precision: jax.Array
     """(n_inducing, n_inducing)"""
-    logdet: float
+    logdet: Floats
     """Of the precision."""
     weights: Floats
     """(n_sites, n_neighbors)"""
@@ -66,18 +71,19 @@ class Prior(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """One field, given its sites."""
+    """All fields, given their sites."""
 
     mean: Floats
-    """(n_sites,)"""
+    """(n_sites, k)"""
     var: Floats
     trend: Floats
-    """Coefficients β."""
+    """(k, n_trend): coefficients β."""
     inducing_mean: Floats
-    """(n_inducing,): of ``a u``."""
+    """(k, n_inducing): of ``a u``."""
     inducing_cov: jax.Array
-    log_evidence: float
-    """Log of the expectation of all sites under the prior."""
+    """(k, n_inducing, n_inducing)"""
+    log_evidence: Floats
+    """(k,): log of the expectation of all sites under the prior."""
 
 
 def _exact() -> Any:
@@ -103,7 +109,7 @@ def prior(kernel: Kernel, layout: Layout, length_scale: Floats) -> Prior:
                 )
                 raise np.linalg.LinAlgError(msg)
     weights, residual = conditional(kernel, layout, length_scale, jitter)
-    return Prior(precision, float(logdet), weights, residual)
+    return Prior(precision, np.asarray(logdet), weights, residual)
 
 
 def conditional(
@@ -128,139 +134,199 @@ def conditional(
     return weights, residual
 
 
-def carry(layout: Layout, weights: Floats, inducing_values: Floats) -> Floats:
-    """``A u``: values at the sites."""
-    picked = np.where(layout.neighbors >= 0, inducing_values[layout.neighbors], 0)
-    return np.einsum("ip,ip->i", weights, picked)
+def stack_priors(priors: Sequence[Prior]) -> Prior:
+    """Priors of factors that do not share one."""
+    precision, *others = zip(*priors, strict=True)
+    with _exact():
+        return Prior(jnp.stack(precision), *map(np.stack, others))
 
 
-def carry_var(layout: Layout, weights: Floats, cov: Floats | jax.Array) -> Floats:
-    """``diag(A S Aᵀ)``: variances at the sites."""
-    out = np.empty(len(weights))
-    quadratic_forms(layout.neighbors, weights, np.asarray(cov), out)
+def _is_stacked(prior: Prior) -> bool:
+    return prior.precision.ndim == 3
+
+
+def _residuals(prior: Prior, amplitude: Floats) -> Floats:
+    """Variance that inducing points leave, (n_sites, k)."""
+    return np.atleast_2d(prior.residual).T * amplitude**2
+
+
+def _weights(prior: Prior, k: int) -> Sequence[Floats]:
+    return list(prior.weights) if _is_stacked(prior) else [prior.weights] * k
+
+
+def interpolate(layout: Layout, weights: Sequence[Floats], values: Floats) -> Floats:
+    """``A u``: values at the sites, (n_sites, k), of those at inducing points."""
+    used = layout.neighbors >= 0
+    columns = [
+        np.einsum("ip,ip->i", w, np.where(used, v[layout.neighbors], 0))
+        for w, v in zip(weights, values, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def interpolate_var(layout: Layout, weights: Sequence[Floats], cov: Any) -> Floats:
+    """``diag(A S Aᵀ)``: variances at the sites, (n_sites, k)."""
+    out = np.empty((len(weights), len(layout.neighbors)))
+    for row, w, s in zip(out, weights, np.asarray(cov), strict=True):
+        quadratic_forms(layout.neighbors, w, s, row)
+    return out.T
+
+
+def _grams(prior: Prior, layout: Layout, values: Floats) -> Floats:
+    """``Aᵀ diag(values) A`` of every column of values, (k, n_inducing, n_inducing)."""
+    k, n_inducing = values.shape[1], len(layout.inducing)
+    out = np.zeros((k, n_inducing, n_inducing))
+    columns = np.ascontiguousarray(values.T)
+    for gram, w, column in zip(out, _weights(prior, k), columns, strict=True):
+        weighted_gram(layout.neighbors, w, column, gram)
     return out
 
 
+def _sums(
+    prior: Prior, layout: Layout, basis: Floats, lam: Floats, h: Floats
+) -> tuple[Floats, Floats]:
+    """``Aᵀ (Λ B, h)`` and ``Bᵀ (Λ B, h)`` of every factor."""
+    k, n_columns = lam.shape[1], basis.shape[1] + 1
+    out = np.zeros((k, len(layout.inducing), n_columns))
+    normal = np.empty((k, n_columns - 1, n_columns))
+    for j, weights in enumerate(_weights(prior, k)):
+        columns = np.column_stack([lam[:, j, None] * basis, h[:, j]])
+        spread(layout.neighbors, weights, columns, out[j])
+        normal[j] = basis.T @ columns
+    return out, normal
+
+
 def site_covariance(
-    prior: Prior, layout: Layout, amplitude: float, precision: Floats
-) -> tuple[jax.Array, float]:
-    """Posterior covariance of ``a u``, and minus its log determinant."""
-    residual = amplitude**2 * prior.residual
-    gram = np.zeros(prior.precision.shape)
-    weighted_gram(
-        layout.neighbors, prior.weights, precision / (1 + precision * residual), gram
-    )
+    prior: Prior, layout: Layout, amplitude: Floats, precision: Floats
+) -> tuple[jax.Array, Floats]:
+    """Posterior covariances of ``a u``, and minus their log determinants."""
+    residual = _residuals(prior, amplitude)
+    gram = _grams(prior, layout, precision / (1 + precision * residual))
     with _exact():
         cov, logdet = gp.posterior_covariance(
-            prior.precision, jnp.asarray(gram), amplitude**2
+            prior.precision, jnp.asarray(gram), jnp.asarray(amplitude**2)
         )
-    return cov, float(logdet)
+    return cov, np.asarray(logdet)
 
 
 def predict(
     prior: Prior,
     layout: Layout,
     basis: Floats,
-    amplitude: float,
+    amplitude: Floats,
     precision: Floats,
     shift: Floats,
     targets: NDArray[np.intp],
 ) -> tuple[Floats, Floats]:
-    """Mean and variance at some sites of the layout that have no evidence.
+    """Means and variances at some sites of the layout that have no evidence.
 
     A fourth of the work of :func:`condition`, which also gives them.
     """
-    residual = amplitude**2 * prior.residual
+    residual = _residuals(prior, amplitude)
     damping = 1 / (1 + precision * residual)
     lam, h = precision * damping, shift * damping
-    gram = np.zeros(prior.precision.shape)
-    weighted_gram(layout.neighbors, prior.weights, lam, gram)
-    columns = np.column_stack([lam[:, None] * basis, h])
-    carried = np.zeros((len(gram), columns.shape[1]))
-    spread(layout.neighbors, prior.weights, columns, carried)
-    picked = np.zeros((len(gram), targets.size))
+    gram = _grams(prior, layout, lam)
+    carried, normal = _sums(prior, layout, basis, lam, h)
+    picked = np.zeros((*prior.weights.shape[:-2], gram.shape[1], targets.size))
     index = layout.neighbors[targets]
-    rows, columns_used = np.nonzero(index >= 0)
-    picked[index[rows, columns_used], rows] = prior.weights[targets][rows, columns_used]
+    rows, used = np.nonzero(index >= 0)
+    picked[..., index[rows, used], rows] = prior.weights[..., targets, :][
+        ..., rows, used
+    ]
     with _exact():
-        inner, cross, var = gp.inner_products(
+        products = gp.inner_products(
             prior.precision,
             jnp.asarray(gram),
-            amplitude**2,
+            jnp.asarray(amplitude**2),
             jnp.asarray(carried),
             jnp.asarray(picked),
         )
-        inner, cross, var = (np.asarray(x) for x in (inner, cross, var))
-    trend = _solve_trend(basis, columns, inner)
-    mean = basis[targets] @ trend + cross[:, -1] - cross[:, :-1] @ trend
-    return mean, var + residual[targets]
+        inner, cross, var = (np.asarray(x) for x in products)
+    trend = _solve_trend(normal, inner)
+    mean = (basis[targets] @ trend[..., None] + cross[..., -1:])[..., 0]
+    mean -= (cross[..., :-1] @ trend[..., None])[..., 0]
+    return mean.T, var.T + np.broadcast_to(residual, precision.shape)[targets]
 
 
-def _solve_trend(basis: Floats, columns: Floats, inner: Floats) -> Floats:
+def _solve_trend(normal: Floats, inner: Floats) -> Floats:
     """Generalised least squares: ``basisᵀ V⁻¹ (basis, y)`` less what the field takes."""
-    normal = (basis.T @ columns) - inner[:-1]
-    normal[:, :-1] += np.eye(basis.shape[1]) / _TREND_SD**2
-    return np.linalg.solve(normal[:, :-1], normal[:, -1])
+    normal = normal - inner[:, :-1]
+    normal[..., :-1] += np.eye(normal.shape[1]) / _TREND_SD**2
+    return np.linalg.solve(normal[..., :-1], normal[..., -1:])[..., 0]
 
 
 def condition(
     prior: Prior,
     layout: Layout,
     basis: Floats,
-    amplitude: float,
+    amplitude: Floats,
     precision: Floats,
     shift: Floats,
 ) -> Posterior:
-    """Posterior of a field given sites ``exp(shift f - precision f² / 2)``."""
-    residual = amplitude**2 * prior.residual
+    """Posterior of all fields given sites ``exp(shift f - precision f² / 2)``."""
+    residual = _residuals(prior, amplitude)
     damping = 1 / (1 + precision * residual)
-    # The sites as seen by the part of the field that inducing points carry.
+    # The sites as seen by the part of the field that inducing points have.
     lam, h = precision * damping, shift * damping
     cov, logdet = site_covariance(prior, layout, amplitude, precision)
 
-    columns = np.column_stack([lam[:, None] * basis, h])
-    carried = np.zeros((len(layout.inducing), columns.shape[1]))
-    spread(layout.neighbors, prior.weights, columns, carried)
+    carried, normal = _sums(prior, layout, basis, lam, h)
     with _exact():
         solved = np.asarray(cov @ carried)
-    trend = _solve_trend(basis, columns, carried.T @ solved)
-    linear = carried[:, -1] - carried[:, :-1] @ trend
-    inducing_mean = solved[:, -1] - solved[:, :-1] @ trend
+    trend = _solve_trend(normal, carried.transpose(0, 2, 1) @ solved)
+    linear = carried[..., -1] - (carried[..., :-1] @ trend[..., None])[..., 0]
+    inducing_mean = solved[..., -1] - (solved[..., :-1] @ trend[..., None])[..., 0]
 
-    center = basis @ trend
+    center = basis @ trend.T
+    weights = _weights(prior, len(amplitude))
     mean = center + damping * (
-        carry(layout, prior.weights, inducing_mean)
+        interpolate(layout, weights, inducing_mean)
         + residual * (shift - precision * center)
     )
-    var = damping**2 * carry_var(layout, prior.weights, cov) + damping * residual
+    var = damping**2 * interpolate_var(layout, weights, cov) + damping * residual
     log_evidence = (
-        (linear @ inducing_mean - logdet + prior.logdet) / 2
+        ((linear * inducing_mean).sum(1) - logdet + prior.logdet) / 2
         - len(layout.inducing) * np.log(amplitude)
-        + (h * center - lam * center**2 / 2).sum()
-        + (shift**2 * residual * damping + np.log(damping)).sum() / 2
-        - (trend**2).sum() / (2 * _TREND_SD**2)
+        + (h * center - lam * center**2 / 2).sum(0)
+        + (shift**2 * residual * damping + np.log(damping)).sum(0) / 2
+        - (trend**2).sum(1) / (2 * _TREND_SD**2)
     )
-    return Posterior(mean, var, trend, inducing_mean, cov, float(log_evidence))
+    return Posterior(mean, var, trend, inducing_mean, cov, log_evidence)
 
 
-def divergence(post: Posterior, precision: Floats, shift: Floats) -> float:
-    """Kullback-Leibler divergence of the posterior from the prior."""
+def pick(post: Posterior, factors: NDArray[np.intp]) -> Posterior:
+    """Some factors of a posterior, in the order given."""
+    with _exact():
+        return Posterior(
+            post.mean[:, factors],
+            post.var[:, factors],
+            post.trend[factors],
+            post.inducing_mean[factors],
+            post.inducing_cov[factors],
+            post.log_evidence[factors],
+        )
+
+
+def divergence(post: Posterior, precision: Floats, shift: Floats) -> Floats:
+    """Kullback-Leibler divergences of the posteriors from their priors."""
     sites = shift * post.mean - precision * (post.mean**2 + post.var) / 2
-    return float(sites.sum()) - post.log_evidence
+    return sites.sum(0) - post.log_evidence
 
 
 def sum_var(
     prior: Prior,
     layout: Layout,
-    amplitude: float,
+    amplitude: Floats,
     precision: Floats,
     post: Posterior,
     weight: Floats,
-) -> float:
-    """Variance of ``weight @ f`` under the posterior."""
-    residual = amplitude**2 * prior.residual
+) -> Floats:
+    """Variances of ``weight @ f`` under the posteriors."""
+    residual = _residuals(prior, amplitude)
     damping = 1 / (1 + precision * residual)
-    carried = np.zeros((len(layout.inducing), 1))
-    spread(layout.neighbors, prior.weights, (weight * damping)[:, None], carried)
-    field = carried[:, 0] @ np.asarray(post.inducing_cov) @ carried[:, 0]
-    return float(field + (weight**2 * damping * residual).sum())
+    nothing = np.empty((len(weight), 0))
+    carried = _sums(prior, layout, nothing, damping, weight * damping)[0][..., 0]
+    with _exact():
+        cov = np.asarray(post.inducing_cov)
+    field = np.einsum("ki,kij,kj->k", carried, cov, carried, optimize=True)
+    return field + (weight**2 * damping * residual).sum(0)

@@ -56,26 +56,29 @@ class Model:
             )
         return self._priors[key]
 
+    def priors(self, length_scale: Floats) -> Prior:
+        """Prior of all spatial factors: one, or one for each."""
+        if (length_scale == length_scale[0]).all():
+            return self.prior(length_scale[0])
+        return gp.stack_priors([self.prior(own) for own in length_scale])
+
     def fields(
         self, kernels: Kernels, precision: Floats, shift: Floats
-    ) -> list[tuple[Posterior, float]]:
-        """Posterior of every spatial factor, and its divergence from the prior."""
+    ) -> tuple[Posterior, Floats]:
+        """Posterior of the spatial factors, and their divergence from the prior."""
         assert self.space is not None
         weight = 1 / kernels.dispersion
         lam = np.maximum(weight * self.space.sum_sites(precision), MIN_PRECISION)
         h = weight * self.space.sum_sites(shift)
-        found = []
-        for j in range(self.n_spatial):
-            post = gp.condition(
-                self.prior(kernels.length_scale[j]),
-                self.space.layout,
-                self.space.basis,
-                float(kernels.amplitude[j]),
-                lam[:, j],
-                h[:, j],
-            )
-            found.append((post, gp.divergence(post, lam[:, j], h[:, j])))
-        return found
+        post = gp.condition(
+            self.priors(kernels.length_scale),
+            self.space.layout,
+            self.space.basis,
+            kernels.amplitude,
+            lam,
+            h,
+        )
+        return post, gp.divergence(post, lam, h)
 
     def step(
         self, state: State, kernels: Kernels, limit: float, rate: float
@@ -98,16 +101,13 @@ class Model:
         t = self.n_spatial
         mean, var = np.empty_like(precision), np.empty_like(precision)
         penalty = 0.0
-        posts: list[Posterior] = []
+        post: Posterior | tuple[()] = ()
         if t:
             assert self.space is not None
-            for j, (post, divergence) in enumerate(
-                self.fields(kernels, precision[:, :t], shift[:, :t])
-            ):
-                mean[:, j] = post.mean[self.space.site]
-                var[:, j] = post.var[self.space.site]
-                penalty += kernels.dispersion * divergence
-                posts.append(post)
+            post, divergence = self.fields(kernels, precision[:, :t], shift[:, :t])
+            mean[:, :t] = post.mean[self.space.site]
+            var[:, :t] = post.var[self.space.site]
+            penalty = float(kernels.dispersion * divergence.sum())
         iid = state.iid
         if t < precision.shape[1]:
             # Counts are trusted here: what scatters from place to place is what
@@ -133,7 +133,7 @@ class Model:
             precision.astype(np.float32),
             shift.astype(np.float32),
             iid,
-            tuple(posts),
+            post,
             penalty,
         )
 
@@ -143,17 +143,20 @@ class Model:
         """Mean and variance of factors (or their logarithms) at other observations."""
         mean = np.empty((length, state.w.shape[1]))
         var = np.empty_like(mean)
-        for j, post in enumerate(state.posts):
+        if state.post:
             m, v = predict_field(
                 self.options.kernel,
                 space,
-                kernels.length_scale[j],
-                float(kernels.amplitude[j]),
-                trend=post.trend,
-                inducing_mean=post.inducing_mean,
-                inducing_cov=post.inducing_cov,
+                kernels.length_scale,
+                kernels.amplitude,
+                trend=state.post.trend,
+                inducing_mean=state.post.inducing_mean,
+                inducing_cov=state.post.inducing_cov,
             )
-            mean[:, j], var[:, j] = m[space.site], v[space.site]
+            mean[:, : self.n_spatial], var[:, : self.n_spatial] = (
+                m[space.site],
+                v[space.site],
+            )
         mean[:, self.n_spatial :], var[:, self.n_spatial :] = state.iid
         return mean, var
 
@@ -162,14 +165,16 @@ def predict_field(
     kernel: Kernel,
     space: Space,
     length_scale: Floats,
-    amplitude: float,
+    amplitude: Floats,
     *,
     trend: Floats,
     inducing_mean: Floats,
     inducing_cov: Any,
 ) -> tuple[Floats, Floats]:
-    """Mean and variance of a field at the sites of a space."""
-    weights, residual = gp.conditional(kernel, space.layout, length_scale)
-    mean = space.basis @ trend + gp.carry(space.layout, weights, inducing_mean)
-    var = amplitude**2 * residual + gp.carry_var(space.layout, weights, inducing_cov)
-    return mean, var
+    """Means and variances of fields at the sites of a space, (n_sites, k)."""
+    distinct, index = np.unique(length_scale, axis=0, return_inverse=True)
+    found = [gp.conditional(kernel, space.layout, own) for own in distinct]
+    weights, residual = zip(*(found[i] for i in index.ravel()), strict=True)
+    mean = space.basis @ trend.T + gp.interpolate(space.layout, weights, inducing_mean)
+    var = amplitude**2 * np.stack(residual, axis=1)
+    return mean, var + gp.interpolate_var(space.layout, weights, inducing_cov)

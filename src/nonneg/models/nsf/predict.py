@@ -68,26 +68,21 @@ def predict_fields(
     n_sections = int(inducing_section.max()) + 1
     basis = trend_basis(coords, section, fields.trend_kind, n_sections)
     new = Space(layout(coords, section), np.arange(len(coords)), basis)
-    k = len(fields.amplitude)
-    mean, var = np.empty((len(coords), k)), np.empty((len(coords), k))
-    priors: dict[tuple[float, ...], gp.Prior] = {}
-    for j in range(k):
-        length, amplitude = fields.length_scale[j], float(fields.amplitude[j])
-        name = tuple(length.tolist())
-        if name not in priors:
-            priors = {name: gp.prior(fields.kernel, seen, length)}
-        cov, _ = gp.site_covariance(
-            priors[name], seen, amplitude, fields.site_precision[:, j]
-        )
-        mean[:, j], var[:, j] = predict_field(
-            fields.kernel,
-            new,
-            length,
-            amplitude,
-            trend=fields.trend[j],
-            inducing_mean=fields.inducing_mean[j],
-            inducing_cov=cov,
-        )
+    scales = fields.length_scale
+    if (scales == scales[0]).all():
+        prior = gp.prior(fields.kernel, seen, scales[0])
+    else:
+        prior = gp.stack_priors([gp.prior(fields.kernel, seen, own) for own in scales])
+    cov, _ = gp.site_covariance(prior, seen, fields.amplitude, fields.site_precision)
+    mean, var = predict_field(
+        fields.kernel,
+        new,
+        scales,
+        fields.amplitude,
+        trend=fields.trend,
+        inducing_mean=fields.inducing_mean,
+        inducing_cov=cov,
+    )
     # Observed sites know more than their inducing points.
     for s in np.unique(section):
         rows, own = (

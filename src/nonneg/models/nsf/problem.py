@@ -86,7 +86,8 @@ class State(NamedTuple):
     shift: Floats
     iid: Floats
     """(2, k - n_spatial): prior mean and variance of factors without space."""
-    posts: tuple[Posterior, ...]
+    post: Posterior | tuple[()]
+    """Of the spatial factors."""
     penalty: float
     """Divergences from the priors, as they count in the bound."""
 

@@ -32,7 +32,8 @@ class NSFResult(NamedTuple):
     total_var: Floats
     """(k,): variance of the sum of every factor over the observations."""
     kernels: Kernels
-    posts: tuple[Posterior, ...]
+    post: Posterior | tuple[()]
+    """Of the spatial factors."""
     site_precision: Floats
     """(n_sites, n_spatial)"""
     trace: Trace
@@ -73,16 +74,15 @@ def finish(
             space.sum_sites(state.precision[:, :t]) / kernels.dispersion, MIN_PRECISION
         )
         weight = space.sum_sites(factors[:, :t])
-        for j, post in enumerate(state.posts):
-            prior = model.prior(kernels.length_scale[j])
-            total_var[j] = gp.sum_var(
-                prior,
-                space.layout,
-                float(kernels.amplitude[j]),
-                precision[:, j],
-                post,
-                weight[:, j],
-            )
+        assert state.post
+        total_var[:t] = gp.sum_var(
+            model.priors(kernels.length_scale),
+            space.layout,
+            kernels.amplitude,
+            precision,
+            state.post,
+            weight,
+        )
     first = order[:t]
     return NSFResult(
         W=_drop_negligible(state.w, factors)[:, order]
@@ -95,7 +95,7 @@ def finish(
         kernels=Kernels(
             kernels.length_scale[first], kernels.amplitude[first], kernels.dispersion
         ),
-        posts=tuple(state.posts[j] for j in first),
+        post=state.post and gp.pick(state.post, first),
         site_precision=precision[:, first],
         trace=trace,
         tried=tried,

@@ -134,17 +134,16 @@ class Search:
         h = space.sum_sites(state.shift[:, :t]) / kernels.dispersion
         mean = np.empty((len(self.order), state.w.shape[1]))
         var = np.empty_like(mean)
-        for j in range(t):
-            m, v = gp.predict(
-                model.prior(kernels.length_scale[j]),
-                space.layout,
-                space.basis,
-                float(kernels.amplitude[j]),
-                lam[:, j],
-                h[:, j],
-                self.held.sites,
-            )
-            mean[:, j], var[:, j] = m[self.order], v[self.order]
+        m, v = gp.predict(
+            model.priors(kernels.length_scale),
+            space.layout,
+            space.basis,
+            kernels.amplitude,
+            lam,
+            h,
+            self.held.sites,
+        )
+        mean[:, :t], var[:, :t] = m[self.order], v[self.order]
         mean[:, t:], var[:, t:] = state.iid
         return self.likelihood.score(self.op, self.size, mean, var, state.w)
 

@@ -119,6 +119,7 @@ def spatial_info(
     result: NSFResult, space: Space, transform: Transform
 ) -> dict[str, Any]:
     layout, kernels = space.layout, result.kernels
+    assert result.post
     table = pd.DataFrame(
         [
             {
@@ -150,13 +151,13 @@ def spatial_info(
         "field": {
             "inducing": layout.inducing,
             "inducing_section": layout.inducing_section.astype(np.int64),
-            "inducing_mean": np.stack([p.inducing_mean for p in result.posts]),
-            "trend": np.stack([p.trend for p in result.posts]),
+            "inducing_mean": result.post.inducing_mean,
+            "trend": result.post.trend,
             "sites": layout.sites,
             "site_section": layout.section.astype(np.int64),
             "site_precision": result.site_precision,
-            "site_mean": np.stack([p.mean for p in result.posts], axis=1),
-            "site_var": np.stack([p.var for p in result.posts], axis=1),
+            "site_mean": result.post.mean,
+            "site_var": result.post.var,
         },
     }
 

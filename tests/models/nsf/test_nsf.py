@@ -266,7 +266,7 @@ def test_factors_come_by_mass_within_their_kind(adata):
     assert mass[0] >= mass[1]
     assert mass[2] >= mass[3]
     assert result.iid.shape == (2, 2)
-    assert len(result.posts) == 2
+    assert len(result.post.trend) == 2
 
 
 def test_loadings_are_nonnegative_with_zeros(adata):
@@ -318,20 +318,20 @@ def test_predictions_between_sites_are_those_of_a_process(adata, n_inducing):
         amplitude=result.kernels.amplitude,
         inducing=layout.inducing,
         inducing_section=layout.inducing_section,
-        inducing_mean=np.stack([p.inducing_mean for p in result.posts]),
-        trend=np.stack([p.trend for p in result.posts]),
+        inducing_mean=result.post.inducing_mean,
+        trend=result.post.trend,
         sites=layout.sites,
         site_section=layout.section,
         site_precision=result.site_precision,
-        site_mean=np.stack([p.mean for p in result.posts], axis=1),
-        site_var=np.stack([p.var for p in result.posts], axis=1),
+        site_mean=result.post.mean,
+        site_var=result.post.var,
     )
     mean, var = predict_fields(fields, coords, section)
     np.testing.assert_allclose(mean, result.mean, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(var, result.var, rtol=1e-5, atol=1e-5)
     far = np.array([[1e4, 1e4]])
     mean, var = predict_fields(fields, far, section[:1])
-    np.testing.assert_allclose(mean[0], [p.trend[0] for p in result.posts], atol=1e-8)
+    np.testing.assert_allclose(mean[0], result.post.trend[:, 0], atol=1e-8)
     np.testing.assert_allclose(var, 1, atol=1e-5)
     if n_inducing > 144:
         mean, var = predict_fields(fields, coords + 1e-4, section)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from sklearn.gaussian_process.kernels import RBF, Matern
 
-from nonneg.kernels import gp
 from nonneg.kernels.covariance import kernel_function
+from nonneg.models.nsf import fields
+from nonneg.models.nsf.fields import Posterior
 from nonneg.models.nsf.layout import choose_inducing, tie
 
 THEIRS = {"matern32": Matern(nu=1.5), "matern52": Matern(nu=2.5), "rbf": RBF()}
@@ -43,6 +44,58 @@ def carrier(layout, weights):
     for i, own in enumerate(layout.neighbors):
         a[i, own[own >= 0]] = weights[i, own >= 0]
     return a
+
+
+def column(x):
+    return np.asarray(x)[:, None]
+
+
+def all_columns(post):
+    """A single posterior, as that of one factor among several."""
+    return Posterior(
+        column(post.mean), column(post.var), *(np.asarray(x)[None] for x in post[2:])
+    )
+
+
+def condition(prior, layout, basis, amplitude, precision, shift):
+    """Of a single factor."""
+    post = fields.condition(
+        prior, layout, basis, np.array([amplitude]), column(precision), column(shift)
+    )
+    return Posterior(
+        post.mean[:, 0], post.var[:, 0], *(np.asarray(x)[0] for x in post[2:])
+    )
+
+
+def predict(prior, layout, basis, amplitude, precision, shift, targets):
+    amplitude = np.array([amplitude])
+    given = column(precision), column(shift)
+    found = fields.predict(prior, layout, basis, amplitude, *given, targets)
+    return [x[:, 0] for x in found]
+
+
+def divergence(post, precision, shift):
+    (value,) = fields.divergence(all_columns(post), column(precision), column(shift))
+    return value
+
+
+def sum_var(prior, layout, amplitude, precision, post, weight):
+    (value,) = fields.sum_var(
+        prior,
+        layout,
+        np.array([amplitude]),
+        column(precision),
+        all_columns(post),
+        column(weight),
+    )
+    return value
+
+
+def site_covariance(prior, layout, amplitude, precision):
+    found = fields.site_covariance(
+        prior, layout, np.array([amplitude]), column(precision)
+    )
+    return [np.asarray(x)[0] for x in found]
 
 
 def prior_covariance(prior, layout, amplitude=AMPLITUDE):
@@ -83,7 +136,7 @@ def test_kernel_functions(kernel):
 @KERNELS
 def test_prior_with_all_sites(kernel):
     layout = make()
-    prior = gp.prior(kernel, layout, LENGTH)
+    prior = fields.prior(kernel, layout, LENGTH)
     # The jitter is 1e-6 of the variance.
     np.testing.assert_allclose(
         prior_covariance(prior, layout, 1),
@@ -100,7 +153,7 @@ def test_prior_with_all_sites(kernel):
 def test_one_length_scale_for_every_axis():
     layout = make()
     lengths = np.array([0.5, 2.0])
-    prior = gp.prior("matern32", layout, lengths)
+    prior = fields.prior("matern32", layout, lengths)
     expected = Matern(lengths, nu=1.5)(layout.sites)
     np.testing.assert_allclose(prior_covariance(prior, layout, 1), expected, atol=1e-5)
 
@@ -108,7 +161,7 @@ def test_one_length_scale_for_every_axis():
 def test_inducing_points_keep_the_variance_and_approximate_the_rest():
     layout = make(200, 60, n_neighbors=12)
     assert len(layout.inducing) == 60
-    prior = gp.prior("matern52", layout, LENGTH)
+    prior = fields.prior("matern52", layout, LENGTH)
     c = prior_covariance(prior, layout, 1)
     expected = Matern(nu=2.5)(layout.sites / LENGTH)
     np.testing.assert_allclose(np.diag(c), 1, atol=1e-5)
@@ -129,8 +182,8 @@ def test_inducing_points_keep_the_variance_and_approximate_the_rest():
 def test_condition(kernel, n_inducing, n_sections):
     layout = make(n_inducing=n_inducing, n_sections=n_sections)
     basis, (precision, shift) = linear(layout), evidence()
-    prior = gp.prior(kernel, layout, LENGTH)
-    post = gp.condition(prior, layout, basis, AMPLITUDE, precision, shift)
+    prior = fields.prior(kernel, layout, LENGTH)
+    post = condition(prior, layout, basis, AMPLITUDE, precision, shift)
     c = prior_covariance(prior, layout)
     mean, cov, trend, log_evidence = textbook(c, basis, precision, shift)
     np.testing.assert_allclose(post.trend, trend, atol=1e-6)
@@ -144,8 +197,8 @@ def test_divergence(n_inducing):
     """That from the prior at the trend's coefficients, and their own part."""
     layout = make(n_inducing=n_inducing)
     basis, (precision, shift) = linear(layout), evidence()
-    prior = gp.prior("matern32", layout, LENGTH)
-    post = gp.condition(prior, layout, basis, AMPLITUDE, precision, shift)
+    prior = fields.prior("matern32", layout, LENGTH)
+    post = condition(prior, layout, basis, AMPLITUDE, precision, shift)
     c = prior_covariance(prior, layout)
     mean, cov, trend, _ = textbook(c, basis, precision, shift)
     rest = mean - basis @ trend
@@ -157,7 +210,7 @@ def test_divergence(n_inducing):
         + rest @ np.linalg.solve(c, rest)
         + (trend**2).sum() / TREND_SD**2
     ) / 2
-    ours = gp.divergence(post, precision, shift)
+    ours = divergence(post, precision, shift)
     assert ours > 0
     assert ours == pytest.approx(expected, rel=1e-4)
 
@@ -166,8 +219,8 @@ def test_against_the_kernel_itself():
     """Without inducing points in between: scikit-learn's covariance."""
     layout = make()
     basis, (precision, shift) = linear(layout), evidence()
-    prior = gp.prior("matern32", layout, LENGTH)
-    post = gp.condition(prior, layout, basis, AMPLITUDE, precision, shift)
+    prior = fields.prior("matern32", layout, LENGTH)
+    post = condition(prior, layout, basis, AMPLITUDE, precision, shift)
     c = AMPLITUDE**2 * Matern(nu=1.5)(layout.sites / LENGTH)
     mean, cov, _, log_evidence = textbook(c, basis, precision, shift)
     np.testing.assert_allclose(post.mean, mean, atol=1e-4)
@@ -183,9 +236,9 @@ def test_against_tinygp(kernel):
     layout, (precision, shift) = make(), evidence()
     seen, new = np.arange(45), np.arange(45, 60)
     precision[new] = shift[new] = 0
-    prior = gp.prior(kernel, layout, LENGTH)
+    prior = fields.prior(kernel, layout, LENGTH)
     no_trend = np.zeros((60, 1))
-    ours = gp.condition(prior, layout, no_trend, AMPLITUDE, precision, shift)
+    ours = condition(prior, layout, no_trend, AMPLITUDE, precision, shift)
     with jax.enable_x64(True):
         their_kernel = AMPLITUDE**2 * getattr(tinygp.kernels, names[kernel])(
             LENGTH[0], distance=tinygp.kernels.distance.L2Distance()
@@ -198,7 +251,7 @@ def test_against_tinygp(kernel):
         mean, var = np.asarray(conditioned.loc), np.asarray(conditioned.variance)
     np.testing.assert_allclose(ours.mean, mean, atol=2e-4)
     np.testing.assert_allclose(ours.var, var, atol=2e-4)
-    predicted = gp.predict(prior, layout, no_trend, AMPLITUDE, precision, shift, new)
+    predicted = predict(prior, layout, no_trend, AMPLITUDE, precision, shift, new)
     np.testing.assert_allclose(predicted[0], mean[new], atol=2e-4)
     np.testing.assert_allclose(predicted[1], var[new], atol=2e-4)
 
@@ -208,10 +261,10 @@ def test_predict_is_condition_where_there_is_no_evidence(n_inducing):
     layout, (precision, shift) = make(n_inducing=n_inducing), evidence()
     targets = np.array([2, 3, 30, 59])
     precision[targets] = shift[targets] = 0
-    prior = gp.prior("matern32", layout, LENGTH)
+    prior = fields.prior("matern32", layout, LENGTH)
     args = prior, layout, linear(layout), AMPLITUDE, precision, shift
-    post = gp.condition(*args)
-    mean, var = gp.predict(*args, targets)
+    post = condition(*args)
+    mean, var = predict(*args, targets)
     np.testing.assert_allclose(mean, post.mean[targets], atol=1e-8)
     np.testing.assert_allclose(var, post.var[targets], atol=1e-8)
 
@@ -221,14 +274,14 @@ def test_sections_are_independent():
     # At the same places, so that only the section keeps them apart.
     sites = np.repeat(layout.sites[:30], 2, axis=0)
     layout = tie(sites, layout.section, sites, layout.section, 8)
-    prior = gp.prior("matern32", layout, LENGTH)
+    prior = fields.prior("matern32", layout, LENGTH)
     c = prior_covariance(prior, layout)
     apart = layout.section[:, None] != layout.section
     assert np.abs(c[apart]).max() == 0
     other = np.where(layout.section == 1, 5.0, shift)
     no_trend = np.zeros((60, 1))
     posts = [
-        gp.condition(prior, layout, no_trend, AMPLITUDE, precision, h)
+        condition(prior, layout, no_trend, AMPLITUDE, precision, h)
         for h in (shift, other)
     ]
     first = layout.section == 0
@@ -255,35 +308,39 @@ def test_every_section_has_inducing_points():
 
 def test_sums_and_diagonals():
     layout, (precision, shift) = make(80, 20), evidence(80)
-    prior = gp.prior("matern32", layout, LENGTH)
+    prior = fields.prior("matern32", layout, LENGTH)
     a = carrier(layout, prior.weights)
     rng = np.random.default_rng(3)
     u = rng.standard_normal(len(layout.inducing))
-    np.testing.assert_allclose(gp.carry(layout, prior.weights, u), a @ u, atol=1e-12)
+    np.testing.assert_allclose(
+        fields.interpolate(layout, [prior.weights], u[None])[:, 0], a @ u, atol=1e-12
+    )
     root = rng.standard_normal((len(u), len(u)))
     s = root @ root.T
     np.testing.assert_allclose(
-        gp.carry_var(layout, prior.weights, s), np.diag(a @ s @ a.T), rtol=1e-10
+        fields.interpolate_var(layout, [prior.weights], s[None])[:, 0],
+        np.diag(a @ s @ a.T),
+        rtol=1e-10,
     )
-    post = gp.condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
+    post = condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
     _, cov, _, _ = textbook(
         prior_covariance(prior, layout), linear(layout), precision, shift
     )
     weight = rng.random(80)
-    ours = gp.sum_var(prior, layout, AMPLITUDE, precision, post, weight)
+    ours = sum_var(prior, layout, AMPLITUDE, precision, post, weight)
     assert ours == pytest.approx(weight @ cov @ weight, rel=1e-5)
 
 
 def test_covariance_of_inducing_values():
     layout, (precision, shift) = make(80, 20), evidence(80)
-    prior = gp.prior("matern32", layout, LENGTH)
+    prior = fields.prior("matern32", layout, LENGTH)
     a = carrier(layout, prior.weights)
     noise = 1 / precision + AMPLITUDE**2 * prior.residual
     expected = np.asarray(prior.precision) / AMPLITUDE**2 + a.T @ (a / noise[:, None])
-    cov, minus_logdet = gp.site_covariance(prior, layout, AMPLITUDE, precision)
+    cov, minus_logdet = site_covariance(prior, layout, AMPLITUDE, precision)
     np.testing.assert_allclose(cov, np.linalg.inv(expected), atol=1e-8)
     assert minus_logdet == pytest.approx(np.linalg.slogdet(expected)[1], rel=1e-8)
-    post = gp.condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
+    post = condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
     np.testing.assert_allclose(post.inducing_cov, cov)
 
 
@@ -292,12 +349,12 @@ def test_covariance_of_inducing_values():
 def test_any_length_scale_is_finite(kernel, length):
     """From independent sites to constant fields, where K is all ones."""
     layout, (precision, shift) = make(), evidence()
-    prior = gp.prior(kernel, layout, np.array([length]))
-    post = gp.condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
+    prior = fields.prior(kernel, layout, np.array([length]))
+    post = condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
     for part in (post.mean, post.var, post.trend, post.log_evidence):
         assert np.isfinite(part).all()
     assert post.var.min() > 0
-    assert gp.divergence(post, precision, shift) >= 0
+    assert divergence(post, precision, shift) >= 0
     if length == 1e-6:
         # Apart from the trend, every site by itself.
         expected = 1 / (1 / AMPLITUDE**2 + precision)
@@ -313,7 +370,7 @@ def test_coincident_inducing_points():
     twice = np.concatenate([layout.inducing, layout.inducing])
     section = np.zeros(60, np.intp)
     layout = tie(layout.sites, section[:30], twice, section, 4)
-    prior = gp.prior("rbf", layout, np.array([3.0]))
+    prior = fields.prior("rbf", layout, np.array([3.0]))
     assert np.isfinite(prior.logdet)
     assert np.isfinite(np.asarray(prior.precision)).all()
 
@@ -322,4 +379,38 @@ def test_a_singular_covariance_is_named():
     layout = make(30)
     layout.inducing[3] = np.nan
     with pytest.raises(np.linalg.LinAlgError, match=r"30 inducing points is singular"):
-        gp.prior("matern32", layout, LENGTH)
+        fields.prior("matern32", layout, LENGTH)
+
+
+@pytest.mark.parametrize("lengths", [(0.8, 0.8, 0.8), (0.5, 0.8, 2.0)])
+def test_factors_at_once_are_each_alone(lengths):
+    layout = make(80, 30, n_sections=2)
+    basis, targets = linear(layout), np.array([3, 40])
+    rng = np.random.default_rng(0)
+    amplitude = np.array([0.5, 1.0, 2.0])
+    precision = rng.gamma(1, 2, (80, 3))
+    shift = precision * rng.standard_normal((80, 3))
+    precision[targets] = shift[targets] = 0
+    priors = [fields.prior("matern32", layout, np.array([x])) for x in lengths]
+    prior = priors[0] if len(set(lengths)) == 1 else fields.stack_priors(priors)
+    post = fields.condition(prior, layout, basis, amplitude, precision, shift)
+    found = fields.predict(prior, layout, basis, amplitude, precision, shift, targets)
+    weight = rng.random((80, 3))
+    variances = fields.sum_var(prior, layout, amplitude, precision, post, weight)
+    divergences = fields.divergence(post, precision, shift)
+    picked = fields.pick(post, np.array([2, 0]))
+    for j, own in enumerate(priors):
+        args = own, layout, basis, amplitude[j], precision[:, j], shift[:, j]
+        alone = condition(*args)
+        np.testing.assert_allclose(post.mean[:, j], alone.mean, atol=1e-10)
+        np.testing.assert_allclose(post.var[:, j], alone.var, atol=1e-10)
+        for ours, theirs in zip(post[2:], alone[2:], strict=True):
+            np.testing.assert_allclose(ours[j], theirs, rtol=1e-8, atol=1e-10)
+        for ours, theirs in zip(found, predict(*args, targets), strict=True):
+            np.testing.assert_allclose(ours[:, j], theirs, atol=1e-10)
+        value = divergence(alone, precision[:, j], shift[:, j])
+        assert divergences[j] == pytest.approx(value)
+        value = sum_var(*args[:2], *args[3:5], alone, weight[:, j])
+        assert variances[j] == pytest.approx(value)
+    np.testing.assert_array_equal(picked.trend, post.trend[[2, 0]])
+    np.testing.assert_array_equal(picked.mean, post.mean[:, [2, 0]])
