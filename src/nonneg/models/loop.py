@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 
 class Report(NamedTuple):
@@ -134,45 +134,3 @@ def run[State](
         return n_done + 1, solver.step(state)
 
     return jax.lax.while_loop(going, step, (jnp.array(0), state))[1]
-
-
-def iterate[State](
-    step: Callable[[State, int], tuple[State, Report]],
-    state: State,
-    *,
-    max_iter: int,
-    finished: Callable[[list[Report]], bool],
-    callback: Callback | None = None,
-) -> tuple[State, Trace]:
-    """Repeat ``step`` until it is finished, exhausted or interrupted.
-
-    An interruption (:class:`KeyboardInterrupt`) ends the loop and keeps the last
-    complete state; before the first iteration is complete it is passed on.
-    """
-    reports: list[Report] = []
-    seconds: list[float] = []
-    start = perf_counter()
-    converged = interrupted = False
-    try:
-        while len(reports) < max_iter and not converged:
-            state, report = step(state, len(reports) + 1)
-            reports.append(report)
-            seconds.append(perf_counter() - start)
-            converged = finished(reports)
-            if callback is not None:
-                callback(len(reports), report)
-    except KeyboardInterrupt:
-        if not reports:
-            raise
-        interrupted = True
-    known = [
-        (i, r.objective) for i, r in enumerate(reports, 1) if r.objective is not None
-    ]
-    return state, Trace(
-        objective=[objective for _, objective in known],
-        iteration=[i for i, _ in known],
-        seconds=[seconds[i - 1] for i, _ in known],
-        n_iter=len(reports),
-        converged=converged,
-        interrupted=interrupted,
-    )

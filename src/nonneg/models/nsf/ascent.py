@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..loop import Report, iterate
-from .minibatches import Batches
-from .model import Model
-from .problem import Kernels, State
+from ..loop import Report, drive
+from .minibatches import Minibatches
+from .model import FactorModel
+from .problem import Kernels, NSFState
 
 if TYPE_CHECKING:
     from ..loop import Callback, Trace
@@ -18,77 +19,129 @@ if TYPE_CHECKING:
 # How far one step may raise a rate, at first; the bound is loosened every time.
 FIRST_LIMIT, _LOOSEN, _MAX_LIMIT = 2.0, 1.3, 10.0
 
-_SLACK, _RECOVER = 1e-6, 1.2
+# A fall of the bound by less, relative to its value, is rounding.
+_SLACK = 1e-6
+
+# By how much the rate grows back after a step that was kept.
+_RECOVER = 1.2
+
+# Steps over which the bound must stand still.
+_WINDOW = 3
 
 
-def loosened(limit: float, iteration: int) -> float:
-    """Bound on how far a step may go up, after some iterations."""
-    return min(limit * _LOOSEN**iteration, _MAX_LIMIT)
+class AscentState(NamedTuple):
+    """An ascent in progress."""
+
+    fit: NSFState
+    """After the last step, which has not been judged."""
+    learned: list[Any]
+    """What the likelihoods have learned of the noise."""
+    accepted: NSFState
+    """Before the last step: the best so far."""
+    accepted_learned: list[Any]
+    objective: float
+    """The bound of ``accepted``; minus infinity where none is known."""
+    recent: tuple[float, ...]
+    """The last few bounds, newest last."""
+    rate: float
+    n_steps: int
+    n_taken_back: int
 
 
-class Descent:
-    """Steps at fixed kernels.
+@dataclass(frozen=True)
+class Ascent:
+    """Steps at fixed kernels until the bound stands still.
 
     One that lowers the bound, or leaves the finite numbers, is taken back and repeated
     with half the rate.
     """
 
-    def __init__(self, stepper: Model | Batches, rate: float) -> None:
-        self.stepper, self.top, self.rate = stepper, rate, rate
-        self.best: tuple[State, float, list[Any]] | None = None
+    stepper: FactorModel | Minibatches
+    kernels: Kernels
+    max_rate: float = 1.0
+    tol: float = 1e-4
+    max_iter: int = 200
 
-    def step(self, state: State, kernels: Kernels, limit: float) -> tuple[State, float]:
-        """The next state, and the bound of the one that it starts from."""
+    def init(self, fit: NSFState, /) -> AscentState:
+        """Before the first step from a given fit."""
         learned = self.stepper.learned
-        new, objective = self.stepper.step(state, kernels, limit, self.rate)
-        if self.best is not None and not (
-            objective >= self.best[1] - _SLACK * abs(self.best[1])
-        ):
-            self.rate /= 2
-            state, _, learned = self.best
-            self.stepper.learned = learned
-            new, objective = self.stepper.step(state, kernels, limit, self.rate)
+        return AscentState(
+            fit=fit,
+            learned=learned,
+            accepted=fit,
+            accepted_learned=learned,
+            objective=-np.inf,
+            recent=(np.nan,) * (_WINDOW + 1),
+            rate=self.max_rate,
+            n_steps=0,
+            n_taken_back=0,
+        )
+
+    def step(self, state: AscentState, /) -> AscentState:
+        """The next fit, and the bound of the one that it starts from."""
+        n_steps = state.n_steps + 1
+        limit = min(FIRST_LIMIT * _LOOSEN**n_steps, _MAX_LIMIT)
+        start, learned, rate = state.fit, state.learned, state.rate
+        fit, objective, new = self._advance(start, learned, limit, rate)
+        known = np.isfinite(state.objective)
+        fell = bool(
+            known and not objective >= state.objective - _SLACK * abs(state.objective)
+        )
+        if fell:
+            start, learned, rate = state.accepted, state.accepted_learned, rate / 2
+            fit, objective, new = self._advance(start, learned, limit, rate)
         else:
-            self.rate = min(self.rate * _RECOVER, self.top)
-        self.best = state, objective, learned
-        return new, objective
+            rate = min(rate * _RECOVER, self.max_rate)
+        return AscentState(
+            fit,
+            new,
+            start,
+            learned,
+            objective,
+            (*state.recent[1:], objective),
+            rate,
+            n_steps,
+            state.n_taken_back + fell,
+        )
+
+    def _advance(
+        self, fit: NSFState, learned: list[Any], limit: float, rate: float
+    ) -> tuple[NSFState, float, list[Any]]:
+        self.stepper.learned = learned
+        new, objective = self.stepper.step(fit, self.kernels, limit, rate)
+        return new, objective, self.stepper.learned
+
+    def finished(self, state: AscentState, /) -> bool:
+        """Whether the last few steps hardly changed the bound."""
+        change = abs(state.recent[-1] - state.recent[0])
+        return change <= _WINDOW * self.tol * abs(state.recent[-1])
+
+    def finish(self, state: AscentState, /) -> NSFState:
+        """The last fit, or the one before where that is not finite."""
+        fit = state.fit
+        if np.isfinite(fit.mean).all() and np.isfinite(fit.w).all():
+            return fit
+        return state.accepted
+
+    def report(self, state: AscentState, /) -> Report:
+        """The bound."""
+        return Report(state.objective)
 
 
-def descend(
-    model: Model,
-    state: State,
+def ascend(
+    model: FactorModel,
+    fit: NSFState,
     kernels: Kernels,
     *,
-    limit: float = FIRST_LIMIT,
     callback: Callback | None = None,
-) -> tuple[State, Trace]:
+) -> tuple[NSFState, Trace]:
     """Iterate at fixed kernels until the bound stands still."""
     options = model.options
-    stepper: Model | Batches = model
-    if options.batch_size is not None and options.batch_size < len(state.mean):
-        stepper = Batches(model, np.random.default_rng(options.seed))
-    descent = Descent(stepper, options.learning_rate)
-
-    def step(state: State, iteration: int) -> tuple[State, Report]:
-        new, objective = descent.step(state, kernels, loosened(limit, iteration))
-        return new, Report(objective)
-
-    def finished(reports: list[Report]) -> bool:
-        if len(reports) < 4:
-            return False
-        last, before = reports[-1].objective, reports[-4].objective
-        assert last is not None
-        assert before is not None
-        return abs(last - before) <= 3 * options.tol * abs(last)
-
-    state, trace = iterate(
-        step, state, max_iter=options.max_iter, finished=finished, callback=callback
+    stepper: FactorModel | Minibatches = model
+    if options.batch_size is not None and options.batch_size < len(fit.mean):
+        stepper = Minibatches(model, np.random.default_rng(options.seed))
+    solver = Ascent(
+        stepper, kernels, options.learning_rate, options.tol, options.max_iter
     )
-    if descent.best is not None and not _is_finite(state):
-        # The last step has not been judged.
-        state = descent.best[0]
-    return state, trace
-
-
-def _is_finite(state: State) -> bool:
-    return bool(np.isfinite(state.mean).all() and np.isfinite(state.w).all())
+    state, trace = drive(solver, solver.init(fit), callback)
+    return solver.finish(state), trace

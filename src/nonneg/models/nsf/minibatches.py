@@ -8,18 +8,18 @@ import numpy as np
 
 from ..._core.typing import Floats
 from .likelihoods import ratio
-from .model import Model
-from .problem import Kernels, State
+from .model import FactorModel
+from .problem import Kernels, NSFState
 
 
-class Batches:
+class Minibatches:
     """Random parts of the observations, visited in turn.
 
     Incremental: every part keeps what it last contributed to the loadings and to the
     sites, so that the fixed points are those of the whole.
     """
 
-    def __init__(self, model: Model, rng: np.random.Generator) -> None:
+    def __init__(self, model: FactorModel, rng: np.random.Generator) -> None:
         likelihood = model.likelihood
         n_obs = likelihood.op.shape[0]
         assert model.options.batch_size is not None
@@ -43,8 +43,8 @@ class Batches:
             likelihood.scatter = value
 
     def step(
-        self, state: State, kernels: Kernels, limit: float, rate: float
-    ) -> tuple[State, float]:
+        self, state: NSFState, kernels: Kernels, limit: float, rate: float
+    ) -> tuple[NSFState, float]:
         """One step for every part; the bound is a sum over the parts' own times."""
         total = -state.penalty
         first = not self.sums

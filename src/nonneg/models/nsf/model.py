@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._core.typing import Floats
 from . import fields as gp
-from .problem import Kernels, Options, Space, State
+from .problem import Kernels, NSFState, Options, Space
 
 if TYPE_CHECKING:
     from ...kernels.covariance import Kernel
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MIN_PRECISION = 1e-10
 
 
-class Model:
+class FactorModel:
     """A likelihood on a space: the steps of a fit."""
 
     def __init__(
@@ -81,8 +81,8 @@ class Model:
         return post, gp.divergence(post, lam, h)
 
     def step(
-        self, state: State, kernels: Kernels, limit: float, rate: float
-    ) -> tuple[State, float]:
+        self, state: NSFState, kernels: Kernels, limit: float, rate: float
+    ) -> tuple[NSFState, float]:
         """Loadings, then factors; also the bound before."""
         w, value = self.likelihood.loadings(state.mean, state.var, state.w)
         objective = value - state.penalty
@@ -95,8 +95,8 @@ class Model:
         return self.settle(state._replace(w=w), kernels, precision, shift), objective
 
     def settle(
-        self, state: State, kernels: Kernels, precision: Floats, shift: Floats
-    ) -> State:
+        self, state: NSFState, kernels: Kernels, precision: Floats, shift: Floats
+    ) -> NSFState:
         """Factors given their sites."""
         t = self.n_spatial
         mean, var = np.empty_like(precision), np.empty_like(precision)
@@ -126,7 +126,7 @@ class Model:
             penalty += float(
                 ((left - np.log(left) - 1 + (m - center) ** 2 / spread) / 2).sum()
             )
-        return State(
+        return NSFState(
             state.w,
             mean,
             var,
@@ -138,7 +138,7 @@ class Model:
         )
 
     def predict(
-        self, state: State, kernels: Kernels, space: Space, length: int
+        self, state: NSFState, kernels: Kernels, space: Space, length: int
     ) -> tuple[Floats, Floats]:
         """Mean and variance of factors (or their logarithms) at other observations."""
         mean = np.empty((length, state.w.shape[1]))

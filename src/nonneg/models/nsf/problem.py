@@ -73,7 +73,7 @@ class Space(NamedTuple):
         return member @ values.astype(np.float64)
 
 
-class State(NamedTuple):
+class NSFState(NamedTuple):
     """A fit in progress."""
 
     w: Floats

@@ -9,8 +9,8 @@ import numpy as np
 from ..._core.typing import Floats
 from . import fields as gp
 from .likelihoods import expected
-from .model import MIN_PRECISION, Model
-from .problem import Kernels, State
+from .model import MIN_PRECISION, FactorModel
+from .problem import Kernels, NSFState
 
 if TYPE_CHECKING:
     from ..loop import Trace
@@ -42,8 +42,8 @@ class NSFResult(NamedTuple):
 
 
 def finish(
-    model: Model,
-    state: State,
+    model: FactorModel,
+    state: NSFState,
     kernels: Kernels,
     trace: Trace,
     tried: list[tuple[int, Kernels, float]],

@@ -9,10 +9,10 @@ import numpy as np
 from ..._core.typing import Floats
 from ..loop import Report
 from . import fields as gp
-from .ascent import FIRST_LIMIT, Descent, loosened
+from .ascent import Ascent
 from .layout import choose_inducing, tie
-from .model import MIN_PRECISION, Model
-from .problem import Kernels, Options, Space, State
+from .model import MIN_PRECISION, FactorModel
+from .problem import Kernels, NSFState, Options, Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,14 +116,14 @@ class Search:
         )
         # All sites keep their place, so that priors serve all folds; those held out
         # have no observations here.
-        self.model = Model(
+        self.model = FactorModel(
             self.likelihood,
             space._replace(site=space.site[held.train]),
             n_spatial,
             options,
         )
 
-    def score(self, state: State, kernels: Kernels) -> Floats:
+    def score(self, state: NSFState, kernels: Kernels) -> Floats:
         """How well each held-out observation is predicted with these kernels."""
         model, t = self.model, self.model.n_spatial
         assert model.space is not None
@@ -150,10 +150,10 @@ class Search:
 
 def search(
     parts: list[Search],
-    states: list[State],
+    states: list[NSFState],
     kernels: Kernels,
     callback: Callback | None = None,
-) -> tuple[list[State], Kernels, list[tuple[int, Kernels, float]]]:
+) -> tuple[list[NSFState], Kernels, list[tuple[int, Kernels, float]]]:
     """Alternate steps of the fits with moves of the kernels that predict better."""
     options = parts[0].model.options
     free = free_parameters(options)
@@ -176,16 +176,18 @@ def search(
         return None
 
     size, iteration = _FIRST_STEP, 0
-    descents = [Descent(part.model, options.learning_rate) for part in parts]
+    ascents = [
+        Ascent(part.model, kernels, options.learning_rate).init(state)
+        for part, state in zip(parts, states, strict=True)
+    ]
     for iteration in range(1, _SEARCH_ITERATIONS + 1):
-        limit = loosened(FIRST_LIMIT, iteration)
-        moved = [
-            descent.step(state, kernels, limit)
-            for descent, state in zip(descents, states, strict=True)
+        ascents = [
+            Ascent(part.model, kernels, options.learning_rate).step(ascent)
+            for part, ascent in zip(parts, ascents, strict=True)
         ]
-        states = [state for state, _ in moved]
+        states = [ascent.fit for ascent in ascents]
         if callback is not None:
-            callback(iteration, Report(sum(objective for _, objective in moved)))
+            callback(iteration, Report(sum(a.objective for a in ascents)))
         if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
             continue
         best, before = float(score(kernels).sum()), kernels
@@ -197,8 +199,7 @@ def search(
                 kernels, best = better
         if kernels is not before:
             # Another prior, another bound.
-            for descent in descents:
-                descent.best = None
+            ascents = [a._replace(objective=-np.inf) for a in ascents]
         if size < _LAST_STEP:
             break
     if "amplitude" in free:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._core.typing import Floats
-from .ascent import descend
-from .model import Model
+from .ascent import ascend
+from .model import FactorModel
 from .problem import Kernels, Options, Space
 from .result import NSFResult, finish
 from .search import Search, coarsen, free_parameters, hold_out, search
@@ -51,7 +51,7 @@ def fit(
         and len(space.layout.sites) >= _MIN_SEARCH_SITES
     )
     kernels = first_kernels(n_spatial, n_axes, options, searched=searched)
-    model = Model(likelihood, space, n_spatial, options)
+    model = FactorModel(likelihood, space, n_spatial, options)
     tried: list[tuple[int, Kernels, float]] = []
 
     def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -90,5 +90,5 @@ def fit(
     else:
         w, mean = start(likelihood, everything)
         state = first_state(model, w, mean, kernels)
-    state, trace = descend(model, state, kernels, callback=callback)
+    state, trace = ascend(model, state, kernels, callback=callback)
     return finish(model, state, kernels, trace, tried)

@@ -11,8 +11,8 @@ from ..factor.start import right_singular_vectors
 from ..nmf.problem import Problem
 from ..nmf.solver import nmf
 from .ascent import FIRST_LIMIT
-from .model import Model
-from .problem import Kernels, Options, State
+from .model import FactorModel
+from .problem import Kernels, NSFState, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,8 +71,12 @@ def start_counts(
 
 
 def first_state(
-    model: Model, w: Floats, mean: Floats, kernels: Kernels, var: Floats | None = None
-) -> State:
+    model: FactorModel,
+    w: Floats,
+    mean: Floats,
+    kernels: Kernels,
+    var: Floats | None = None,
+) -> NSFState:
     """Sites at given factors, and the factors that follow."""
     t, k = model.n_spatial, w.shape[1]
     var = np.full_like(mean, 0.01) if var is None else var.astype(np.float32)
@@ -81,7 +85,7 @@ def first_state(
     else:
         iid = np.stack([np.zeros(k - t), np.ones(k - t)])
     zero = np.zeros_like(mean)
-    state = State(w, mean, var, zero, zero, iid, (), 0.0)
+    state = NSFState(w, mean, var, zero, zero, iid, (), 0.0)
     model.likelihood.loadings(mean, var, w)
     sites = model.likelihood.sites(mean, var, w, FIRST_LIMIT)
     return model.settle(state, kernels, sites.precision, sites.shift)
