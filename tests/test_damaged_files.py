@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 import nonneg as nng
 from nonneg.operators.choose import as_operator
+from nonneg.operators.validate import check_indices
 from testing.nonneg import counts
 from testing.nonneg._damage import DAMAGE, ZARR_DAMAGE
 
@@ -183,3 +184,13 @@ def test_other_sparse_formats(form, what, wrong):
     getattr(x, what)[3] = wrong
     with pytest.raises(ValueError, match=r"X.*(is damaged|cannot be read)"):
         as_operator(x, where="X")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("n_columns", [100, 200, 300, 40_000, 70_000])
+def test_negative_indices_of_any_width(dtype, n_columns):
+    """Also where there are more columns than the type can count."""
+    indices = np.array([5, -1, 7], dtype)
+    with pytest.raises(ValueError, match="indices hold -1"):
+        check_indices(indices, n_columns, "X")
+    check_indices(np.abs(indices), n_columns, "X")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from .validate import check_indices, check_lengths, check_pointers, index_dtype, reading
+from .validate import check_lengths, check_pointers, index_dtype, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,8 @@ def read_dense_rows(x: Any, where: str) -> Callable[[list[slice]], Any]:
 
 class StoredRows:
     """Row blocks of a stored CSR matrix, read into two buffers in turn.
+
+    Column indices are as stored: what turns a block into an operator checks them.
 
     One block is worked on while the next one is read. Fresh arrays of this size for
     every block leave the heap several times larger than what is in use.
@@ -70,7 +72,6 @@ class StoredRows:
                 _read_into(self._data, start, stop, data[done:after])
                 _read_into(self._indices, start, stop, indices[done:after])
             done = after
-        check_indices(indices[:size], self._n_vars, self._where)
         n_stored = [
             np.diff(self._indptr[rows.start : rows.stop + 1]) for rows in pieces
         ]

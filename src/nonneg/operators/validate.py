@@ -70,6 +70,10 @@ def check_indices(indices: NDArray[Any], n_columns: int, where: str) -> None:
         raise ValueError(msg)
     if indices.size == 0:
         return
+    # Seen as unsigned, negative ones are large: one pass over sound indices, not two.
+    large = n_columns <= np.iinfo(indices.dtype).max
+    if large and indices.view(f"u{indices.itemsize}").max() < n_columns:
+        return
     low, high = indices.min(), indices.max()
     if low < 0 or high >= n_columns:
         wrong = int(low if low < 0 else high)
