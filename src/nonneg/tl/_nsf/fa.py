@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..._adata.read import Read
+from ..._adata.write import Write
 from ..._core.docs import shared_docs
 from ...models.nsf.problem import Options
-from .front import Request, fit_factors
+from .front import Choices, fit_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,24 +100,21 @@ def fa(
     >>> adata.obsm["X_fa"].shape
     (144, 4)
     """
-    request = Request(
-        data=adata,
-        method="fa",
-        n_components=n_components,
-        n_spatial=0,
-        layer=layer,
-        mask_var=mask_var,
-        size_factors=size_factors,
-        likelihood="gaussian",
-        log_normalized=log_normalized,
-        options=Options(
-            learning_rate=learning_rate,
-            tol=tol,
-            max_iter=max_iter,
+    return fit_factors(
+        adata,
+        "fa",
+        Choices(
+            n_components=n_components,
+            n_spatial=0,
+            options=Options(
+                learning_rate=learning_rate,
+                tol=tol,
+                max_iter=max_iter,
+            ),
+            size_factors=size_factors,
+            log_normalized=log_normalized,
         ),
+        read=Read(layer, mask_var=mask_var),
+        write=Write(key_added, copy, table_key),
         rng=rng,
-        key_added=key_added,
-        copy=copy,
-        table_key=table_key,
     )
-    return fit_factors(request)

@@ -33,7 +33,7 @@ from .start_order import by_morans_i
 from .store import spatial_info, write_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from ..._adata.coordinates import Transform
     from ..._adata.read import MatrixInput
+    from ..._adata.size_factors import SizeFactors
+    from ..._adata.write import Write
     from ..._core.random import RNGLike
     from ...models.nsf.likelihoods import Likelihood
     from ...models.nsf.problem import Space
@@ -51,146 +53,179 @@ if TYPE_CHECKING:
 
 type LikelihoodName = Literal["poisson", "negative_binomial", "gaussian"]
 
-type Method = Literal["nsf", "nsfh", "pnmf", "rsf", "fa"]
+type Estimator = Literal["deterministic", "monte_carlo"]
 
-LINEAR_MODELS: tuple[str, ...] = ("rsf", "fa")
+type Method = Literal["nsf", "nsfh", "pnmf", "rsf", "fa"]
 
 _LIKELIHOODS = ("poisson", "negative_binomial", "gaussian")
 
 _KERNELS = ("matern32", "matern52", "rbf")
 
-# Sections of more sites have as many inducing points as fit the time of a coffee.
+# With up to so many locations, all are inducing points: a fit then takes up to half a
+# minute. Others have this number, since time grows with its cube.
 _ALL_INDUCING, _MANY_INDUCING = 1500, 1000
 
 _N_SAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Request:
-    """The arguments that all models of the family share."""
+class FamilyMember:
+    """What tells the models of the family apart."""
 
-    data: AnnData | SpatialData
-    method: Method
+    linear: bool = False
+    """Whether factors are real-valued, of log-normalised data."""
+    hybrid: bool = False
+    """Whether some factors are spatial and others are not, and shares are stored."""
+
+
+FAMILY: dict[Method, FamilyMember] = {
+    "nsf": FamilyMember(),
+    "nsfh": FamilyMember(hybrid=True),
+    "pnmf": FamilyMember(),
+    "rsf": FamilyMember(linear=True),
+    "fa": FamilyMember(linear=True),
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The arguments that describe a model, and how it is fitted."""
+
     n_components: int
     n_spatial: int
-    layer: str | None
-    mask_var: str | Sequence[str] | NDArray[np.bool_] | None
-    size_factors: str | NDArray[Any] | None
-    likelihood: LikelihoodName
     options: Options
-    rng: RNGLike
-    key_added: str | None
-    copy: bool
-    table_key: str | None
-    estimator: str = "deterministic"
+    likelihood: LikelihoodName = "gaussian"
+    estimator: Estimator = "deterministic"
+    size_factors: SizeFactors = "total"
+    log_normalized: bool = False
     spatial_key: str | None = None
     library_key: str | None = None
     n_inducing: int | None = None
-    chunk_size: int | None = None
-    log_normalized: bool = False
-
-    @property
-    def linear(self) -> bool:
-        """Whether factors are real-valued."""
-        return self.method in LINEAR_MODELS
 
 
-def fit_factors(request: Request) -> AnnData | None:
+def fit_factors(
+    data: AnnData | SpatialData,
+    method: Method,
+    choices: Choices,
+    *,
+    read: Read,
+    write: Write,
+    rng: RNGLike,
+) -> AnnData | None:
     """Read matrix and coordinates, fit, store."""
-    _check(request)
-    factor_keys(request.method, request.key_added)
-    seed = as_seed(request.rng)
-    adata = resolve_adata(request.data, table_key=request.table_key, copy=request.copy)
+    _check(choices)
+    member, options = FAMILY[method], choices.options
+    keys = factor_keys(method, write.key_added)
+    seed = as_seed(rng)
+    adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
+    section, names = read_sections(adata, choices.library_key)
     coords: NDArray[np.float64] | None = None
-    section, names = read_sections(adata, request.library_key)
     transform: Transform | None = None
-    if request.n_spatial:
-        assert request.spatial_key is not None
+    if choices.n_spatial:
+        assert choices.spatial_key is not None
         coords = read_coordinates(
-            adata, request.spatial_key, hint="Spatial models need coordinates."
+            adata, choices.spatial_key, hint="Spatial models need coordinates."
         )
         transform = fit_transform(coords, section, names)
-    with computing(), progress(request.method, request.options.max_iter) as callback:
-        source = read_matrix(
-            adata,
-            Read(
-                request.layer,
-                mask_var=request.mask_var,
-                chunk_size=request.chunk_size,
-            ),
-        )
-        check_n_components(request.n_components, source.op.shape)
+    with computing(), progress(method, options.max_iter) as callback:
+        source = read_matrix(adata, read)
+        check_n_components(choices.n_components, source.op.shape)
         stats = source.op.stats()
-        _check_values(request, source, stats)
-        size, median = read_size(adata, request.size_factors, stats)
+        _check_values(choices, source, stats)
+        size, median = read_size(adata, choices.size_factors, stats)
         op, center = source.op, None
-        if request.linear:
-            if not request.log_normalized:
+        if member.linear:
+            if not choices.log_normalized:
                 op = log_normalised(source.op, size, source.where)
             center = op.stats().col_sums / op.shape[0]
         size = np.where(size > 0, size, 1).astype(np.float32)
-        likelihood = _likelihood(request, op, size, center, seed)
+        likelihood = _likelihood(choices, op, size, center, seed)
         space: Space | None = None
-        options = replace(request.options, seed=seed)
+        options = replace(options, seed=seed)
         if transform is not None:
             assert coords is not None
             scaled = transform(coords, section)
-            options = _scaled_options(request, scaled, section, seed, transform.scale)
+            options = _scaled_options(choices, scaled, section, seed, transform.scale)
             space = make_space(scaled, section, options)
         result = fit(
             likelihood,
             space,
             size,
-            request.n_components,
-            n_spatial=request.n_spatial,
+            choices.n_components,
+            n_spatial=choices.n_spatial,
             options=options,
             order=by_morans_i(coords, section)
-            if request.method == "nsfh" and request.n_spatial
+            if member.hybrid and choices.n_spatial
             else None,
             callback=callback,
         )
-    params = {
-        **source.source,
-        "size_median": median,
-        "n_inducing": 0 if space is None else len(space.layout.inducing),
-        "seed": seed,
-    }
-    of_space: dict[str, Any] = {}
-    if space is not None:
-        assert transform is not None
-        of_space = spatial_info(result, space, transform)
     of_variables: dict[str, NDArray[Any]] = {}
     if center is not None:
         of_variables["center"] = center
-    if request.likelihood == "negative_binomial":
+    if choices.likelihood == "negative_binomial":
         of_variables["dispersion"] = likelihood.scatter
+    info: dict[str, Any] = {}
+    if space is not None:
+        assert transform is not None
+        info = spatial_info(result, space, transform)
     write_fit(
         adata,
-        request,
+        keys,
+        method,
         source,
         result,
-        params=params,
-        info=of_space,
+        linear=member.linear,
+        hybrid=member.hybrid,
+        params={
+            **_record(choices),
+            **source.source,
+            "size_median": median,
+            "n_inducing": 0 if space is None else len(space.layout.inducing),
+            "seed": seed,
+        },
+        info=info,
         of_variables=of_variables,
     )
-    _report(request, source, stats, result)
-    return adata if request.copy else None
+    _report(choices, source, stats, result)
+    return adata if write.copy else None
 
 
-def _check(request: Request) -> None:
-    n_components = check_positive_int(request.n_components, "n_components")
-    if not 0 <= request.n_spatial <= n_components:
+def _record(choices: Choices) -> dict[str, Any]:
+    """The choices as they are stored with a fit."""
+    options, given = choices.options, choices.size_factors
+    return {
+        "n_components": choices.n_components,
+        "n_spatial": choices.n_spatial,
+        "likelihood": choices.likelihood,
+        "estimator": choices.estimator,
+        "size_factors": given if isinstance(given, str | None) else "array",
+        "log_normalized": choices.log_normalized,
+        "spatial_key": choices.spatial_key,
+        "library_key": choices.library_key,
+        "kernel": options.kernel,
+        "trend": options.trend,
+        "n_neighbors": options.n_neighbors,
+        "learning_rate": float(options.learning_rate),
+        "batch_size": options.batch_size,
+        "tol": float(options.tol),
+        "max_iter": options.max_iter,
+    }
+
+
+def _check(choices: Choices) -> None:
+    n_components = check_positive_int(choices.n_components, "n_components")
+    if not 0 <= choices.n_spatial <= n_components:
         msg = (
-            f"n_spatial={request.n_spatial} must be between 0 and "
+            f"n_spatial={choices.n_spatial} must be between 0 and "
             f"n_components={n_components}."
         )
         raise ValueError(msg)
-    options = request.options
-    check_one_of(request.likelihood, _LIKELIHOODS, "likelihood")
+    options = choices.options
+    check_one_of(choices.likelihood, _LIKELIHOODS, "likelihood")
     check_one_of(options.kernel, _KERNELS, "kernel")
     check_one_of(options.trend, ("linear", "constant"), "trend")
-    check_one_of(request.estimator, ("deterministic", "monte_carlo"), "estimator")
-    if request.estimator == "monte_carlo" and request.likelihood != "poisson":
+    check_one_of(choices.estimator, ("deterministic", "monte_carlo"), "estimator")
+    if choices.estimator == "monte_carlo" and choices.likelihood != "poisson":
         msg = "estimator='monte_carlo' is for likelihood='poisson'."
         raise ValueError(msg)
     check_positive_int(options.max_iter, "max_iter")
@@ -205,16 +240,15 @@ def _check(request: Request) -> None:
             raise ValueError(msg)
     if options.dispersion is not None:
         check_at_least(options.dispersion, 1, "dispersion")
-    for name in ("n_inducing", "chunk_size"):
-        if getattr(request, name) is not None:
-            check_positive_int(getattr(request, name), name)
+    if choices.n_inducing is not None:
+        check_positive_int(choices.n_inducing, "n_inducing")
     if options.batch_size is not None:
         check_positive_int(options.batch_size, "batch_size")
 
 
-def _check_values(request: Request, source: MatrixInput, stats: MatrixStats) -> None:
+def _check_values(choices: Choices, source: MatrixInput, stats: MatrixStats) -> None:
     check_nonnegative(stats, source.where)
-    if request.likelihood == "gaussian":
+    if choices.likelihood == "gaussian":
         return
     if not stats.integer:
         warn(
@@ -224,26 +258,27 @@ def _check_values(request: Request, source: MatrixInput, stats: MatrixStats) -> 
 
 
 def _likelihood(
-    request: Request,
+    choices: Choices,
     op: MatrixOperator,
     size: NDArray[np.floating[Any]],
     center: NDArray[np.float64] | None,
     seed: int,
 ) -> Likelihood:
-    if request.linear:
-        assert center is not None
+    if center is not None:
         return LinearGaussian(op, column_sq_norm(op), center)
-    if request.likelihood == "gaussian":
-        return Gaussian(op, column_sq_norm(op))
-    if request.likelihood == "negative_binomial":
-        return NegativeBinomial(op, size)
-    if request.estimator == "monte_carlo":
-        return PoissonMonteCarlo(op, size, _N_SAMPLES, np.random.default_rng(seed))
-    return Poisson(op, size)
+    kinds: dict[tuple[LikelihoodName, Estimator], Callable[[], Likelihood]] = {
+        ("poisson", "deterministic"): lambda: Poisson(op, size),
+        ("poisson", "monte_carlo"): lambda: PoissonMonteCarlo(
+            op, size, _N_SAMPLES, np.random.default_rng(seed)
+        ),
+        ("negative_binomial", "deterministic"): lambda: NegativeBinomial(op, size),
+        ("gaussian", "deterministic"): lambda: Gaussian(op, column_sq_norm(op)),
+    }
+    return kinds[choices.likelihood, choices.estimator]()
 
 
 def _scaled_options(
-    request: Request,
+    choices: Choices,
     coords: NDArray[np.float64],
     section: NDArray[np.intp],
     seed: int,
@@ -251,12 +286,12 @@ def _scaled_options(
 ) -> Options:
     """Options in scaled coordinates, with a number of inducing points."""
     n_sites = len(np.unique(np.column_stack([section, coords]), axis=0))
-    n_inducing = request.n_inducing
+    n_inducing = choices.n_inducing
     if n_inducing is None:
         n_inducing = n_sites if n_sites <= _ALL_INDUCING else _MANY_INDUCING
-    length_scale = request.options.length_scale
+    length_scale = choices.options.length_scale
     return replace(
-        request.options,
+        choices.options,
         n_inducing=n_inducing,
         seed=seed,
         length_scale=None if length_scale is None else length_scale * scale,
@@ -264,9 +299,9 @@ def _scaled_options(
 
 
 def _report(
-    request: Request, source: MatrixInput, stats: MatrixStats, result: NSFResult
+    choices: Choices, source: MatrixInput, stats: MatrixStats, result: NSFResult
 ) -> None:
-    options = request.options
+    options = choices.options
     warn_unfinished(result.trace, max_iter=options.max_iter, tol=options.tol)
     n_obs, n_vars = count_empty(stats)
     if n_obs or n_vars:

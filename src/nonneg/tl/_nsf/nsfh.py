@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..._adata.read import Read
+from ..._adata.write import Write
 from ..._core.docs import shared_docs
 from ...models.nsf.problem import Options
-from .front import Request, fit_factors
+from .front import Choices, fit_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,36 +135,33 @@ def nsfh(
     >>> adata.uns["nsfh"]["is_spatial"].sum()
     np.int64(4)
     """
-    request = Request(
-        data=adata,
-        method="nsfh",
-        n_components=n_components,
-        n_spatial=-(-n_components // 2) if n_spatial is None else n_spatial,
-        layer=layer,
-        mask_var=mask_var,
-        size_factors=size_factors,
-        likelihood=likelihood,
-        estimator=estimator,
-        options=Options(
-            batch_size=batch_size,
-            kernel=kernel,
-            trend=trend,
-            length_scale=length_scale,
-            amplitude=amplitude,
-            shared_kernel=shared_kernel,
-            dispersion=dispersion,
-            anisotropic=anisotropic,
-            learning_rate=learning_rate,
-            tol=tol,
-            max_iter=max_iter,
+    return fit_factors(
+        adata,
+        "nsfh",
+        Choices(
+            n_components=n_components,
+            n_spatial=-(-n_components // 2) if n_spatial is None else n_spatial,
+            options=Options(
+                batch_size=batch_size,
+                kernel=kernel,
+                trend=trend,
+                length_scale=length_scale,
+                amplitude=amplitude,
+                shared_kernel=shared_kernel,
+                dispersion=dispersion,
+                anisotropic=anisotropic,
+                learning_rate=learning_rate,
+                tol=tol,
+                max_iter=max_iter,
+            ),
+            likelihood=likelihood,
+            estimator=estimator,
+            size_factors=size_factors,
+            spatial_key=spatial_key,
+            library_key=library_key,
+            n_inducing=n_inducing,
         ),
+        read=Read(layer, mask_var=mask_var, chunk_size=chunk_size),
+        write=Write(key_added, copy, table_key),
         rng=rng,
-        key_added=key_added,
-        copy=copy,
-        table_key=table_key,
-        chunk_size=chunk_size,
-        spatial_key=spatial_key,
-        library_key=library_key,
-        n_inducing=n_inducing,
     )
-    return fit_factors(request)

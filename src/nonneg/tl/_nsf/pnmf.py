@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..._adata.read import Read
+from ..._adata.write import Write
 from ..._core.docs import shared_docs
 from ...models.nsf.problem import Options
-from .front import Request, fit_factors
+from .front import Choices, fit_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,26 +103,23 @@ def pnmf(
     >>> adata.obsm["X_pnmf_std"].shape
     (144, 4)
     """
-    request = Request(
-        data=adata,
-        method="pnmf",
-        n_components=n_components,
-        n_spatial=0,
-        layer=layer,
-        mask_var=mask_var,
-        size_factors=size_factors,
-        likelihood=likelihood,
-        estimator=estimator,
-        options=Options(
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            tol=tol,
-            max_iter=max_iter,
+    return fit_factors(
+        adata,
+        "pnmf",
+        Choices(
+            n_components=n_components,
+            n_spatial=0,
+            options=Options(
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                tol=tol,
+                max_iter=max_iter,
+            ),
+            likelihood=likelihood,
+            estimator=estimator,
+            size_factors=size_factors,
         ),
+        read=Read(layer, mask_var=mask_var, chunk_size=chunk_size),
+        write=Write(key_added, copy, table_key),
         rng=rng,
-        key_added=key_added,
-        copy=copy,
-        table_key=table_key,
-        chunk_size=chunk_size,
     )
-    return fit_factors(request)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..._adata.read import Read
+from ..._adata.write import Write
 from ..._core.docs import shared_docs
 from ...models.nsf.problem import Options
-from .front import Request, fit_factors
+from .front import Choices, fit_factors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,33 +119,30 @@ def rsf(
     >>> adata.varm["rsf"].shape
     (40, 4)
     """
-    request = Request(
-        data=adata,
-        method="rsf",
-        n_components=n_components,
-        n_spatial=n_components,
-        layer=layer,
-        mask_var=mask_var,
-        size_factors=size_factors,
-        likelihood="gaussian",
-        log_normalized=log_normalized,
-        options=Options(
-            kernel=kernel,
-            trend=trend,
-            length_scale=length_scale,
-            amplitude=1.0,
-            dispersion=dispersion,
-            anisotropic=anisotropic,
-            learning_rate=learning_rate,
-            tol=tol,
-            max_iter=max_iter,
+    return fit_factors(
+        adata,
+        "rsf",
+        Choices(
+            n_components=n_components,
+            n_spatial=n_components,
+            options=Options(
+                kernel=kernel,
+                trend=trend,
+                length_scale=length_scale,
+                amplitude=1.0,
+                dispersion=dispersion,
+                anisotropic=anisotropic,
+                learning_rate=learning_rate,
+                tol=tol,
+                max_iter=max_iter,
+            ),
+            size_factors=size_factors,
+            log_normalized=log_normalized,
+            spatial_key=spatial_key,
+            library_key=library_key,
+            n_inducing=n_inducing,
         ),
+        read=Read(layer, mask_var=mask_var),
+        write=Write(key_added, copy, table_key),
         rng=rng,
-        key_added=key_added,
-        copy=copy,
-        table_key=table_key,
-        spatial_key=spatial_key,
-        library_key=library_key,
-        n_inducing=n_inducing,
     )
-    return fit_factors(request)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..._adata.keys import factor_keys
 from ..._adata.write import write_factors
 from ...models.nsf.likelihoods import expected
 
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..._adata.coordinates import Transform
+    from ..._adata.keys import FactorKeys
     from ..._adata.read import MatrixInput
     from ...models.nsf.problem import Space
     from ...models.nsf.result import NSFResult
-    from .front import Request
 
 
 # A loading below it counts as none.
@@ -30,10 +29,13 @@ _ZERO = 1e-6
 
 def write_fit(
     adata: AnnData,
-    request: Request,
+    keys: FactorKeys,
+    method: str,
     source: MatrixInput,
     result: NSFResult,
     *,
+    linear: bool,
+    hybrid: bool,
     params: Mapping[str, Any],
     info: Mapping[str, Any],
     of_variables: Mapping[str, NDArray[Any]],
@@ -42,49 +44,22 @@ def write_fit(
 
     ``of_variables`` are further values of the variables that were used, by kind.
     """
-    keys = factor_keys(request.method, request.key_added)
-    scores, std = moments(result.mean, result.var, linear=request.linear)
-    is_spatial = np.arange(request.n_components) < request.n_spatial
-    trace, options, given = result.trace, request.options, request.size_factors
+    scores, std = moments(result.mean, result.var, linear=linear)
+    n_components = scores.shape[1]
+    is_spatial = np.arange(n_components) < params["n_spatial"]
+    trace = result.trace
     mass = np.abs(scores).sum(0, dtype=np.float64) * np.abs(result.W).sum(0)
-    side: dict[str, dict[str, Any]] = {
-        "obsm": {"std": std},
-        "var": {
-            kind: source.spread(values[:, None])[:, 0]
-            for kind, values in of_variables.items()
-        },
-        "obs": {},
-    }
-    if request.method == "nsfh":
-        var, obs = _importance(result, is_spatial=is_spatial)
-        side["obs"] = obs
-        side["var"] |= {
-            kind: source.spread(values[:, None])[:, 0] for kind, values in var.items()
-        }
+    of_obs: Mapping[str, NDArray[Any]] = {}
+    if hybrid:
+        shares, of_obs = _importance(result, is_spatial=is_spatial)
+        of_variables = {**of_variables, **shares}
     write_factors(
         adata,
         keys,
-        method=request.method,
+        method=method,
         scores=scores,
         loadings=source.spread(result.W),
-        params={
-            "n_components": request.n_components,
-            "n_spatial": request.n_spatial,
-            "likelihood": request.likelihood,
-            "estimator": request.estimator,
-            "size_factors": given if isinstance(given, str | None) else "array",
-            "log_normalized": request.log_normalized,
-            "spatial_key": request.spatial_key,
-            "library_key": request.library_key,
-            "kernel": options.kernel,
-            "trend": options.trend,
-            "n_neighbors": options.n_neighbors,
-            "learning_rate": float(options.learning_rate),
-            "batch_size": options.batch_size,
-            "tol": float(options.tol),
-            "max_iter": options.max_iter,
-            **params,
-        },
+        params=params,
         info={
             "objective": np.asarray(trace.objective),
             "iteration": np.asarray(trace.iteration),
@@ -92,7 +67,7 @@ def write_fit(
             "n_iter": trace.n_iter,
             "converged": trace.converged,
             "mass": mass,
-            "scale": np.ones(request.n_components),
+            "scale": np.ones(n_components),
             "sparsity": float((np.abs(result.W) < _ZERO).mean()),
             "is_spatial": is_spatial,
             "total_std": np.sqrt(result.total_var),
@@ -100,7 +75,14 @@ def write_fit(
             "dispersion": float(result.kernels.dispersion),
             **info,
         },
-        side=side,
+        side={
+            "obsm": {"std": std},
+            "var": {
+                kind: source.spread(values[:, None])[:, 0]
+                for kind, values in of_variables.items()
+            },
+            "obs": of_obs,
+        },
     )
 
 
@@ -118,6 +100,7 @@ def moments(
 def spatial_info(
     result: NSFResult, space: Space, transform: Transform
 ) -> dict[str, Any]:
+    """Kernels, their search, and all that predictions need."""
     layout, kernels = space.layout, result.kernels
     assert result.post
     table = pd.DataFrame(
