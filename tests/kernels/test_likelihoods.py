@@ -10,14 +10,10 @@ import scipy.sparse as sp
 import scipy.stats as st
 from scipy.special import gammaln, xlogy
 
-from nonneg.models.nsf.likelihoods import (
-    Gaussian,
-    LinearGaussian,
-    NegativeBinomial,
-    Poisson,
-    PoissonMonteCarlo,
-    column_sq_norm,
-)
+from nonneg.models.nsf.gaussian import Gaussian, LinearGaussian
+from nonneg.models.nsf.likelihood import column_sq_norm
+from nonneg.models.nsf.negative_binomial import NegativeBinomial
+from nonneg.models.nsf.poisson import Poisson, PoissonMonteCarlo
 from nonneg.operators.choose import as_operator
 
 N_OBS, N_VARS, RANK = 40, 15, 3

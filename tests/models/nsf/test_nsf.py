@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 import nonneg as nng
-from nonneg.models.nsf.likelihoods import (
-    Gaussian,
-    LinearGaussian,
-    NegativeBinomial,
-    Poisson,
-    PoissonMonteCarlo,
-    column_sq_norm,
-    expected,
-)
+from nonneg.models.nsf.gaussian import Gaussian, LinearGaussian
+from nonneg.models.nsf.likelihood import column_sq_norm, expected
+from nonneg.models.nsf.negative_binomial import NegativeBinomial
+from nonneg.models.nsf.poisson import Poisson, PoissonMonteCarlo
 from nonneg.models.nsf.predict import Fields, predict_fields
 from nonneg.models.nsf.problem import Options, make_space
 from nonneg.models.nsf.solver import fit

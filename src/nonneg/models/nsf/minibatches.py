@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..._core.typing import Floats
-from .likelihoods import ratio
+from .likelihood import ratio
 from .model import FactorModel
 from .problem import Kernels, NSFState
 

@@ -13,7 +13,7 @@ from .problem import Kernels, NSFState, Options, Space
 if TYPE_CHECKING:
     from ...kernels.covariance import Kernel
     from .fields import Posterior, Prior
-    from .likelihoods import Likelihood
+    from .likelihood import Likelihood
 
 
 MIN_PRECISION = 1e-10

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._core.typing import Floats
 from . import fields as gp
-from .likelihoods import expected
+from .likelihood import expected
 from .model import MIN_PRECISION, FactorModel
 from .problem import Kernels, NSFState
 

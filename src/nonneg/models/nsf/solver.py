@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..loop import Callback
-    from .likelihoods import Likelihood
+    from .likelihood import Likelihood
 
 
 _MIN_SEARCH_SITES = 20

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...operators.protocol import MatrixOperator
-    from .likelihoods import Likelihood, Loss
+    from .likelihood import Likelihood, Loss
 
 
 # Where the search begins: smooth fields that follow their data loosely.

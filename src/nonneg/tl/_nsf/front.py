@@ -17,14 +17,10 @@ from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
-from ...models.nsf.likelihoods import (
-    Gaussian,
-    LinearGaussian,
-    NegativeBinomial,
-    Poisson,
-    PoissonMonteCarlo,
-    column_sq_norm,
-)
+from ...models.nsf.gaussian import Gaussian, LinearGaussian
+from ...models.nsf.likelihood import column_sq_norm
+from ...models.nsf.negative_binomial import NegativeBinomial
+from ...models.nsf.poisson import Poisson, PoissonMonteCarlo
 from ...models.nsf.problem import Options, make_space
 from ...models.nsf.solver import fit
 from ...operators.normalised import log_normalised
@@ -44,7 +40,7 @@ if TYPE_CHECKING:
     from ..._adata.size_factors import SizeFactors
     from ..._adata.write import Write
     from ..._core.random import RNGLike
-    from ...models.nsf.likelihoods import Likelihood
+    from ...models.nsf.likelihood import Likelihood
     from ...models.nsf.problem import Space
     from ...models.nsf.result import NSFResult
     from ...operators.protocol import MatrixOperator

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..._adata.write import write_factors
-from ...models.nsf.likelihoods import expected
+from ...models.nsf.likelihood import expected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
