@@ -114,3 +114,9 @@ def test_refusals(adata, case):
     for verb in VERBS.values():
         with pytest.raises(kind, match=match):
             verb(adata, mask)
+
+
+def test_a_mask_of_two_dimensions():
+    adata = counts()
+    with pytest.raises(ValueError, match=r"mask_var must be 40 booleans.*\(40, 1\)"):
+        nng.tl.nmf(adata, 2, mask_var=np.ones((40, 1), bool))

@@ -15,7 +15,7 @@ from nonneg.operators.csr import CSROperator
 from nonneg.operators.dense import DenseOperator
 from nonneg.operators.device import data_budget, selected_devices
 from nonneg.operators.sparse import SparseOperator
-from testing.nonneg import counts, fitted_mean
+from testing.nonneg import counts, fitted_mean, on_four_devices
 
 X = np.asarray(counts(120, 40).X, np.float32)
 RNG = np.random.default_rng(0)
@@ -162,6 +162,44 @@ def test_fits_are_those_of_the_host(where, held, fit, monkeypatch):
     key = "inmf" if fit == "inmf" else "nmf"
     means = [fitted_mean(one, key) for one in fits]
     assert np.abs(means[1] - means[0]).max() <= 2e-5 * np.abs(means[0]).max()
+
+
+def test_a_platform_that_is_not_there():
+    with (
+        nng.settings.override(device="cuda"),
+        pytest.raises(ValueError, match=r"'cuda' is not there: JAX finds.*'cpu'"),
+    ):
+        selected_devices()
+
+
+@pytest.mark.slow
+def test_arrays_of_jax_move_to_the_device_that_is_named():
+    code = """
+        import jax, jax.numpy as jnp
+        import nonneg as nng
+        from nonneg.operators.choose import as_operator
+        x = jnp.ones((5, 4))
+        with nng.settings.override(device="cpu:2"):
+            print(as_operator(x, where="X").x.devices())
+        print(as_operator(x, where="X").x.devices())
+    """
+    moved, kept = on_four_devices(code).strip().splitlines()
+    assert (moved, kept) == ("{CpuDevice(id=2)}", "{CpuDevice(id=0)}")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*all zero:UserWarning")
+def test_spatial_models_say_what_stays_on_the_host():
+    adata = nng.datasets.ggblocks(8, 12)
+    quick = dict(length_scale=3.0, amplitude=1.0, dispersion=1.0, max_iter=3, copy=True)
+    expected = nng.tl.nsf(adata, 3, **quick)
+    with (
+        nng.settings.override(device="cpu:0"),
+        pytest.warns(UserWarning, match="keep their factors on the host"),
+    ):
+        found = nng.tl.nsf(adata, 3, **quick)
+    means = [fitted_mean(fit, "nsf") for fit in (found, expected)]
+    assert np.abs(means[0] - means[1]).max() <= 2e-5 * np.abs(means[1]).max()
 
 
 class _FakeCupy:

@@ -114,7 +114,7 @@ def read_data(
 ) -> DataSets:
     """Data sets that a column of obs tells apart in one AnnData; without one, a single."""
     codes, names = read_sections(adata, batch_key)
-    matrix = read_matrix(adata, read, spread=False)
+    matrix = read_matrix(adata, read, on_cluster=False)
     return DataSets(
         parts=_split_by_label(matrix.op, codes),
         names=[str(name) for name in names],
@@ -219,7 +219,11 @@ def _join(
         wheres.append(where)
         columns = find_genes(source, chosen)
         op = as_operator(
-            x, where=where, columns=columns, chunk_size=read.chunk_size, spread=False
+            x,
+            where=where,
+            columns=columns,
+            chunk_size=read.chunk_size,
+            on_cluster=False,
         )
         rows = slice(first, first + source.n_obs)
         parts.append(Part(op, rows, names.index(str(source.label))))

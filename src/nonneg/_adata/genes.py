@@ -39,6 +39,8 @@ def read_mask(adata: AnnData, mask_var: Genes) -> NDArray[np.bool_]:
 
 def mask_of(var_names: pd.Index[str], genes: Any) -> NDArray[np.bool_]:
     """A mask as it is, or the variables of some names."""
+    if np.ndim(genes) != 1 and not isinstance(genes, set | frozenset):
+        return as_mask(genes, len(var_names), "mask_var")
     values = pd.Series(list(genes) if isinstance(genes, set | frozenset) else genes)
     named = values.map(lambda value: isinstance(value, str))
     if not named.all():

@@ -97,11 +97,11 @@ class MatrixInput:
 
 
 def read_matrix(
-    adata: AnnData, read: Read = Read(), *, spread: bool = True
+    adata: AnnData, read: Read = Read(), *, on_cluster: bool = True
 ) -> MatrixInput:
     """The matrix a method was asked to work on, as an operator.
 
-    Without ``spread``, dask arrays are streamed also where there is a cluster.
+    Without ``on_cluster``, dask arrays are streamed also where there is a cluster.
     """
     mask_var = read.mask_var
     x, where = select_matrix(adata, layer=read.layer, obsm=read.obsm)
@@ -118,7 +118,11 @@ def read_matrix(
         check_positive_int(read.chunk_size, "chunk_size")
     return MatrixInput(
         op=as_operator(
-            x, where=where, columns=mask, chunk_size=read.chunk_size, spread=spread
+            x,
+            where=where,
+            columns=mask,
+            chunk_size=read.chunk_size,
+            on_cluster=on_cluster,
         ),
         where=where,
         mask=mask,

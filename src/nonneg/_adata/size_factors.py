@@ -43,7 +43,7 @@ def cell_totals(
     if all_read:
         return None
     x, where = source.matrix(layer)
-    return total_counts(as_operator(x, where=where, spread=False))
+    return total_counts(as_operator(x, where=where, on_cluster=False))
 
 
 def read_size(

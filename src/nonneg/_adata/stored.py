@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,21 +127,34 @@ class StoredAnnData:
             return np.asarray((stored.asstr() if is_text else stored)[rows], object)
 
     def write_scores(self, scores: NDArray[Any], key: str) -> None:
-        """Close the file, and store scores in its obsm."""
+        """Close the file, and store scores in its obsm.
+
+        Old scores stay until there are new ones.
+        """
         self.close()
         group = open_group(self.path, "r+")
-        if "obsm" not in group:
-            write_elem(group, "obsm", {})
-        # Not as a memory map, which has no writer. Old scores stay until there are new
-        # ones.
-        new = f"unfinished-{key}" if isinstance(group, h5py.File) else key
-        write_elem(group["obsm"], new, np.asarray(scores))
-        if isinstance(group, h5py.File):
-            if key in group["obsm"]:
-                del group["obsm"][key]
-            group["obsm"].move(new, key)
-            group.close()
-        else:
+        new = f"unfinished-{key}"
+        try:
+            if "obsm" not in group:
+                write_elem(group, "obsm", {})
+            # Not as a memory map, which has no writer.
+            write_elem(group["obsm"], new, np.asarray(scores))
+            if isinstance(group, h5py.File):
+                if key in group["obsm"]:
+                    del group["obsm"][key]
+                group["obsm"].move(new, key)
+            else:
+                folder = Path(self.path) / "obsm"
+                shutil.rmtree(folder / key, ignore_errors=True)
+                (folder / new).rename(folder / key)
+        except BaseException:
+            if new in group.get("obsm", {}):
+                del group["obsm"][new]
+            raise
+        finally:
+            if isinstance(group, h5py.File):
+                group.close()
+        if not isinstance(group, h5py.File):
             _consolidate_again(self.path)
 
     def close(self) -> None:

@@ -81,7 +81,8 @@ def drive[State](
     """Step on the host until the fit is finished, exhausted or interrupted.
 
     An interruption (:class:`KeyboardInterrupt`) ends the loop and keeps the last
-    complete state; before the first step is complete it is passed on.
+    complete state; before the first step is complete it is passed on. Scores of
+    streamed data are updated in place: some of them may be one step ahead then.
     """
     reports: list[Report] = []
     seconds: list[float] = []

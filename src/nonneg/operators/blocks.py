@@ -165,8 +165,11 @@ def stack(parts: list[Any]) -> MatrixOperator:
     """One operator on the rows of several in memory."""
     if all(isinstance(part, DenseOperator) for part in parts):
         return DenseOperator(jnp.concatenate([part.x for part in parts]))
-    matrices = [sp.csr_matrix(part.to_host()) for part in parts]
-    joined = sp.vstack(matrices, format="csr")
-    if isinstance(parts[0], CSROperator):
-        return CSROperator(joined)
+    on_host = isinstance(parts[0], CSROperator)
+    matrices = [part.to_host() for part in parts]
+    if not any(map(sp.issparse, matrices)):
+        return DenseOperator(np.concatenate(matrices))
+    joined = sp.vstack([sp.csr_matrix(x) for x in matrices], format="csr")
+    if on_host:
+        return CSROperator(joined, n_threads=parts[0].n_threads)
     return SparseOperator.from_csr(joined)

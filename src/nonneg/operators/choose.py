@@ -48,7 +48,7 @@ def as_operator(
     where: str,
     columns: NDArray[np.bool_ | np.intp] | None = None,
     chunk_size: int | None = None,
-    spread: bool = True,
+    on_cluster: bool = True,
 ) -> MatrixOperator:
     """Operator of any matrix an AnnData can hold.
 
@@ -63,7 +63,7 @@ def as_operator(
         Variables to use: a mask, or their positions.
     chunk_size
         Rows per block where the data are streamed.
-    spread
+    on_cluster
         Leave products of a dask array to a cluster, if there is one, instead of
         streaming it.
     """
@@ -91,7 +91,7 @@ def as_operator(
         )
         raise ValueError(msg)
     if lazy:
-        return _lazy_operator(x, where, columns, spread=spread)
+        return _lazy_operator(x, where, columns, on_cluster=on_cluster)
     return local_operator(
         x,
         where=where,
@@ -120,7 +120,9 @@ def local_operator(
     if columns is not None:
         x = x[:, columns]
     if isinstance(x, jax.Array) and len(selected_devices()) == 1:
-        return DenseOperator(x.astype(dtype))
+        # Moved only where the settings name another device.
+        target = None if settings.device is None else selected_devices()[0]
+        return DenseOperator(jax.device_put(x, target).astype(dtype))
     x = np.asarray(x, dtype)
     return device_operator(x, is_sparse=False) if on_device else DenseOperator(x)
 
@@ -180,7 +182,7 @@ def _block_operator(
 
 
 def _lazy_operator(
-    x: Any, where: str, columns: NDArray[np.bool_ | np.intp] | None, *, spread: bool
+    x: Any, where: str, columns: NDArray[np.bool_ | np.intp] | None, *, on_cluster: bool
 ) -> LazyOperator | BlockOperator:
     if np.isnan(x.shape[0]):
         x = x.compute_chunk_sizes()
@@ -188,7 +190,7 @@ def _lazy_operator(
     n_vars = _n_columns(x.shape[1], columns)
     dtype = _dtype(x)
     bounds = np.concatenate([[0], np.cumsum(x.chunks[0])])
-    if spread and _on_cluster():
+    if on_cluster and _on_cluster():
         if on_accelerator():
             warn(
                 f"{where} is on a dask cluster: its products run on the CPUs of the "

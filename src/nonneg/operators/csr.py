@@ -35,6 +35,11 @@ class CSROperator:
         )
 
     @property
+    def n_threads(self) -> int:
+        """Threads that share the rows."""
+        return self._csr.bounds.size - 1
+
+    @property
     def shape(self) -> tuple[int, int]:
         n_obs, n_vars = self.x.shape
         return n_obs, n_vars
@@ -78,7 +83,7 @@ class CSROperator:
         return self.x
 
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
-        return CSROperator(self.x[index], n_threads=self._csr.bounds.size - 1)
+        return CSROperator(self.x[index], n_threads=self.n_threads)
 
     def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
         for start in range(0, self.shape[0], DENSE_ROWS):

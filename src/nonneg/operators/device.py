@@ -40,7 +40,15 @@ def selected_devices() -> list[jax.Device]:
         )
         raise ValueError(msg)
     platform, index = found.groups()
-    devices = jax.devices(platform)
+    try:
+        devices = jax.devices(platform)
+    except RuntimeError as error:
+        there = sorted({device.platform for device in jax.devices()})
+        msg = (
+            f"settings.device={name!r} is not there: JAX finds devices of {there} only. "
+            "For an NVIDIA GPU, install `nonneg[cuda]`."
+        )
+        raise ValueError(msg) from error
     if index == "*":
         return devices
     chosen = list(map(int, (index or "0").split(",")))

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 type Init = Literal["nndsvda", "nndsvd", "random"]
 
-_N_OVERSAMPLES = 20
+N_OVERSAMPLES = 20
 
 # Vectors accurate to about 1 %: from there on, the same data give the same local
 # minimum whatever the seed.
-_MAX_POWER = 15
+MAX_POWER = 15
 
 _RITZ_TOL = 1e-4
 
 # Small beside sqrt(mean / rank), the entry of a factor that explains the mean; large
 # enough for multiplicative updates to start from.
-_FILL = 0.3
+FILL = 0.3
 
 
 def right_singular_vectors(
@@ -37,10 +37,10 @@ def right_singular_vectors(
     hand, then Rayleigh-Ritz :cite:p:`Halko2011`.
     """
     n_obs, n_vars = op.shape
-    width = min(rank + _N_OVERSAMPLES, n_obs, n_vars)
+    width = min(rank + N_OVERSAMPLES, n_obs, n_vars)
     basis = rng.standard_normal((n_vars, width)).astype(op.dtype)
     ritz = np.zeros(rank)
-    for _ in range(_MAX_POWER):
+    for _ in range(MAX_POWER):
         basis, _ = np.linalg.qr(basis)
         image = gram_product(op, basis)
         projected = basis.T @ image
@@ -112,7 +112,7 @@ def nndsvd(
     v[:, 0], w[:, 0] = np.abs(v[:, 0]), np.abs(w[:, 0])
 
     floor = np.finfo(op.dtype).eps * singular[0]
-    small = _FILL * np.sqrt(stats.total / (np.prod(op.shape)) / rank) if fill else 0
+    small = FILL * np.sqrt(stats.total / (np.prod(op.shape)) / rank) if fill else 0
     # A column at a time: W may be all that there is memory for.
     for j in range(rank):
         column = w[:, j]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import jax.numpy as jnp
 
+from .start import FILL, MAX_POWER, N_OVERSAMPLES
+
 if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
-
-# As in `start.py`, which stops sooner where vectors have settled.
-_N_OVERSAMPLES, _N_POWER, _FILL = 20, 15, 0.3
 
 
 def traced_start(
@@ -36,7 +35,7 @@ def traced_start(
         return w, mean * jnp.abs(jax.random.normal(right, (rank, n_vars), op.dtype))
     v = _right_singular_vectors(op, rank, key)
     w = jnp.asarray(op.matmul(v))
-    small = _FILL * mean if init == "nndsvda" else 0.0
+    small = FILL * mean if init == "nndsvda" else 0.0
     # Each pair of vectors is split by sign, and the heavier side kept.
     sides = []
     for sign in (1, -1):
@@ -67,7 +66,7 @@ def _fill(x: jax.Array, small: Any) -> jax.Array:
 def _right_singular_vectors(op: MatrixOperator, rank: int, key: jax.Array) -> jax.Array:
     """Leading right singular vectors, by subspace iteration on XᵀX."""
     n_obs, n_vars = op.shape
-    width = min(rank + _N_OVERSAMPLES, n_obs, n_vars)
+    width = min(rank + N_OVERSAMPLES, n_obs, n_vars)
     basis = jax.random.normal(key, (n_vars, width), op.dtype)
 
     def image(basis: jax.Array) -> jax.Array:
@@ -76,7 +75,7 @@ def _right_singular_vectors(op: MatrixOperator, rank: int, key: jax.Array) -> ja
     def power(_: int, basis: jax.Array) -> jax.Array:
         return image(jnp.linalg.qr(basis)[0])
 
-    basis = jnp.linalg.qr(jax.lax.fori_loop(0, _N_POWER - 1, power, basis))[0]
+    basis = jnp.linalg.qr(jax.lax.fori_loop(0, MAX_POWER - 1, power, basis))[0]
     projected = basis.T @ image(basis)
     _, vectors = jnp.linalg.eigh((projected + projected.T) / 2)
     return basis @ vectors[:, ::-1][:, :rank]

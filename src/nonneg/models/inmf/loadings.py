@@ -17,7 +17,6 @@ from .problem import (
     Penalties,
     SufficientStatistics,
     UpdateRule,
-    namespace,
     to_host,
 )
 
@@ -99,8 +98,22 @@ def update_loadings(
 def objectives(
     sq_norm: Any, loadings: Loadings, statistics: SufficientStatistics, lam: Any
 ) -> Any:
-    """Objective of every data set, from products at hand; in float64 on the host."""
-    xp = namespace(statistics.gram)
+    """Objective of every data set, from products at hand.
+
+    In float64 unless it is traced: it is a small difference of large numbers.
+    """
+    if isinstance(statistics.gram, jax.core.Tracer):
+        return sq_norm + _terms(jnp, loadings, statistics, lam)
+    if isinstance(statistics.gram, np.ndarray):
+        return sq_norm + _terms(np, loadings, statistics, lam)
+    with jax.enable_x64(new_val=True):
+        terms = _device_terms(loadings, statistics, lam)
+    return sq_norm + np.asarray(terms)
+
+
+def _terms(
+    xp: Any, loadings: Loadings, statistics: SufficientStatistics, lam: Any
+) -> Any:
     arrays: tuple[Any, ...] = (*loadings, *statistics)
     if xp is np:
         arrays = tuple(np.asarray(x, np.float64) for x in arrays)
@@ -110,7 +123,17 @@ def objectives(
     fitted, own = (
         xp.einsum("dkl,dkl->d", gram, x @ x.transpose(0, 2, 1)) for x in (both, v)
     )
-    return sq_norm - 2 * cross + fitted + lam * own
+    return fitted + lam * own - 2 * cross
+
+
+@jax.jit
+def _device_terms(
+    loadings: Loadings, statistics: SufficientStatistics, lam: Any
+) -> jax.Array:
+    arrays = jax.tree.map(
+        lambda x: jnp.asarray(x, jnp.float64), (loadings, statistics, lam)
+    )
+    return _terms(jnp, *arrays)
 
 
 def add(

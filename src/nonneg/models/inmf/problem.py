@@ -98,11 +98,10 @@ class ScaledData:
     """Whether all arrays of the fit stay in the memory of a device."""
 
     def to_device(self) -> ScaledData:
-        """With scales and norms in the memory of the device that holds the cells."""
+        """With scales in the memory of the device that holds the cells."""
         return replace(
             self,
             gene_scale=jnp.asarray(self.gene_scale),
-            sq_norm=jnp.asarray(self.sq_norm, self.dtype),
             on_device=True,
         )
 

@@ -125,8 +125,11 @@ class INMFSolver:
         )
         loadings = update_loadings(loadings, statistics, penalties, self.rule)
         value = objectives(data.sq_norm, loadings, statistics, penalties.lam)
+        weight: Any = penalties.weight
+        if isinstance(value, np.ndarray):
+            weight = np.asarray(weight, np.float64)
         return INMFState(
-            loadings, scores, statistics, penalties.weight @ value, objective, reseeds
+            loadings, scores, statistics, weight @ value, objective, reseeds
         )
 
     def finished(self, state: INMFState, /) -> Any:

@@ -109,6 +109,7 @@ class _Shares(NamedTuple):
 
 
 def allocate(op: MatrixOperator, factors: Floats, w: Floats) -> _Shares:
+    """Entries shared out among factors, on the host."""
     rows, columns, log_sum = op.allocate(factors, w.T)
     return _Shares(np.asarray(rows), np.asarray(columns), float(log_sum))
 
@@ -124,5 +125,6 @@ def column_sq_norm(op: MatrixOperator) -> Floats:
 def score_blocks(
     op: MatrixOperator, part: Callable[[Floats, slice], jax.Array]
 ) -> Floats:
+    """Scores of all observations, from dense blocks of rows."""
     blocks = [np.asarray(part(x, rows), np.float64) for rows, x in op.dense_blocks()]
     return np.concatenate(blocks)

@@ -23,6 +23,7 @@ from ...models.nsf.negative_binomial import NegativeBinomial
 from ...models.nsf.poisson import Poisson, PoissonMonteCarlo
 from ...models.nsf.problem import Options, make_space
 from ...models.nsf.solver import fit
+from ...operators.device import on_accelerator
 from ...operators.normalised import log_normalised
 from ...operators.threads import computing
 from .start_order import by_morans_i
@@ -110,6 +111,11 @@ def fit_factors(
 ) -> AnnData | None:
     """Read matrix and coordinates, fit, store."""
     _check(choices)
+    if on_accelerator():
+        warn(
+            "The models of the NSF family keep their factors on the host: only products "
+            "with the data run on the device that was selected."
+        )
     member, options = FAMILY[method], choices.options
     keys = factor_keys(method, write.key_added)
     seed = as_seed(rng)

@@ -55,6 +55,8 @@ class Projection(NamedTuple):
 
     check: Callable[[MatrixStats, str], None]
     score: Callable[[NewObservations], NDArray[Any]]
+    needs: tuple[str, ...]
+    """Parameters of the fit."""
 
 
 def _score_nmf(new: NewObservations) -> NDArray[Any]:
@@ -94,12 +96,12 @@ _LOSSES: dict[str, Loss] = {
 
 def _score_counts(new: NewObservations) -> NDArray[Any]:
     """Means are size factors times scores times loadings."""
+    size = new.size
     scores = fit_scores(
         new.matrix.op,
         new.loadings.T,
         loss=_LOSSES[new.entry.params["likelihood"]],
     )
-    size = new.size
     return np.asarray(scores / np.where(size > 0, size, 1)[:, None])
 
 
@@ -115,12 +117,18 @@ def _score_linear(new: NewObservations) -> NDArray[Any]:
     return np.asarray(scores - of_means)
 
 
-_COUNTS = Projection(check_nonnegative, _score_counts)
-_LINEAR = Projection(check_nonnegative, _score_linear)
+_COUNTS = Projection(
+    check_nonnegative, _score_counts, ("size_factors", "size_median", "likelihood")
+)
+_LINEAR = Projection(
+    check_nonnegative, _score_linear, ("size_factors", "size_median", "log_normalized")
+)
 
 METHODS = {
-    "nmf": Projection(check_nonnegative, _score_nmf),
-    "seminmf": Projection(check_finite, _score_seminmf),
+    "nmf": Projection(
+        check_nonnegative, _score_nmf, ("beta_loss", "alpha_W", "l1_ratio")
+    ),
+    "seminmf": Projection(check_finite, _score_seminmf, ("nonnegative",)),
     "nsf": _COUNTS,
     "nsfh": _COUNTS,
     "pnmf": _COUNTS,

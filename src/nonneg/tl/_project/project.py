@@ -135,6 +135,12 @@ def project(
         )
         raise ValueError(msg)
     projection = METHODS[factors.entry.method]
+    if missing := sorted(set(projection.needs) - set(fitted)):
+        msg = (
+            f"reference.uns[{key!r}] was changed after the fit: its params lack "
+            f"{missing}. Fit again."
+        )
+        raise ValueError(msg)
     obsm = fitted.get("obsm")
     loadings = factors.loadings
     if obsm is None:
