@@ -353,3 +353,16 @@ def test_a_warning_as_error_does_not_cost_the_fit(adata):
             nng.tl.nmf(adata, 3, tol=0, max_iter=2)
     assert nng.get.factor_df(adata).shape == (60, 3)
     assert adata.uns["nmf"]["n_iter"] == 2
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_entries_whose_squares_overflow(sparse):
+    adata = counts()
+    adata.X[3, 4] = 1e30
+    adata.X = sp.csr_matrix(adata.X) if sparse else adata.X
+    for fit in (
+        lambda: nng.tl.nmf(adata, 3),
+        lambda: nng.tl.inmf(adata, 3, batch_key="batch"),
+    ):
+        with pytest.raises(ValueError, match="squares are in single precision"):
+            fit()
