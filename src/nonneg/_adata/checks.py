@@ -82,7 +82,7 @@ def check_finite(stats: MatrixStats, where: str) -> None:
     if np.isnan(stats.minimum) or np.isnan(stats.sq_norm):
         msg = f"{where} contains NaN. Fill or remove these entries first."
         raise ValueError(msg)
-    if not stats.sq_norm < np.finfo(np.float32).max:
+    if not stats.sq_norm < float(np.finfo(np.float32).max):
         msg = (
             f"{where} contains entries that are infinite, or whose squares are in single "
             "precision. Replace, remove or rescale them first."

