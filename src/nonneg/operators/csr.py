@@ -58,7 +58,9 @@ class CSROperator:
         return sparse.rmatmul(self._csr, np.asarray(w))
 
     def square_rmatmul(self, w: Matrix) -> Matrix:
-        squares = self._csr._replace(data=np.square(self._csr.data))
+        # Squares that overflow are found by the statistics.
+        with np.errstate(over="ignore"):
+            squares = self._csr._replace(data=np.square(self._csr.data))
         return sparse.rmatmul(squares, np.asarray(w))
 
     def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
