@@ -785,3 +785,9 @@ def test_copy(adata):
     copy = fit(adata, "nsf", copy=True, max_iter=5)
     assert_same(snapshot(adata), before)
     assert "X_nsf" in copy.obsm
+
+
+@pytest.mark.parametrize("method", ["nsf", "nsfh", "pnmf"])
+def test_parts_of_observations_are_for_counts(adata, method):
+    with pytest.raises(ValueError, match="batch_size=20 is for likelihoods of counts"):
+        getattr(nng.tl, method)(adata, 2, likelihood="gaussian", batch_size=20)

@@ -246,6 +246,12 @@ def _check(choices: Choices) -> None:
         check_positive_int(choices.n_inducing, "n_inducing")
     if options.batch_size is not None:
         check_positive_int(options.batch_size, "batch_size")
+        if choices.likelihood == "gaussian":
+            msg = (
+                f"batch_size={options.batch_size} is for likelihoods of counts; leave "
+                "it out with likelihood='gaussian'."
+            )
+            raise ValueError(msg)
 
 
 def _check_values(choices: Choices, source: MatrixInput, stats: MatrixStats) -> None:
