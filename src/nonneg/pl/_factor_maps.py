@@ -63,7 +63,7 @@ class _Section:
         if grid is None or grid.jitter > _PERFECT:
             return False
         spacing = grid.spacing[np.isfinite(grid.spacing)]
-        if np.ptp(spacing) > _PERFECT * spacing.max(initial=0):
+        if spacing.size and np.ptp(spacing) > _PERFECT * spacing.max(initial=0):
             return False
         # Hexagonal arrays occupy every other place.
         n_sites = len(np.unique(grid.position, axis=0))
