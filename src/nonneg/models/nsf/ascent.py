@@ -80,7 +80,8 @@ class Ascent:
     def step(self, state: AscentState, /) -> AscentState:
         """The next fit, and the bound of the one that it starts from."""
         n_steps = state.n_steps + 1
-        limit = min(FIRST_LIMIT * _LOOSEN**n_steps, _MAX_LIMIT)
+        # A power of the steps of a long fit is beyond what a float can hold.
+        limit = min(FIRST_LIMIT * _LOOSEN ** min(n_steps, 100), _MAX_LIMIT)
         start, learned, rate = state.fit, state.learned, state.rate
         fit, objective, new = self._advance(start, learned, limit, rate)
         known = np.isfinite(state.objective)
