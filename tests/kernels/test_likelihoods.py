@@ -11,7 +11,7 @@ import scipy.stats as st
 from scipy.special import gammaln, xlogy
 
 from nonneg.models.nsf.gaussian import Gaussian, LinearGaussian
-from nonneg.models.nsf.likelihood import column_sq_norm
+from nonneg.models.nsf.likelihood import Observations, column_sq_norm
 from nonneg.models.nsf.negative_binomial import NegativeBinomial
 from nonneg.models.nsf.poisson import Poisson, PoissonMonteCarlo
 from nonneg.operators.choose import as_operator
@@ -37,6 +37,21 @@ def operator(x):
     return as_operator(x, where="X")
 
 
+def evidence(likelihood, mean, var, w, noise=None):
+    """At the noise that the likelihood starts from, unless it is given."""
+    noise = likelihood.noise if noise is None else noise
+    return likelihood.evidence(noise, mean, var, w)
+
+
+def sites_at(likelihood, mean, var, w, limit=np.inf, noise=None):
+    """At the present loadings and noise."""
+    noise = likelihood.noise if noise is None else noise
+    found = evidence(likelihood, mean, var, w, noise)._replace(w=w, noise=noise)
+    sites = likelihood.sites(found, mean, var, limit)
+    assert (sites.precision > 0).all()
+    return sites
+
+
 def log_poisson(x):
     """Of the saturated model."""
     return xlogy(x, x) - x - gammaln(x + 1)
@@ -58,13 +73,13 @@ def poisson_bound(x, size, mean, var, w):
 @FORM
 def test_poisson_value(case, form):
     x, size, mean, var, w = case
-    _, value = Poisson(operator(form(x)), size).loadings(mean, var, w)
+    value = evidence(Poisson(operator(form(x)), size), mean, var, w).value
     assert value == pytest.approx(float(poisson_bound(*case)), rel=1e-9)
 
 
 def test_poisson_bound_is_below_the_expectation(case):
     x, size, mean, var, w = case
-    _, value = Poisson(operator(x), size).loadings(mean, var, w)
+    value = evidence(Poisson(operator(x), size), mean, var, w).value
     rate = size[:, None] * (draws(mean, var) @ w.T)
     per_draw = (st.poisson.logpmf(x, rate) - log_poisson(x)).sum((1, 2))
     expected = per_draw.mean()
@@ -76,7 +91,7 @@ def test_poisson_bound_is_below_the_expectation(case):
 
 def test_poisson_bound_is_tight_without_variance(case):
     x, size, mean, _, w = case
-    _, value = Poisson(operator(x), size).loadings(mean, np.zeros_like(mean), w)
+    value = evidence(Poisson(operator(x), size), mean, np.zeros_like(mean), w).value
     rate = size[:, None] * (np.exp(mean) @ w.T)
     expected = (st.poisson.logpmf(x, rate) - log_poisson(x)).sum()
     assert value == pytest.approx(expected, rel=1e-9)
@@ -85,7 +100,7 @@ def test_poisson_bound_is_tight_without_variance(case):
 def test_expected_counts_are_exact(case):
     """An empty matrix leaves only the mean term."""
     x, size, mean, var, w = case
-    _, value = Poisson(operator(np.zeros_like(x)), size).loadings(mean, var, w)
+    value = evidence(Poisson(operator(np.zeros_like(x)), size), mean, var, w).value
     totals = size[:, None] * draws(mean, var, 20_000) @ w.T
     totals = totals.sum((1, 2))
     error = totals.std() / np.sqrt(len(totals))
@@ -96,20 +111,18 @@ def test_expected_counts_are_exact(case):
 def test_poisson_loadings_are_optimal_for_the_shares(case, form):
     x, size, mean, var, w = case
     likelihood = Poisson(operator(form(x)), size)
-    new, value = likelihood.loadings(mean, var, w)
+    new, value, *_ = evidence(likelihood, mean, var, w)
     part = np.exp(mean)[:, None] * w
     shares = x[..., None] * part / part.sum(-1, keepdims=True)
     total = (size[:, None] * np.exp(mean + var / 2)).sum(0)
     np.testing.assert_allclose(new, shares.sum(0) / total, rtol=1e-9)
-    _, better = likelihood.loadings(mean, var, new)
+    better = evidence(likelihood, mean, var, new).value
     assert better > value
 
 
-def slope(likelihood, mean, var, w, limit=np.inf):
+def slope(likelihood, mean, var, w, noise=None):
     """Derivative of the log density of the sites at the present mean."""
-    likelihood._observed = likelihood.op.allocate(np.exp(mean), w.T).rows
-    sites = likelihood.sites(mean, var, w, limit)
-    assert (sites.precision > 0).all()
+    sites = sites_at(likelihood, mean, var, w, noise=noise)
     return sites.shift - sites.precision * mean
 
 
@@ -124,8 +137,7 @@ def test_poisson_precision_is_the_slope_in_the_variance(case):
     """Twice the derivative with respect to the variance, with the other sign."""
     x, size, mean, var, w = case
     likelihood = Poisson(operator(x), size)
-    likelihood.loadings(mean, var, w)
-    precision = likelihood.sites(mean, var, w, np.inf).precision
+    precision = sites_at(likelihood, mean, var, w).precision
     expected = jax.grad(poisson_bound, argnums=3)(x, size, mean, jnp.asarray(var), w)
     np.testing.assert_allclose(precision, -2 * expected, rtol=1e-8)
 
@@ -133,8 +145,8 @@ def test_poisson_precision_is_the_slope_in_the_variance(case):
 def test_negative_binomial_sites_are_the_gradient(case):
     x, size, mean, var, w = case
     likelihood = NegativeBinomial(operator(x), size)
-    likelihood.scatter = phi = np.linspace(0.1, 0.6, N_VARS)
-    ours = slope(likelihood, mean, var, w)
+    phi = np.linspace(0.1, 0.6, N_VARS)
+    ours = slope(likelihood, mean, var, w, phi)
 
     def bound(m):
         rate = size[:, None] * (jnp.exp(m + var / 2) @ w.T)
@@ -149,8 +161,8 @@ def test_gaussian_sites_are_the_gradient(case):
     """Of the bound that separates the factors of the square, at its shares."""
     x, _, mean, var, w = case
     likelihood = Gaussian(operator(x), column_sq_norm(operator(x)))
-    likelihood.scatter = noise = np.linspace(1, 3, N_VARS)
-    ours = slope(likelihood, mean, var, w)
+    noise = np.linspace(1, 3, N_VARS)
+    ours = slope(likelihood, mean, var, w, noise)
     present = np.exp(mean + var / 2)[:, None] * w
     share = present / present.sum(-1, keepdims=True)
 
@@ -171,13 +183,14 @@ def test_linear_sites_are_exact(case, form):
     x, _, mean, var, w = case
     op, center = operator(form(x)), x.mean(0)
     likelihood = LinearGaussian(op, column_sq_norm(op), center)
-    new, _ = likelihood.loadings(mean, var, w)
-    gram = new.T @ (new / likelihood.scatter[:, None])
+    found = evidence(likelihood, mean, var, w)
+    new, noise = found.w, found.noise
+    gram = new.T @ (new / noise[:, None])
     np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-6 * gram.max())
-    sites = likelihood.sites(mean, var, new, np.inf)
+    sites = likelihood.sites(found, mean, var, np.inf)
 
     def log_likelihood(f):
-        return -(jnp.square(x - center - f @ new.T) / likelihood.scatter).sum() / 2
+        return -(jnp.square(x - center - f @ new.T) / noise).sum() / 2
 
     expected = jax.grad(log_likelihood)(jnp.asarray(mean))
     ours = sites.shift - sites.precision * mean
@@ -187,11 +200,10 @@ def test_linear_sites_are_exact(case, form):
 def test_limit_bounds_the_step(case):
     x, size, mean, var, w = case
     likelihood = Poisson(operator(x + 50), size)
-    likelihood.loadings(mean, var, w)
-    sites = likelihood.sites(mean, var, w, 2.0)
+    sites = sites_at(likelihood, mean, var, w, 2.0)
     step = sites.shift / sites.precision - mean
     assert step.max() == pytest.approx(2.0)
-    free = likelihood.sites(mean, var, w, np.inf)
+    free = sites_at(likelihood, mean, var, w)
     assert (free.shift / free.precision - mean).max() > 4
 
 
@@ -207,11 +219,11 @@ def test_negative_binomial_value_is_a_bound(case, form):
     x, size, mean, var, w = case
     phi = 0.3
     likelihood = NegativeBinomial(operator(form(x)), size, phi)
-    _, value = likelihood.loadings(mean, np.zeros_like(var), w)
+    value = evidence(likelihood, mean, np.zeros_like(var), w).value
     rate = size[:, None] * (np.exp(mean) @ w.T)
     assert value == pytest.approx(log_nb(x, rate, phi).sum(), rel=1e-6)
     likelihood = NegativeBinomial(operator(form(x)), size, phi)
-    _, value = likelihood.loadings(mean, var, w)
+    value = evidence(likelihood, mean, var, w).value
     rates = size[:, None] * (draws(mean, var, 2000) @ w.T)
     per_draw = log_nb(x, rates, phi).sum((1, 2))
     error = per_draw.std() / np.sqrt(len(per_draw))
@@ -227,20 +239,20 @@ def test_dispersion_is_found(x64):
     x = rng.negative_binomial(1 / phi, 1 / (1 + phi * 20), (n_obs, 3)).astype(float)
     mean = np.zeros((n_obs, 1))
     likelihood = NegativeBinomial(operator(x), np.ones(n_obs))
+    noise = likelihood.noise
     for _ in range(30):
-        likelihood.loadings(mean, mean, w)
-    np.testing.assert_allclose(likelihood.scatter, phi, rtol=0.15)
+        noise = evidence(likelihood, mean, mean, w, noise).noise
+    np.testing.assert_allclose(noise, phi, rtol=0.15)
 
 
 def test_gaussian_value_is_the_expectation(case):
     x, _, mean, var, w = case
     likelihood = Gaussian(operator(x), column_sq_norm(operator(x)))
-    noise = likelihood.scatter.copy()
-    _, value = likelihood.loadings(mean, np.zeros_like(var), w)
+    noise = likelihood.noise
+    value = evidence(likelihood, mean, np.zeros_like(var), w).value
     fitted = np.exp(mean) @ w.T
     assert value == pytest.approx(st.norm.logpdf(x, fitted, np.sqrt(noise)).sum())
-    likelihood.scatter = noise
-    _, value = likelihood.loadings(mean, var, w)
+    value = evidence(likelihood, mean, var, w).value
     fitted = draws(mean, var) @ w.T
     per_draw = st.norm.logpdf(x, fitted, np.sqrt(noise)).sum((1, 2))
     error = per_draw.std() / np.sqrt(len(per_draw))
@@ -252,9 +264,9 @@ def test_linear_value_is_the_expectation(case, form):
     x, _, mean, var, w = case
     op, center = operator(form(x)), x.mean(0)
     likelihood = LinearGaussian(op, column_sq_norm(op), center)
-    noise = likelihood.scatter.copy()
+    noise = likelihood.noise
     np.testing.assert_allclose(noise, x.var(0))
-    _, value = likelihood.loadings(mean, var, w)
+    value = evidence(likelihood, mean, var, w).value
     fitted = np.log(draws(mean, var)) @ w.T + center
     per_draw = st.norm.logpdf(x, fitted, np.sqrt(noise)).sum((1, 2))
     error = per_draw.std() / np.sqrt(len(per_draw))
@@ -275,13 +287,14 @@ def test_score_differs_from_scipy_by_a_constant(case, name, form):
     def expected(m):
         rate = np.exp(m + var / 2) @ w.T
         if name == "gaussian":
-            return st.norm.logpdf(x, rate, np.sqrt(likelihood.scatter)).sum(1)
+            return st.norm.logpdf(x, rate, np.sqrt(likelihood.noise)).sum(1)
         rate = size[:, None] * rate
         if name == "poisson":
             return st.poisson.logpmf(x, rate).sum(1)
         return log_nb(x, rate, 0.3).sum(1)
 
-    ours = [likelihood.score(op, size, m, var, w) for m in (mean, mean + 0.3)]
+    noise, others = likelihood.noise, Observations(op, size)
+    ours = [likelihood.score(noise, others, m, var, w) for m in (mean, mean + 0.3)]
     theirs = [expected(m) for m in (mean, mean + 0.3)]
     np.testing.assert_allclose(ours[1] - ours[0], theirs[1] - theirs[0], rtol=1e-4)
 
@@ -293,7 +306,7 @@ def test_restriction_is_a_likelihood_of_the_rows(case):
     part = whole.restrict(whole.op.rows(rows), rows)
     fresh = Poisson(operator(x[rows]), size[rows])
     args = mean[rows], var[rows], w
-    assert part.loadings(*args)[1] == pytest.approx(fresh.loadings(*args)[1])
+    assert evidence(part, *args).value == pytest.approx(evidence(fresh, *args).value)
 
 
 # --- Monte Carlo ------------------------------------------------------------
@@ -301,8 +314,9 @@ def test_restriction_is_a_likelihood_of_the_rows(case):
 
 def test_monte_carlo_estimates(case):
     x, size, mean, var, w = case
-    likelihood = PoissonMonteCarlo(operator(x), size, 300, np.random.default_rng(0))
-    new, value = likelihood.loadings(mean, var, w)
+    likelihood = PoissonMonteCarlo(operator(x), size, 300, 0)
+    found = evidence(likelihood, mean, var, w)
+    new, value = found.w, found.value
     factors = draws(mean, var)
     rate = size[:, None] * (factors @ w.T)
     per_draw = (st.poisson.logpmf(x, rate) - log_poisson(x)).sum((1, 2))
@@ -313,7 +327,7 @@ def test_monte_carlo_estimates(case):
     error = varying.std() * np.sqrt(1 / 600 + 1 / len(per_draw))
     assert abs(value - expected) < 4 * error
     # A better value than that of the bound.
-    assert value > Poisson(operator(x), size).loadings(mean, var, w)[1]
+    assert value > evidence(Poisson(operator(x), size), mean, var, w).value
     part = factors[:1000, :, None] * w
     shares = x[..., None] * part / part.sum(-1, keepdims=True)
     np.testing.assert_allclose(
@@ -322,7 +336,7 @@ def test_monte_carlo_estimates(case):
         rtol=0.05,
         atol=0.02,
     )
-    sites = likelihood.sites(mean, var, w, np.inf)
+    sites = sites_at(likelihood, mean, var, w)
     observed = shares.sum(2)
     rate = size[:, None] * w.sum(0) * np.exp(mean + var / 2)
     slope = sites.shift - sites.precision * mean
@@ -333,9 +347,8 @@ def test_monte_carlo_estimates(case):
 def test_monte_carlo_precision(case):
     """Minus the expected curvature of the log likelihood."""
     x, size, mean, var, w = case
-    likelihood = PoissonMonteCarlo(operator(x), size, 2000, np.random.default_rng(0))
-    likelihood.loadings(mean, var, w)
-    precision = likelihood.sites(mean, var, w, np.inf).precision
+    likelihood = PoissonMonteCarlo(operator(x), size, 2000, 0)
+    precision = sites_at(likelihood, mean, var, w).precision
     part = draws(mean, var, 500)[:, :, None] * w
     share = part / part.sum(-1, keepdims=True)
     rate = size[:, None] * w.sum(0) * np.exp(mean + var / 2)

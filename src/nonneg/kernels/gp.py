@@ -20,13 +20,20 @@ from .covariance import Kernel, kernel_function, pairwise_distance
 def prior_precision(
     kernel: Kernel, z: jax.Array, section: jax.Array, jitter: Any
 ) -> tuple[jax.Array, jax.Array]:
-    """Inverse of the covariance of inducing points, and its log determinant."""
+    """Inverses of covariances of inducing points, and their log determinants.
+
+    ``z`` (n, n_inducing, n_dims) is in units of each of n length scales.
+    """
     same = section[:, None] == section
-    cov = jnp.where(same, kernel_function(kernel, pairwise_distance(z, z)), 0)
-    cov += jitter * jnp.eye(len(z))
-    factor = jnp.linalg.cholesky(cov)
-    precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(z)))
-    return precision, -2 * jnp.log(jnp.diagonal(factor)).sum()
+
+    def one(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        cov = jnp.where(same, kernel_function(kernel, pairwise_distance(z, z)), 0)
+        cov += jitter * jnp.eye(len(z))
+        factor = jnp.linalg.cholesky(cov)
+        precision = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(len(z)))
+        return precision, -2 * jnp.log(jnp.diagonal(factor)).sum()
+
+    return jax.vmap(one)(z)
 
 
 @jax.jit(static_argnums=0)

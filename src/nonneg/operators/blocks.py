@@ -128,7 +128,7 @@ class BlockOperator:
                 parts.append(block.rows(index[start:stop] - rows.start))
         return stack(parts)
 
-    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+    def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
         for rows, block in self.row_blocks():
             for part, x in block.dense_blocks():
                 stop = min(rows.start + part.stop, rows.stop)

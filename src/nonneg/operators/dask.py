@@ -124,7 +124,7 @@ class LazyOperator:
                 tasks.append(self._call("rows", block, index[start:stop] - rows.start))
         return stack(self._compute(tasks))
 
-    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+    def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
         for block, rows in zip(self._blocks, self._rows, strict=True):
             (local,) = self._compute(
                 [self._call("rows", block, np.arange(rows.stop - rows.start))]

@@ -36,6 +36,13 @@ def _matmul_left(w: jax.Array, x: jax.Array) -> jax.Array:
     return w.T @ x
 
 
+def row_steps(n_obs: int) -> Iterator[slice]:
+    """Rows that are worked on at once."""
+    size = max(DENSE_ROWS, -(-n_obs // _MAX_STEPS))
+    for start in range(0, n_obs, size):
+        yield slice(start, min(start + size, n_obs))
+
+
 def _safe_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
     return x / (w @ h + jnp.sqrt(jnp.finfo(x.dtype).tiny))
 
@@ -165,12 +172,9 @@ class DenseOperator:
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
         return DenseOperator(self.x[index])
 
-    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        for rows, x in self._steps():
-            yield rows, np.asarray(x)
+    def dense_blocks(self) -> Iterator[tuple[slice, jax.Array]]:
+        yield from self._steps()
 
     def _steps(self) -> Iterator[tuple[slice, jax.Array]]:
-        size = max(DENSE_ROWS, -(-self.shape[0] // _MAX_STEPS))
-        for start in range(0, self.shape[0], size):
-            rows = slice(start, start + size)
+        for rows in row_steps(self.shape[0]):
             yield rows, self.x[rows]

@@ -11,7 +11,7 @@ import numpy as np
 
 from .dense import DENSE_ROWS, DenseOperator
 from .device import data_budget, selected_devices
-from .sharded import shard_dense, shard_sparse
+from .sharded import replicated, shard_dense, shard_sparse
 from .sparse import SparseOperator
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def device_operator(x: Any, *, is_sparse: bool) -> MatrixOperator:
     faster than they gather.
     """
     devices = selected_devices()
-    _check_float64(x.dtype, devices[0])
+    check_float64(x.dtype, devices[0])
     if not is_sparse:
         x = np.asarray(x)
         return (
@@ -56,10 +56,19 @@ def _set_rows(dense: jax.Array, rows: jax.Array, start: int) -> jax.Array:
     return jax.lax.dynamic_update_slice(dense, rows, (start, 0))
 
 
-def _check_float64(dtype: np.dtype[Any], device: jax.Device) -> None:
+def to_devices(x: Any) -> jax.Array:
+    """A copy on each device of the settings."""
+    devices = selected_devices()
+    if len(devices) == 1:
+        return jnp.asarray(x)
+    return jax.device_put(x, replicated(devices))
+
+
+def check_float64(dtype: np.dtype[Any], device: jax.Device) -> None:
+    """Refuse double precision where there is none."""
     if dtype == np.float64 and device.platform == "tpu":
         msg = (
-            "A TPU has no float64, which jax_enable_x64 asks for. Turn it off, or "
-            'compute on the host with `nonneg.settings.device = "cpu"`.'
+            "A TPU has no float64, which Gaussian processes and jax_enable_x64 need. "
+            'Compute on the host with `nonneg.settings.device = "cpu"`.'
         )
         raise ValueError(msg)

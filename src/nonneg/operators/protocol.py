@@ -35,8 +35,8 @@ class MatrixOperator(Protocol):
     Operators that hold their matrix in device memory are traceable: registered pytrees
     whose products (``matmul`` to ``allocate``) return device arrays and can be called
     inside ``jit``, ``vmap`` and ``grad``. Products of host operators are NumPy arrays
-    and floats. ``stats``, ``entropy`` and ``dense_blocks`` are asked for once per fit
-    and give NumPy arrays everywhere.
+    and floats. ``stats`` and ``entropy`` are asked for once per fit and give NumPy
+    arrays everywhere.
     """
 
     @property
@@ -89,6 +89,6 @@ class MatrixOperator(Protocol):
         """An operator in memory on some rows, in ascending order."""
         ...
 
-    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """The matrix in order, as dense blocks of bounded size."""
+    def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
+        """The matrix in order, as dense blocks of bounded size, where it is held."""
         ...

@@ -107,11 +107,12 @@ class ShardedOperator:
             return shard_sparse(sp.vstack(picked, format="csr"), devices)
         return shard_dense(np.concatenate(picked), devices)
 
-    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+    def dense_blocks(self) -> Iterator[tuple[slice, jax.Array]]:
+        everywhere = replicated(self.mesh.devices.ravel().tolist())
         for rows, part in self._parts():
             for inner, x in part.dense_blocks():
                 first = rows.start + inner.start
-                yield slice(first, first + len(x)), x
+                yield slice(first, first + len(x)), jax.device_put(x, everywhere)
 
     def to_host(self) -> Any:
         parts = [part.to_host() for _, part in self._parts()]
@@ -197,6 +198,11 @@ def _place(parts: list[NDArray[Any]], mesh: Mesh, sharding: NamedSharding) -> ja
 def _mesh(devices: Sequence[jax.Device]) -> tuple[Mesh, NamedSharding]:
     mesh = Mesh(np.array(devices), ("rows",))
     return mesh, NamedSharding(mesh, _ROWS)
+
+
+def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
+    """A copy on each device."""
+    return NamedSharding(_mesh(devices)[0], _SUM)
 
 
 def _split(x: Any, n_devices: int) -> list[Any]:

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from jax.scipy.special import xlogy
 
 from .csr import CSROperator
+from .dense import row_steps
 from .protocol import Allocation, Matrix, MatrixOperator
 from .stats import MatrixStats, csr_stats
 
@@ -113,8 +114,13 @@ class SparseOperator:
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
         yield slice(0, self.shape[0]), self
 
-    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        return CSROperator(self.to_host()).dense_blocks()
+    def dense_blocks(self) -> Iterator[tuple[slice, jax.Array]]:
+        size = 0
+        for rows in row_steps(self.shape[0]):
+            # The first is the largest: all are made by one compiled function.
+            size = size or rows.stop
+            block = _dense_rows(self, rows.start, size)
+            yield rows, block[: rows.stop - rows.start]
 
     def to_host(self) -> sp.csr_matrix:
         data, rows, columns = (np.asarray(part).ravel() for part in self.by_row)
@@ -245,6 +251,18 @@ def _allocate(op: SparseOperator, w: jax.Array, ht: jax.Array) -> Allocation:
         ht * _ratio_rmatmul(op, w, ht),
         _sum_logs(op, lambda e: xlogy(e.data, _mean(e, w, ht))),
     )
+
+
+@partial(jax.jit, static_argnames="size")
+def _dense_rows(op: SparseOperator, start: int, size: int) -> jax.Array:
+    def add(total: jax.Array, chunk: Entries) -> tuple[jax.Array, None]:
+        row = chunk.rows - start
+        # Negative positions would count from the end.
+        row = jnp.where(row < 0, size, row)
+        return total.at[row, chunk.columns].add(chunk.data, mode="drop"), None
+
+    empty = jnp.zeros((size, op.shape[1]), op.dtype)
+    return jax.lax.scan(add, empty, op.by_row)[0]
 
 
 @jax.jit

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from .._core.namespace import namespace
 from .stats import MatrixStats
 
 if TYPE_CHECKING:
@@ -94,13 +94,12 @@ class WeightedOperator:
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
         return WeightedOperator(self.op.rows(index), self.scale)
 
-    def dense_blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+    def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
         for rows, x in self.op.dense_blocks():
-            yield rows, x * np.asarray(self.scale, x.dtype)
+            yield rows, x * namespace(x).asarray(self.scale, x.dtype)
 
     def _scaled(self, x: Matrix) -> Matrix:
-        xp: Any = np if isinstance(x, np.ndarray) else jnp
-        return x * xp.asarray(self.scale, x.dtype)[:, None]
+        return x * namespace(x).asarray(self.scale, x.dtype)[:, None]
 
     def _unsupported(self) -> NotImplementedError:
         msg = (

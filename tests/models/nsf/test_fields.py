@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 from sklearn.gaussian_process.kernels import RBF, Matern
 
 from nonneg.kernels.covariance import kernel_function
-from nonneg.models.nsf import fields
+from nonneg.models.nsf import fields, interpolation
 from nonneg.models.nsf.fields import Posterior
-from nonneg.models.nsf.layout import choose_inducing, tie
+from nonneg.models.nsf.interpolation import DeviceInterpolation, HostInterpolation
+from nonneg.models.nsf.layout import choose_inducing, make_layout
+from nonneg.models.nsf.priors import Priors, make_priors, stack_priors
 
 THEIRS = {"matern32": Matern(nu=1.5), "matern52": Matern(nu=2.5), "rbf": RBF()}
 KERNELS = pytest.mark.parametrize("kernel", THEIRS)
@@ -20,27 +24,31 @@ AMPLITUDE = 1.7
 LENGTH = np.array([0.8])
 
 
-def make(n_sites=60, n_inducing=10_000, *, n_sections=1, n_neighbors=8, seed=0):
+def make(n_locations=60, n_inducing=10_000, *, n_sections=1, n_neighbors=8, seed=0):
     rng = np.random.default_rng(seed)
-    sites = rng.uniform(-2, 2, (n_sites, 2))
-    section = np.arange(n_sites) % n_sections
+    sites = rng.uniform(-2, 2, (n_locations, 2))
+    section = np.arange(n_locations) % n_sections
     inducing = choose_inducing(sites, section, n_inducing, 0)
-    return tie(sites, section, *inducing, n_neighbors)
+    return make_layout(sites, section, *inducing, n_neighbors)
 
 
-def evidence(n_sites=60, seed=1):
+def evidence(n_locations=60, seed=1):
     rng = np.random.default_rng(seed)
-    precision = rng.gamma(1, 2, n_sites)
-    return precision, precision * rng.standard_normal(n_sites)
+    precision = rng.gamma(1, 2, n_locations)
+    return precision, precision * rng.standard_normal(n_locations)
+
+
+def one_prior(kernel, layout, length_scale):
+    return make_priors(kernel, layout, length_scale[None])[0]
 
 
 def linear(layout):
-    return np.column_stack([np.ones(len(layout.sites)), layout.sites])
+    return np.column_stack([np.ones(len(layout.locations)), layout.locations])
 
 
 def carrier(layout, weights):
     """The matrix A, dense."""
-    a = np.zeros((len(layout.sites), len(layout.inducing)))
+    a = np.zeros((len(layout.locations), len(layout.inducing)))
     for i, own in enumerate(layout.neighbors):
         a[i, own[own >= 0]] = weights[i, own >= 0]
     return a
@@ -60,7 +68,7 @@ def all_columns(post):
 def condition(prior, layout, basis, amplitude, precision, shift):
     """Of a single factor."""
     post = fields.condition(
-        prior, layout, basis, np.array([amplitude]), column(precision), column(shift)
+        prior, basis, np.array([amplitude]), column(precision), column(shift)
     )
     return Posterior(
         post.mean[:, 0], post.var[:, 0], *(np.asarray(x)[0] for x in post[2:])
@@ -70,7 +78,7 @@ def condition(prior, layout, basis, amplitude, precision, shift):
 def predict(prior, layout, basis, amplitude, precision, shift, targets):
     amplitude = np.array([amplitude])
     given = column(precision), column(shift)
-    found = fields.predict(prior, layout, basis, amplitude, *given, targets)
+    found = fields.predict(prior, basis, amplitude, *given, targets)
     return [x[:, 0] for x in found]
 
 
@@ -82,7 +90,6 @@ def divergence(post, precision, shift):
 def sum_var(prior, layout, amplitude, precision, post, weight):
     (value,) = fields.sum_var(
         prior,
-        layout,
         np.array([amplitude]),
         column(precision),
         all_columns(post),
@@ -92,14 +99,12 @@ def sum_var(prior, layout, amplitude, precision, post, weight):
 
 
 def site_covariance(prior, layout, amplitude, precision):
-    found = fields.site_covariance(
-        prior, layout, np.array([amplitude]), column(precision)
-    )
+    found = fields.site_covariance(prior, np.array([amplitude]), column(precision))
     return [np.asarray(x)[0] for x in found]
 
 
 def prior_covariance(prior, layout, amplitude=AMPLITUDE):
-    a = carrier(layout, prior.weights)
+    a = carrier(layout, prior.interpolation.weights)
     k = np.linalg.inv(np.asarray(prior.precision))
     return amplitude**2 * (a @ k @ a.T + np.diag(prior.residual))
 
@@ -136,11 +141,11 @@ def test_kernel_functions(kernel):
 @KERNELS
 def test_prior_with_all_sites(kernel):
     layout = make()
-    prior = fields.prior(kernel, layout, LENGTH)
+    prior = one_prior(kernel, layout, LENGTH)
     # The jitter is 1e-6 of the variance.
     np.testing.assert_allclose(
         prior_covariance(prior, layout, 1),
-        THEIRS[kernel](layout.sites / LENGTH),
+        THEIRS[kernel](layout.locations / LENGTH),
         atol=1e-5,
     )
     sign, logdet = np.linalg.slogdet(np.asarray(prior.precision))
@@ -153,24 +158,26 @@ def test_prior_with_all_sites(kernel):
 def test_one_length_scale_for_every_axis():
     layout = make()
     lengths = np.array([0.5, 2.0])
-    prior = fields.prior("matern32", layout, lengths)
-    expected = Matern(lengths, nu=1.5)(layout.sites)
+    prior = one_prior("matern32", layout, lengths)
+    expected = Matern(lengths, nu=1.5)(layout.locations)
     np.testing.assert_allclose(prior_covariance(prior, layout, 1), expected, atol=1e-5)
 
 
 def test_inducing_points_keep_the_variance_and_approximate_the_rest():
     layout = make(200, 60, n_neighbors=12)
     assert len(layout.inducing) == 60
-    prior = fields.prior("matern52", layout, LENGTH)
+    prior = one_prior("matern52", layout, LENGTH)
     c = prior_covariance(prior, layout, 1)
-    expected = Matern(nu=2.5)(layout.sites / LENGTH)
+    expected = Matern(nu=2.5)(layout.locations / LENGTH)
     np.testing.assert_allclose(np.diag(c), 1, atol=1e-5)
     assert np.abs(c - expected).max() < 0.1
-    a = carrier(layout, prior.weights)
+    a = carrier(layout, prior.interpolation.weights)
     k = Matern(nu=2.5)(layout.inducing / LENGTH)
     # Each site has its own conditional distribution, given the nearest points.
     i, own = 7, layout.neighbors[7]
-    cross = Matern(nu=2.5)(layout.sites[[i]] / LENGTH, layout.inducing[own] / LENGTH)
+    cross = Matern(nu=2.5)(
+        layout.locations[[i]] / LENGTH, layout.inducing[own] / LENGTH
+    )
     weights = np.linalg.solve(k[np.ix_(own, own)], cross[0])
     np.testing.assert_allclose(a[i, own], weights, atol=1e-4)
     assert prior.residual[i] == pytest.approx(1 - weights @ cross[0], abs=1e-5)
@@ -182,7 +189,7 @@ def test_inducing_points_keep_the_variance_and_approximate_the_rest():
 def test_condition(kernel, n_inducing, n_sections):
     layout = make(n_inducing=n_inducing, n_sections=n_sections)
     basis, (precision, shift) = linear(layout), evidence()
-    prior = fields.prior(kernel, layout, LENGTH)
+    prior = one_prior(kernel, layout, LENGTH)
     post = condition(prior, layout, basis, AMPLITUDE, precision, shift)
     c = prior_covariance(prior, layout)
     mean, cov, trend, log_evidence = textbook(c, basis, precision, shift)
@@ -197,7 +204,7 @@ def test_divergence(n_inducing):
     """That from the prior at the trend's coefficients, and their own part."""
     layout = make(n_inducing=n_inducing)
     basis, (precision, shift) = linear(layout), evidence()
-    prior = fields.prior("matern32", layout, LENGTH)
+    prior = one_prior("matern32", layout, LENGTH)
     post = condition(prior, layout, basis, AMPLITUDE, precision, shift)
     c = prior_covariance(prior, layout)
     mean, cov, trend, _ = textbook(c, basis, precision, shift)
@@ -219,9 +226,9 @@ def test_against_the_kernel_itself():
     """Without inducing points in between: scikit-learn's covariance."""
     layout = make()
     basis, (precision, shift) = linear(layout), evidence()
-    prior = fields.prior("matern32", layout, LENGTH)
+    prior = one_prior("matern32", layout, LENGTH)
     post = condition(prior, layout, basis, AMPLITUDE, precision, shift)
-    c = AMPLITUDE**2 * Matern(nu=1.5)(layout.sites / LENGTH)
+    c = AMPLITUDE**2 * Matern(nu=1.5)(layout.locations / LENGTH)
     mean, cov, _, log_evidence = textbook(c, basis, precision, shift)
     np.testing.assert_allclose(post.mean, mean, atol=1e-4)
     np.testing.assert_allclose(post.var, np.diag(cov), atol=1e-4)
@@ -236,7 +243,7 @@ def test_against_tinygp(kernel):
     layout, (precision, shift) = make(), evidence()
     seen, new = np.arange(45), np.arange(45, 60)
     precision[new] = shift[new] = 0
-    prior = fields.prior(kernel, layout, LENGTH)
+    prior = one_prior(kernel, layout, LENGTH)
     no_trend = np.zeros((60, 1))
     ours = condition(prior, layout, no_trend, AMPLITUDE, precision, shift)
     with jax.enable_x64(True):
@@ -244,10 +251,10 @@ def test_against_tinygp(kernel):
             LENGTH[0], distance=tinygp.kernels.distance.L2Distance()
         )
         theirs = tinygp.GaussianProcess(
-            their_kernel, jnp.asarray(layout.sites[seen]), diag=1 / precision[seen]
+            their_kernel, jnp.asarray(layout.locations[seen]), diag=1 / precision[seen]
         )
         y = jnp.asarray(shift[seen] / precision[seen])
-        conditioned = theirs.condition(y, jnp.asarray(layout.sites)).gp
+        conditioned = theirs.condition(y, jnp.asarray(layout.locations)).gp
         mean, var = np.asarray(conditioned.loc), np.asarray(conditioned.variance)
     np.testing.assert_allclose(ours.mean, mean, atol=2e-4)
     np.testing.assert_allclose(ours.var, var, atol=2e-4)
@@ -261,7 +268,7 @@ def test_predict_is_condition_where_there_is_no_evidence(n_inducing):
     layout, (precision, shift) = make(n_inducing=n_inducing), evidence()
     targets = np.array([2, 3, 30, 59])
     precision[targets] = shift[targets] = 0
-    prior = fields.prior("matern32", layout, LENGTH)
+    prior = one_prior("matern32", layout, LENGTH)
     args = prior, layout, linear(layout), AMPLITUDE, precision, shift
     post = condition(*args)
     mean, var = predict(*args, targets)
@@ -272,9 +279,9 @@ def test_predict_is_condition_where_there_is_no_evidence(n_inducing):
 def test_sections_are_independent():
     layout, (precision, shift) = make(n_sections=2), evidence()
     # At the same places, so that only the section keeps them apart.
-    sites = np.repeat(layout.sites[:30], 2, axis=0)
-    layout = tie(sites, layout.section, sites, layout.section, 8)
-    prior = fields.prior("matern32", layout, LENGTH)
+    sites = np.repeat(layout.locations[:30], 2, axis=0)
+    layout = make_layout(sites, layout.section, sites, layout.section, 8)
+    prior = one_prior("matern32", layout, LENGTH)
     c = prior_covariance(prior, layout)
     apart = layout.section[:, None] != layout.section
     assert np.abs(c[apart]).max() == 0
@@ -294,7 +301,7 @@ def test_every_section_has_inducing_points():
     sites, section = rng.random((200, 2)), np.repeat([0, 1, 2], [150, 48, 2])
     inducing, label = choose_inducing(sites, section, 20, 0)
     assert np.bincount(label).tolist() == [15, 5, 1]
-    layout = tie(sites, section, inducing, label, 6)
+    layout = make_layout(sites, section, inducing, label, 6)
     for i, own in enumerate(layout.neighbors):
         used = own[own >= 0]
         assert used.size == min(6, np.bincount(label)[section[i]])
@@ -306,35 +313,56 @@ def test_every_section_has_inducing_points():
         )
 
 
-def test_sums_and_diagonals():
+@pytest.mark.parametrize("stacked", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("kind", [HostInterpolation, DeviceInterpolation])
+def test_interpolation(kind, stacked, x64, monkeypatch):
+    """All products with A, against those of the dense matrix."""
+    # Chunks of rows that do not divide their number.
+    monkeypatch.setattr(interpolation, "_ROWS", 32)
+    layout, rng = make(80, 20), np.random.default_rng(3)
+    priors = make_priors("matern32", layout, np.array([[0.8], [0.5], [2.0]]))
+    chosen = priors if stacked else [priors[0]] * 3
+    a = np.stack([carrier(layout, prior.interpolation.weights) for prior in chosen])
+    weights = np.stack([prior.interpolation.weights for prior in chosen])
+    weights = weights if stacked else weights[0]
+    if kind is HostInterpolation:
+        carry = HostInterpolation(layout.neighbors, weights, 20)
+    else:
+        arrays = map(jnp.asarray, (layout.neighbors, weights))
+        carry = DeviceInterpolation.of_layout(*arrays, 20)
+    assert carry.stacked == stacked
+    u, lam, h = rng.random((3, 20)), rng.random((80, 3)), rng.random((80, 3))
+    root, basis = rng.random((3, 20, 20)), rng.random((80, 2))
+    s = root @ root.transpose(0, 2, 1)
+    at = a.transpose(0, 2, 1)
+    close = partial(np.testing.assert_allclose, rtol=1e-9)
+    close(carry.matmul(u).T, (a @ u[..., None])[..., 0])
+    close(carry.gram(lam), at @ (lam.T[..., None] * a))
+    close(carry.variances(s).T, np.diagonal(a @ s @ at, axis1=1, axis2=2))
+    sums = carry.sums(basis, lam, h)
+    close(sums[..., :2], at @ (lam.T[..., None] * basis))
+    close(sums[..., 2], (at @ h.T[..., None])[..., 0])
+    index = np.array([2, 30, 79])
+    rows = np.broadcast_to(carry.dense_rows(index), (3, 20, 3))
+    close(rows, at[:, :, index], atol=1e-15)
+
+
+def test_variance_of_weighted_sums():
     layout, (precision, shift) = make(80, 20), evidence(80)
-    prior = fields.prior("matern32", layout, LENGTH)
-    a = carrier(layout, prior.weights)
-    rng = np.random.default_rng(3)
-    u = rng.standard_normal(len(layout.inducing))
-    np.testing.assert_allclose(
-        fields.interpolate(layout, [prior.weights], u[None])[:, 0], a @ u, atol=1e-12
-    )
-    root = rng.standard_normal((len(u), len(u)))
-    s = root @ root.T
-    np.testing.assert_allclose(
-        fields.interpolate_var(layout, [prior.weights], s[None])[:, 0],
-        np.diag(a @ s @ a.T),
-        rtol=1e-10,
-    )
+    prior = one_prior("matern32", layout, LENGTH)
     post = condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
     _, cov, _, _ = textbook(
         prior_covariance(prior, layout), linear(layout), precision, shift
     )
-    weight = rng.random(80)
+    weight = np.random.default_rng(3).random(80)
     ours = sum_var(prior, layout, AMPLITUDE, precision, post, weight)
     assert ours == pytest.approx(weight @ cov @ weight, rel=1e-5)
 
 
 def test_covariance_of_inducing_values():
     layout, (precision, shift) = make(80, 20), evidence(80)
-    prior = fields.prior("matern32", layout, LENGTH)
-    a = carrier(layout, prior.weights)
+    prior = one_prior("matern32", layout, LENGTH)
+    a = carrier(layout, prior.interpolation.weights)
     noise = 1 / precision + AMPLITUDE**2 * prior.residual
     expected = np.asarray(prior.precision) / AMPLITUDE**2 + a.T @ (a / noise[:, None])
     cov, minus_logdet = site_covariance(prior, layout, AMPLITUDE, precision)
@@ -349,7 +377,7 @@ def test_covariance_of_inducing_values():
 def test_any_length_scale_is_finite(kernel, length):
     """From independent sites to constant fields, where K is all ones."""
     layout, (precision, shift) = make(), evidence()
-    prior = fields.prior(kernel, layout, np.array([length]))
+    prior = one_prior(kernel, layout, np.array([length]))
     post = condition(prior, layout, linear(layout), AMPLITUDE, precision, shift)
     for part in (post.mean, post.var, post.trend, post.log_evidence):
         assert np.isfinite(part).all()
@@ -369,8 +397,8 @@ def test_coincident_inducing_points():
     layout = make(30)
     twice = np.concatenate([layout.inducing, layout.inducing])
     section = np.zeros(60, np.intp)
-    layout = tie(layout.sites, section[:30], twice, section, 4)
-    prior = fields.prior("rbf", layout, np.array([3.0]))
+    layout = make_layout(layout.locations, section[:30], twice, section, 4)
+    prior = one_prior("rbf", layout, np.array([3.0]))
     assert np.isfinite(prior.logdet)
     assert np.isfinite(np.asarray(prior.precision)).all()
 
@@ -379,7 +407,7 @@ def test_a_singular_covariance_is_named():
     layout = make(30)
     layout.inducing[3] = np.nan
     with pytest.raises(np.linalg.LinAlgError, match=r"30 inducing points is singular"):
-        fields.prior("matern32", layout, LENGTH)
+        one_prior("matern32", layout, LENGTH)
 
 
 @pytest.mark.parametrize("lengths", [(0.8, 0.8, 0.8), (0.5, 0.8, 2.0)])
@@ -391,12 +419,12 @@ def test_factors_at_once_are_each_alone(lengths):
     precision = rng.gamma(1, 2, (80, 3))
     shift = precision * rng.standard_normal((80, 3))
     precision[targets] = shift[targets] = 0
-    priors = [fields.prior("matern32", layout, np.array([x])) for x in lengths]
-    prior = priors[0] if len(set(lengths)) == 1 else fields.stack_priors(priors)
-    post = fields.condition(prior, layout, basis, amplitude, precision, shift)
-    found = fields.predict(prior, layout, basis, amplitude, precision, shift, targets)
+    priors = [one_prior("matern32", layout, np.array([x])) for x in lengths]
+    prior = priors[0] if len(set(lengths)) == 1 else stack_priors(priors)
+    post = fields.condition(prior, basis, amplitude, precision, shift)
+    found = fields.predict(prior, basis, amplitude, precision, shift, targets)
     weight = rng.random((80, 3))
-    variances = fields.sum_var(prior, layout, amplitude, precision, post, weight)
+    variances = fields.sum_var(prior, amplitude, precision, post, weight)
     divergences = fields.divergence(post, precision, shift)
     picked = fields.pick(post, np.array([2, 0]))
     for j, own in enumerate(priors):
@@ -414,3 +442,26 @@ def test_factors_at_once_are_each_alone(lengths):
         assert variances[j] == pytest.approx(value)
     np.testing.assert_array_equal(picked.trend, post.trend[[2, 0]])
     np.testing.assert_array_equal(picked.mean, post.mean[:, [2, 0]])
+
+
+def test_priors_are_made_once():
+    """For all length scales that are new, in one call, whatever their order."""
+    layout = make(60, 20)
+    priors = Priors("matern32", layout, 3)
+    first = priors.at(np.array([[0.5], [2.0], [0.5]]))
+    assert first.interpolation.stacked
+    again = priors.at(np.array([[0.5], [0.5]]))
+    assert not again.interpolation.stacked
+    np.testing.assert_array_equal(again.precision, first.precision[2])
+    alone = one_prior("matern32", layout, np.array([2.0]))
+    np.testing.assert_allclose(first.precision[1], alone.precision, rtol=1e-9)
+    priors.at(np.array([[3.0], [4.0], [5.0], [6.0]]))
+    assert len(priors._kept) == 4
+
+
+def test_jitter_is_raised_where_it_is_needed_only():
+    """A prior does not depend on the length scales that it is made with."""
+    layout = make(60)
+    together = make_priors("rbf", layout, np.array([[0.5], [1e5]]))
+    alone = one_prior("rbf", layout, np.array([0.5]))
+    np.testing.assert_allclose(together[0].precision, alone.precision, rtol=1e-9)

@@ -58,7 +58,7 @@ def run(adata, likelihood="poisson", rank=4, n_spatial=None, *, total=True, **kw
         "linear": lambda: LinearGaussian(
             op, column_sq_norm(op), op.stats().col_sums / op.shape[0]
         ),
-        "monte_carlo": lambda: PoissonMonteCarlo(op, size, 3, np.random.default_rng(0)),
+        "monte_carlo": lambda: PoissonMonteCarlo(op, size, 3, 0),
     }[likelihood]()
     options = Options(**kwargs)
     n_spatial = rank if n_spatial is None else n_spatial
@@ -284,16 +284,16 @@ def test_variance_of_sums(adata, likelihood):
     assert result.total_var.max() > independent.min()
 
 
-def test_duplicates_share_a_site(adata):
+def test_duplicates_share_a_location(adata):
     twice = nng.datasets.ggblocks(12, 40)
     twice.obsm["spatial"] = np.repeat(twice.obsm["spatial"][::2], 2, axis=0)
     options = Options()
     space = make_space(scaled(twice), np.zeros(144, np.intp), options)
-    assert len(space.layout.sites) == 72
-    np.testing.assert_allclose(space.layout.sites[space.site], scaled(twice))
+    assert len(space.layout.locations) == 72
+    np.testing.assert_allclose(space.layout.locations[space.index], scaled(twice))
     values = np.random.default_rng(0).random((144, 3))
-    summed = space.sum_sites(values)
-    np.testing.assert_allclose(summed[space.site[::2]], values[::2] + values[1::2])
+    summed = space.sum_by_location(values)
+    np.testing.assert_allclose(summed[space.index[::2]], values[::2] + values[1::2])
     result, _ = run(twice, **FIXED)
     np.testing.assert_array_equal(result.mean[::2], result.mean[1::2])
 
@@ -315,9 +315,9 @@ def test_predictions_between_sites_are_those_of_a_process(adata, n_inducing):
         inducing_section=layout.inducing_section,
         inducing_mean=result.post.inducing_mean,
         trend=result.post.trend,
-        sites=layout.sites,
+        sites=layout.locations,
         site_section=layout.section,
-        site_precision=result.site_precision,
+        site_precision=result.location_precision,
         site_mean=result.post.mean,
         site_var=result.post.var,
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..loop import Report
 from .loadings import add, objectives, update_loadings
 from .minibatches import MinibatchSampler
@@ -24,7 +25,6 @@ from .problem import (
     Block,
     Loadings,
     SufficientStatistics,
-    namespace,
     to_host,
     zeros,
 )

@@ -155,11 +155,6 @@ def take(positions: Rows, rows: Rows) -> Rows:
     return positions.start + rows
 
 
-def namespace(x: Any) -> Any:
-    """NumPy for arrays on the host, JAX for those on a device."""
-    return np if isinstance(x, np.ndarray) else jnp
-
-
 def zeros(data: ScaledData, shape: tuple[int, ...], dtype: Any = None) -> Any:
     """Zeros where the fit runs."""
     xp = jnp if data.on_device else np

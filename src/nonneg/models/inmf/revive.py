@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from .problem import Loadings, ScaledData, SufficientStatistics, namespace
+from ..._core.namespace import namespace
+from .problem import Loadings, ScaledData, SufficientStatistics
 from .scores import scores_of
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from ...kernels.hals import hals_update
 from ..factor.alternate import minimise
@@ -18,7 +19,6 @@ from .problem import (
     ScaledData,
     SufficientStatistics,
     UpdateRule,
-    namespace,
     zeros,
 )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from ..factor.best import best_of
 from ..loop import Report, Trace
@@ -19,7 +20,6 @@ from .problem import (
     Penalties,
     SufficientStatistics,
     UpdateRule,
-    namespace,
     to_host,
     zeros,
 )

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ..loop import Report, drive
-from .minibatches import Minibatches
-from .model import FactorModel
-from .problem import Kernels, NSFState
+from ..._core.namespace import namespace, select
+from ..loop import Report
+from .likelihood import Sites
+from .model import Direction
 
 if TYPE_CHECKING:
-    from ..loop import Callback, Trace
+    from .model import FactorModel
+    from .priors import Prior
+    from .problem import Kernels, NSFState
 
 
 # How far one step may raise a rate, at first; the bound is loosened every time.
 FIRST_LIMIT, _LOOSEN, _MAX_LIMIT = 2.0, 1.3, 10.0
+
+# A power of the steps of a long fit is beyond what a float can hold.
+_LOOSENED = 100
 
 # A fall of the bound by less, relative to its value, is rounding.
 _SLACK = 1e-6
@@ -26,7 +34,7 @@ _SLACK = 1e-6
 _RECOVER = 1.2
 
 # Steps over which the bound must stand still.
-_WINDOW = 3
+WINDOW = 3
 
 
 class AscentState(NamedTuple):
@@ -34,20 +42,21 @@ class AscentState(NamedTuple):
 
     fit: NSFState
     """After the last step, which has not been judged."""
-    learned: list[Any]
-    """What the likelihoods have learned of the noise."""
-    accepted: NSFState
-    """Before the last step: the best so far."""
-    accepted_learned: list[Any]
-    objective: float
-    """The bound of ``accepted``; minus infinity where none is known."""
-    recent: tuple[float, ...]
+    best: Direction
+    """Where the last step that was kept leads, and the bound that it starts from; minus
+    infinity where none is known."""
+    recent: Any
     """The last few bounds, newest last."""
-    rate: float
-    n_steps: int
-    n_taken_back: int
+    rate: Any
+    n_steps: Any
+    n_taken_back: Any
 
 
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["model", "kernels", "prior", "max_rate", "tol", "max_iter"],
+    meta_fields=[],
+)
 @dataclass(frozen=True)
 class Ascent:
     """Steps at fixed kernels until the bound stands still.
@@ -56,93 +65,107 @@ class Ascent:
     with half the rate.
     """
 
-    stepper: FactorModel | Minibatches
+    model: FactorModel
     kernels: Kernels
-    max_rate: float = 1.0
-    tol: float = 1e-4
-    max_iter: int = 200
+    prior: Prior | None
+    max_rate: Any = 1.0
+    tol: Any = 1e-4
+    max_iter: Any = 200
 
     def init(self, fit: NSFState, /) -> AscentState:
         """Before the first step from a given fit."""
-        learned = self.stepper.learned
+        xp = namespace(fit.mean)
+        unknown = Direction(
+            fit.w,
+            fit.noise,
+            fit.precision,
+            fit.shift,
+            fit.iid,
+            Sites(fit.precision, fit.shift),
+            xp.asarray(-np.inf, np.float64),
+        )
         return AscentState(
-            fit=fit,
-            learned=learned,
-            accepted=fit,
-            accepted_learned=learned,
-            objective=-np.inf,
-            recent=(np.nan,) * (_WINDOW + 1),
-            rate=self.max_rate,
-            n_steps=0,
-            n_taken_back=0,
+            fit,
+            unknown,
+            recent=xp.full(WINDOW + 1, np.nan, np.float64),
+            rate=xp.asarray(self.max_rate, np.float64),
+            n_steps=xp.asarray(0),
+            n_taken_back=xp.asarray(0),
         )
 
     def step(self, state: AscentState, /) -> AscentState:
         """The next fit, and the bound of the one that it starts from."""
-        n_steps = state.n_steps + 1
-        # A power of the steps of a long fit is beyond what a float can hold.
-        limit = min(FIRST_LIMIT * _LOOSEN ** min(n_steps, 100), _MAX_LIMIT)
-        start, learned, rate = state.fit, state.learned, state.rate
-        fit, objective, new = self._advance(start, learned, limit, rate)
-        known = np.isfinite(state.objective)
-        fell = bool(
-            known and not objective >= state.objective - _SLACK * abs(state.objective)
-        )
-        if fell:
-            start, learned, rate = state.accepted, state.accepted_learned, rate / 2
-            fit, objective, new = self._advance(start, learned, limit, rate)
-        else:
-            rate = min(rate * _RECOVER, self.max_rate)
+        on_device = namespace(state.fit.mean) is jnp
+        return (_compiled_step if on_device else Ascent._step)(self, state)
+
+    def _step(self, state: AscentState) -> AscentState:
+        n_steps, dtype = state.n_steps + 1, state.fit.mean.dtype
+        direction = self.model.direction(state.fit, limit(n_steps).astype(dtype))
+        fell = has_fallen(direction.objective, state.best.objective)
+        best = select(fell, state.best, direction)
+        rate, next_rate = rates(fell, state.rate, self.max_rate)
         return AscentState(
-            fit,
-            new,
-            start,
-            learned,
-            objective,
-            (*state.recent[1:], objective),
-            rate,
+            self.follow(best, rate.astype(dtype)),
+            best,
+            append(state.recent, best.objective),
+            next_rate,
             n_steps,
             state.n_taken_back + fell,
         )
 
-    def _advance(
-        self, fit: NSFState, learned: list[Any], limit: float, rate: float
-    ) -> tuple[NSFState, float, list[Any]]:
-        self.stepper.learned = learned
-        new, objective = self.stepper.step(fit, self.kernels, limit, rate)
-        return new, objective, self.stepper.learned
+    def follow(self, direction: Direction, rate: Any) -> NSFState:
+        """The fit that a part of a step leads to."""
+        return self.model.follow(direction, self.kernels, self.prior, rate)
 
-    def finished(self, state: AscentState, /) -> bool:
+    def finished(self, state: AscentState, /) -> Any:
         """Whether the last few steps hardly changed the bound."""
-        change = abs(state.recent[-1] - state.recent[0])
-        return change <= _WINDOW * self.tol * abs(state.recent[-1])
+        return stands_still(state.recent, self.tol)
 
     def finish(self, state: AscentState, /) -> NSFState:
         """The last fit, or the one before where that is not finite."""
         fit = state.fit
         if np.isfinite(fit.mean).all() and np.isfinite(fit.w).all():
             return fit
-        return state.accepted
+        return self.follow(state.best, 0.0)
 
     def report(self, state: AscentState, /) -> Report:
         """The bound."""
-        return Report(state.objective)
+        return Report(float(state.best.objective))
 
 
-def ascend(
-    model: FactorModel,
-    fit: NSFState,
-    kernels: Kernels,
-    *,
-    callback: Callback | None = None,
-) -> tuple[NSFState, Trace]:
-    """Iterate at fixed kernels until the bound stands still."""
-    options = model.options
-    stepper: FactorModel | Minibatches = model
-    if options.batch_size is not None and options.batch_size < len(fit.mean):
-        stepper = Minibatches(model, np.random.default_rng(options.seed))
-    solver = Ascent(
-        stepper, kernels, options.learning_rate, options.tol, options.max_iter
+_compiled_step = jax.jit(Ascent._step)
+
+
+def limit(n_steps: Any) -> Any:
+    """How far a step may raise a rate."""
+    xp = namespace(n_steps)
+    return xp.minimum(
+        FIRST_LIMIT * _LOOSEN ** xp.minimum(n_steps, _LOOSENED), _MAX_LIMIT
     )
-    state, trace = drive(solver, solver.init(fit), callback)
-    return solver.finish(state), trace
+
+
+def has_fallen(objective: Any, best: Any) -> Any:
+    """Whether a bound is lower than a known one, or no number."""
+    xp = namespace(best)
+    kept = objective >= best - _SLACK * xp.abs(best)
+    return xp.isfinite(best) & ~kept
+
+
+def rates(fell: Any, rate: Any, max_rate: Any) -> tuple[Any, Any]:
+    """Rates of this step, which is repeated where it fell, and of the next."""
+    xp = namespace(rate)
+    halved = rate / 2
+    grown = xp.minimum(rate * _RECOVER, max_rate)
+    return xp.where(fell, halved, rate), xp.where(fell, halved, grown)
+
+
+def append(recent: Any, value: Any) -> Any:
+    """The newest value in place of the oldest."""
+    xp = namespace(recent)
+    return xp.concatenate([recent[1:], xp.reshape(value, 1)])
+
+
+def stands_still(recent: Any, tol: Any) -> Any:
+    """Whether the last few bounds hardly differ."""
+    change = abs(recent[-1] - recent[0])
+    return change <= WINDOW * tol * abs(recent[-1])

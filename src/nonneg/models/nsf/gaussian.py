@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from ...kernels.hals import hals_update
 from .likelihood import (
     MAX_LOG,
+    Evidence,
     Likelihood,
+    Observations,
     Sites,
     column_sq_norm,
     exp,
@@ -30,38 +33,40 @@ class Gaussian(Likelihood):
     """Real values with mean ``exp(f) @ W.T``, W >= 0, and a variance for every gene.
 
     Everything follows from Gram matrices and the products of the data with factors
-    and loadings.
+    and loadings. Noise is the variance of every variable.
     """
 
     loss = "frobenius"
+    arrays = ("sq_norm", "noise")
 
     def __init__(self, op: MatrixOperator, sq_norm: Floats) -> None:
         self.op = op
-        self.sq_norm = sq_norm
-        self.scatter = np.maximum(sq_norm / op.shape[0], 1e-12)
+        self.sq_norm: Any = sq_norm
+        self.noise = np.maximum(sq_norm / op.shape[0], 1e-12)
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> Gaussian:
         return Gaussian(op, column_sq_norm(op))
 
-    def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
+    def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
+        xp = namespace(mean)
+        n_obs = self.op.shape[0]
         factors, gram = _moments(mean, var)
-        product = np.asarray(self.op.rmatmul(factors.astype(w.dtype)))
+        product = xp.asarray(self.op.rmatmul(factors.astype(w.dtype)))
         error = _residual(self.sq_norm, product, gram, w)
-        value = _gaussian_value(error, self.scatter, self.op.shape[0])
-        new = np.asarray(
+        value = _gaussian_value(error, noise, n_obs)
+        new = xp.asarray(
             hals_update(
                 jnp.asarray(w), jnp.asarray(product), jnp.asarray(gram, w.dtype)
             )
         )
         error = _residual(self.sq_norm, product, gram, new)
-        self.scatter = np.maximum(
-            error / self.op.shape[0], 1e-6 * self.sq_norm / self.op.shape[0] + 1e-12
-        )
-        return new, value
+        floor = 1e-6 * self.sq_norm / n_obs + 1e-12
+        return Evidence(new, value, xp.maximum(error / n_obs, floor))
 
-    def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
-        weighted = (w / self.scatter[:, None]).astype(w.dtype)
-        product = np.asarray(self.op.matmul(weighted))
+    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+        xp, w = namespace(mean), evidence.w
+        weighted = (w / evidence.noise[:, None]).astype(w.dtype)
+        product = xp.asarray(self.op.matmul(weighted))
         gram = (w.T @ weighted).astype(np.float64)
         factors = expected(mean, var).astype(np.float64)
         squared = factors**2 * exp(var)
@@ -69,19 +74,19 @@ class Gaussian(Likelihood):
         # add to it is separate already.
         first = product * factors
         second = (factors @ gram) * factors
-        extra = np.diagonal(gram) * (squared - factors**2)
-        precision = second + extra + np.diagonal(gram) * squared - first
-        precision = np.maximum(precision, (second + extra) / 2)
-        step = np.minimum(first - second - extra, limit * precision)
+        extra = xp.diagonal(gram) * (squared - factors**2)
+        precision = second + extra + xp.diagonal(gram) * squared - first
+        precision = xp.maximum(precision, (second + extra) / 2)
+        step = xp.minimum(first - second - extra, limit * precision)
         return Sites(precision, step + precision * mean)
 
     def score(
-        self, op: MatrixOperator, size: Floats, mean: Floats, var: Floats, w: Floats
-    ) -> Floats:
-        factors, center = expected(mean, var).astype(w.dtype), np.zeros(len(w))
+        self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
+    ) -> Any:
         return score_blocks(
-            op,
-            lambda x, rows: _gaussian_score(x, factors[rows], w, self.scatter, center),
+            others.op,
+            expected(mean, var).astype(w.dtype),
+            lambda x, rows: _gaussian_score(x, rows, w, noise, np.zeros(len(w))),
         )
 
 
@@ -95,72 +100,74 @@ class LinearGaussian(Likelihood):
 
     log_link = False
     loss = "frobenius"
+    arrays = ("center", "sq_norm", "noise", "floor")
 
     def __init__(self, op: MatrixOperator, sq_norm: Floats, center: Floats) -> None:
         self.op, self.center = op, center
         n_obs = op.shape[0]
         total = op.stats().col_sums
-        self.sq_norm = sq_norm - 2 * center * total + n_obs * center**2
-        self.scatter = np.maximum(self.sq_norm / n_obs, 1e-12)
-        self.floor = 1e-3 * self.scatter + 1e-12
-        self.rotation = np.empty(0)
+        self.sq_norm: Any = sq_norm - 2 * center * total + n_obs * center**2
+        self.noise = np.maximum(self.sq_norm / n_obs, 1e-12)
+        self.floor: Any = 1e-3 * self.noise + 1e-12
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> LinearGaussian:
         return LinearGaussian(op, column_sq_norm(op), self.center)
 
-    def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
+    def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
+        xp = namespace(mean)
+        n_obs = self.op.shape[0]
         m = mean.astype(np.float64)
-        gram = m.T @ m + np.diag(var.sum(0, dtype=np.float64))
-        product = np.array(self.op.rmatmul(mean.astype(w.dtype)), np.float64)
-        product -= np.outer(self.center, m.sum(0))
+        gram = m.T @ m + xp.diag(var.sum(0, dtype=np.float64))
+        product = xp.asarray(self.op.rmatmul(mean.astype(w.dtype)))
+        product = product.astype(np.float64) - xp.outer(self.center, m.sum(0))
         error = _residual(self.sq_norm, product, gram, w)
-        value = _gaussian_value(error, self.scatter, self.op.shape[0])
-        new = np.linalg.solve(
-            gram + 1e-9 * np.trace(gram) * np.eye(len(gram)), product.T
-        ).T
+        value = _gaussian_value(error, noise, n_obs)
+        ridge = 1e-9 * xp.trace(gram) * xp.eye(len(gram))
+        new = xp.linalg.solve(gram + ridge, product.T).T
         error = _residual(self.sq_norm, product, gram, new)
-        self.scatter = np.maximum(error / self.op.shape[0], self.floor)
+        noise = xp.maximum(error / n_obs, self.floor)
         # Rotate so that factors separate.
-        _, _, rotation = np.linalg.svd(
-            new / np.sqrt(self.scatter)[:, None], full_matrices=False
+        _, _, rotation = xp.linalg.svd(
+            new / xp.sqrt(noise)[:, None], full_matrices=False
         )
-        self.rotation = rotation.T
-        return (new @ self.rotation).astype(w.dtype), value
+        return Evidence((new @ rotation.T).astype(w.dtype), value, noise)
 
-    def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
-        weighted = (w / self.scatter[:, None]).astype(w.dtype)
-        shift = np.asarray(self.op.matmul(weighted)) - self.center @ weighted
-        precision = np.broadcast_to((w * weighted).sum(0), shift.shape)
+    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+        xp, w = namespace(mean), evidence.w
+        weighted = (w / evidence.noise[:, None]).astype(w.dtype)
+        shift = xp.asarray(self.op.matmul(weighted)) - self.center @ weighted
+        precision = xp.broadcast_to((w * weighted).sum(0), shift.shape)
         return Sites(precision, shift)
 
     def score(
-        self, op: MatrixOperator, size: Floats, mean: Floats, var: Floats, w: Floats
-    ) -> Floats:
-        factors = mean.astype(w.dtype)
+        self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
+    ) -> Any:
         return score_blocks(
-            op,
-            lambda x, rows: _gaussian_score(
-                x, factors[rows], w, self.scatter, self.center
-            ),
+            others.op,
+            mean.astype(w.dtype),
+            lambda x, rows: _gaussian_score(x, rows, w, noise, self.center),
         )
 
 
-def _moments(mean: Floats, var: Floats) -> tuple[Floats, Floats]:
+def _moments(mean: Any, var: Any) -> tuple[Any, Any]:
     """Expected factors, and the Gram matrix that includes their variances."""
+    xp = namespace(mean)
     factors = expected(mean, var).astype(np.float64)
-    extra = (factors**2 * np.expm1(np.minimum(var, MAX_LOG))).sum(0)
-    return factors, factors.T @ factors + np.diag(extra)
+    extra = (factors**2 * xp.expm1(xp.minimum(var, MAX_LOG))).sum(0)
+    return factors, factors.T @ factors + xp.diag(extra)
 
 
-def _residual(sq_norm: Floats, product: Floats, gram: Floats, w: Floats) -> Floats:
+def _residual(sq_norm: Any, product: Any, gram: Any, w: Any) -> Any:
     """Expected squared error of every gene."""
+    xp = namespace(w)
     w = w.astype(np.float64)
-    fitted = np.einsum("jk,kl,jl->j", w, gram, w)
-    return np.maximum(sq_norm - 2 * (product * w).sum(1) + fitted, 0)
+    fitted = xp.einsum("jk,kl,jl->j", w, gram, w)
+    return xp.maximum(sq_norm - 2 * (product * w).sum(1) + fitted, 0)
 
 
-def _gaussian_value(error: Floats, noise: Floats, n_obs: int) -> float:
-    return float(-(error / noise + n_obs * np.log(2 * np.pi * noise)).sum() / 2)
+def _gaussian_value(error: Any, noise: Any, n_obs: int) -> Any:
+    xp = namespace(noise)
+    return -(error / noise + n_obs * xp.log(2 * np.pi * noise)).sum() / 2
 
 
 @jax.jit

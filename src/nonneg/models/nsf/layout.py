@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from ..._core.typing import Floats
-from .fields import Layout
+
+
+class Layout(NamedTuple):
+    """Locations and the inducing points that each of them depends on."""
+
+    locations: Any
+    """(n_locations, n_dims)"""
+    section: Any
+    """(n_locations,): fields of different sections are independent."""
+    inducing: Any
+    """(n_inducing, n_dims)"""
+    inducing_section: Any
+    neighbors: Any
+    """(n_locations, n_neighbors): nearest inducing points of the section; -1 pads."""
 
 
 def choose_inducing(
-    sites: Floats, section: NDArray[np.intp], n_inducing: int, seed: int
+    locations: Floats, section: NDArray[np.intp], n_inducing: int, seed: int
 ) -> tuple[Floats, NDArray[np.intp]]:
-    """All sites, or centres of k-means in every section in proportion to its size."""
-    if n_inducing >= len(sites):
-        return sites, section
+    """All locations, or centres of k-means in every section in proportion to its size."""
+    if n_inducing >= len(locations):
+        return locations, section
     points, labels = [], []
     for s in np.unique(section):
-        own = sites[section == s]
-        n_own = max(round(n_inducing * len(own) / len(sites)), 1)
+        own = locations[section == s]
+        n_own = max(round(n_inducing * len(own) / len(locations)), 1)
         if n_own < len(own):
             # Mini-batches are as good for covering a plane, and much faster.
             means = (KMeans if len(own) <= 10_000 else MiniBatchKMeans)(
@@ -32,26 +47,26 @@ def choose_inducing(
     return np.concatenate(points), np.concatenate(labels)
 
 
-def tie(
-    sites: Floats,
+def make_layout(
+    locations: Floats,
     section: NDArray[np.intp],
     inducing: Floats,
     inducing_section: NDArray[np.intp],
     n_neighbors: int,
 ) -> Layout:
-    """Find the inducing points that each site depends on."""
+    """Find the inducing points that each location depends on."""
     sizes = np.bincount(inducing_section)
     width = min(n_neighbors, int(sizes.max()))
-    neighbors = np.full((len(sites), width), -1, np.intp)
+    neighbors = np.full((len(locations), width), -1, np.intp)
     for s in np.unique(section):
         rows, members = (np.flatnonzero(x == s) for x in (section, inducing_section))
         k = min(width, members.size)
         distance, nearest = cKDTree(inducing[members]).query(
-            sites[rows], k=np.arange(1, k + 1)
+            locations[rows], k=np.arange(1, k + 1)
         )
         neighbors[rows[:, None], np.arange(k)] = members[nearest]
-        # A site at an inducing point needs no other.
+        # A location at an inducing point needs no other.
         exact = rows[distance[:, 0] == 0]
         neighbors[exact, 1:] = -1
     used = int((neighbors >= 0).sum(1).max())
-    return Layout(sites, section, inducing, inducing_section, neighbors[:, :used])
+    return Layout(locations, section, inducing, inducing_section, neighbors[:, :used])

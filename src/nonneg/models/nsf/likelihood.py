@@ -6,16 +6,20 @@ come from a bound that separates the factors: entries are shared out among facto
 proportion to their part of the mean, which is the exact maximiser of the bound
 ``E log Σ w e^f >= Σ r (log w + E f - log r)``. So one pass over the stored entries
 serves an iteration, and nothing of the size of the matrix is formed.
+
+Likelihoods hold data only. What they learn of the noise is part of the state of a fit.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 
 if TYPE_CHECKING:
@@ -35,10 +39,34 @@ MAX_LOG = 20.0
 class Sites(NamedTuple):
     """Evidence on every factor of every observation."""
 
-    precision: Floats
+    precision: Any
     """λ, (n_obs, k)"""
-    shift: Floats
+    shift: Any
     """h, (n_obs, k)"""
+
+
+class Evidence(NamedTuple):
+    """What one pass over the data says at the present factors and loadings."""
+
+    w: Any
+    """(n_vars, k): new loadings."""
+    value: Any
+    """Expected log likelihood before."""
+    noise: Any
+    """What is known of the noise now."""
+    observed: Any = ()
+    """(n_obs, k): counts that each factor accounts for."""
+    curvature: Any = ()
+    """(n_obs, k): what draws say of the curvature of the log likelihood."""
+    parts: Any = ()
+    """Numerator and denominator of loadings of counts: sums over observations."""
+
+
+class Observations(NamedTuple):
+    """Rows of a matrix and their size factors."""
+
+    op: MatrixOperator
+    size: Any
 
 
 class Likelihood(ABC):
@@ -49,27 +77,46 @@ class Likelihood(ABC):
     """Whether factors enter as exp(f)."""
     loss: Loss = "kullback-leibler"
     """Of the factorization that the fit starts from."""
-    parts: tuple[Floats, Floats]
-    """Of counts: numerator and denominator of the last loadings, sums over rows."""
-    center: Floats
+    arrays: tuple[str, ...]
+    """Names of attributes that are arrays or numbers."""
+    center: Any
     """Of real factors: what is subtracted from every variable."""
-    rotation: Floats
-    """Of real factors: what the last loadings were multiplied by."""
-    scatter: Floats = np.empty(0)
-    """What is learned of every variable's noise: dispersion, or variance."""
+    noise: Any = ()
+    """What a fit starts from: dispersion or variance of every variable, or a key."""
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_pytree_node(cls, Likelihood._flatten, cls._rebuild)
+
+    def _flatten(self) -> tuple[list[Any], Any]:
+        parts = ["op", *self.arrays]
+        fixed = {name: x for name, x in vars(self).items() if name not in parts}
+        return [getattr(self, name) for name in parts], tuple(fixed.items())
+
+    @classmethod
+    def _rebuild(cls, fixed: Any, parts: Any) -> Likelihood:
+        built = object.__new__(cls)
+        vars(built).update(fixed, **dict(zip(["op", *cls.arrays], parts, strict=True)))
+        return built
+
+    def place(self, put: Callable[[Any], Any]) -> Likelihood:
+        """The same with its arrays where ``put`` moves them."""
+        placed = copy(self)
+        for name in self.arrays:
+            setattr(placed, name, put(getattr(self, name)))
+        return placed
 
     @abstractmethod
-    def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
-        """New loadings, and the expected log likelihood before."""
+    def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
+        """New loadings, and what sites need of the data."""
 
     @abstractmethod
-    def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
-        """Evidence at new loadings; ``limit`` bounds how far one step may go up."""
+    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+        """Sites at the new loadings; ``limit`` bounds how far one step may go up."""
 
     @abstractmethod
     def score(
-        self, op: MatrixOperator, size: Floats, mean: Floats, var: Floats, w: Floats
-    ) -> Floats:
+        self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
+    ) -> Any:
         """Log likelihood of each of some other observations, up to a constant."""
 
     @abstractmethod
@@ -77,54 +124,61 @@ class Likelihood(ABC):
         """The same for some rows, whose operator is given."""
 
 
-def exp(x: Floats) -> Floats:
+def exp(x: Any) -> Any:
     """Exponential that stays finite."""
-    return np.exp(np.minimum(x, MAX_LOG))
+    xp = namespace(x)
+    return xp.exp(xp.minimum(x, MAX_LOG))
 
 
-def expected(mean: Floats, var: Floats) -> Floats:
+def expected(mean: Any, var: Any) -> Any:
     """Mean of a log-normal."""
     return exp(mean + var / 2)
 
 
-def ratio(numerator: Floats, denominator: Floats) -> Floats:
+def count_loadings(numerator: Any, denominator: Any) -> Any:
     """Loadings of counts: what was observed by what would be with loadings of 1."""
-    return numerator / np.maximum(denominator, np.finfo(np.float32).tiny)
+    xp = namespace(numerator)
+    return numerator / xp.maximum(denominator, np.finfo(np.float32).tiny)
 
 
-def newton_sites(observed: Floats, rate: Floats, mean: Floats, limit: float) -> Sites:
+def newton_sites(observed: Any, rate: Any, mean: Any, limit: Any) -> Sites:
     """Sites of counts ``observed`` expected at ``rate``, both on a log scale.
 
     The natural gradient of the bound. Where far more was observed than expected, the
     step is cut: the curvature at the present rate says too little.
     """
-    step = np.minimum(observed - rate, limit * rate)
+    step = namespace(rate).minimum(observed - rate, limit * rate)
     return Sites(rate, step + rate * mean)
 
 
-class _Shares(NamedTuple):
+class Shares(NamedTuple):
+    """Entries shared out among factors: sums over variables, observations and both."""
+
     rows: Any
-    columns: Floats
-    log_sum: float
+    columns: Any
+    log_sum: Any
 
 
-def allocate(op: MatrixOperator, factors: Floats, w: Floats) -> _Shares:
-    """Entries shared out among factors, on the host."""
+def allocate(op: MatrixOperator, factors: Any, w: Any) -> Shares:
+    """Entries shared out among factors, where the factors are."""
+    xp = namespace(factors)
     rows, columns, log_sum = op.allocate(factors, w.T)
-    return _Shares(np.asarray(rows), np.asarray(columns), float(log_sum))
+    return Shares(xp.asarray(rows), xp.asarray(columns), xp.asarray(log_sum, float))
 
 
 def column_sq_norm(op: MatrixOperator) -> Floats:
     """Sum of squares of every column."""
     total: Any = 0.0
     for _, x in op.dense_blocks():
+        x = np.asarray(x)  # noqa: PLW2901
         total = total + np.einsum("ij,ij->j", x, x, dtype=np.float64)
     return np.asarray(total)
 
 
 def score_blocks(
-    op: MatrixOperator, part: Callable[[Floats, slice], jax.Array]
-) -> Floats:
-    """Scores of all observations, from dense blocks of rows."""
-    blocks = [np.asarray(part(x, rows), np.float64) for rows, x in op.dense_blocks()]
-    return np.concatenate(blocks)
+    op: MatrixOperator, factors: Any, part: Callable[[Any, Any], jax.Array]
+) -> Any:
+    """Scores of all observations, from dense blocks of rows and their factors."""
+    xp = namespace(factors)
+    blocks = [xp.asarray(part(x, factors[rows])) for rows, x in op.dense_blocks()]
+    return xp.concatenate(blocks).astype(float)

@@ -1,164 +1,170 @@
-"""A likelihood on a space: the steps of a fit."""
+"""A likelihood on a space: what a step does to the factors."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 
-from ..._core.typing import Floats
+from ..._core.namespace import namespace
 from . import fields as gp
-from .problem import Kernels, NSFState, Options, Space
+from .priors import conditional, interpolation
+from .problem import Kernels, NSFState, Space
 
 if TYPE_CHECKING:
+    from ..._core.typing import Floats
     from ...kernels.covariance import Kernel
-    from .fields import Posterior, Prior
-    from .likelihood import Likelihood
+    from .fields import Posterior
+    from .likelihood import Likelihood, Sites
+    from .priors import Prior
 
 
 MIN_PRECISION = 1e-10
 
 
+class Direction(NamedTuple):
+    """Where a step leads from a fit."""
+
+    w: Any
+    """New loadings."""
+    noise: Any
+    precision: Any
+    """Sites of the fit."""
+    shift: Any
+    iid: Any
+    sites: Sites
+    """Sites that a whole step would end at."""
+    objective: Any
+    """The bound of the fit."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["likelihood", "space"],
+    meta_fields=["n_spatial"],
+)
+@dataclass(frozen=True)
 class FactorModel:
-    """A likelihood on a space: the steps of a fit."""
+    """A likelihood on a space."""
 
-    def __init__(
-        self,
-        likelihood: Likelihood,
-        space: Space | None,
-        n_spatial: int,
-        options: Options,
-    ) -> None:
-        self.likelihood, self.space = likelihood, space
-        self.n_spatial, self.options = n_spatial, options
-        self._priors: dict[tuple[float, ...], Prior] = {}
+    likelihood: Likelihood
+    space: Space | None
+    n_spatial: int
 
-    @property
-    def learned(self) -> list[Any]:
-        """What the likelihood has learned of the noise."""
-        return [self.likelihood.scatter]
-
-    @learned.setter
-    def learned(self, values: list[Any]) -> None:
-        (self.likelihood.scatter,) = values
-
-    def prior(self, length_scale: Floats) -> Prior:
-        """Prior at a length scale; the last few are kept."""
+    def location_sites(
+        self, kernels: Kernels, precision: Any, shift: Any
+    ) -> tuple[Any, Any]:
+        """Sites of the spatial factors at each location, as the counts are trusted."""
         assert self.space is not None
-        key = tuple(length_scale.tolist())
-        if key not in self._priors:
-            while len(self._priors) >= (
-                3 if self.options.shared_kernel else self.n_spatial + 2
-            ):
-                self._priors.pop(next(iter(self._priors)))
-            self._priors[key] = gp.prior(
-                self.options.kernel, self.space.layout, length_scale
-            )
-        return self._priors[key]
-
-    def priors(self, length_scale: Floats) -> Prior:
-        """Prior of all spatial factors: one, or one for each."""
-        if (length_scale == length_scale[0]).all():
-            return self.prior(length_scale[0])
-        return gp.stack_priors([self.prior(own) for own in length_scale])
-
-    def fields(
-        self, kernels: Kernels, precision: Floats, shift: Floats
-    ) -> tuple[Posterior, Floats]:
-        """Posterior of the spatial factors, and their divergence from the prior."""
-        assert self.space is not None
-        weight = 1 / kernels.dispersion
-        lam = np.maximum(weight * self.space.sum_sites(precision), MIN_PRECISION)
-        h = weight * self.space.sum_sites(shift)
-        post = gp.condition(
-            self.priors(kernels.length_scale),
-            self.space.layout,
-            self.space.basis,
-            kernels.amplitude,
-            lam,
-            h,
+        xp, t = namespace(precision), self.n_spatial
+        lam, h = (
+            self.space.sum_by_location(x[:, :t]) / kernels.dispersion
+            for x in (precision, shift)
         )
-        return post, gp.divergence(post, lam, h)
+        return xp.maximum(lam, MIN_PRECISION), h
 
-    def step(
-        self, state: NSFState, kernels: Kernels, limit: float, rate: float
-    ) -> tuple[NSFState, float]:
-        """Loadings, then factors; also the bound before."""
-        w, value = self.likelihood.loadings(state.mean, state.var, state.w)
-        objective = value - state.penalty
-        mean, var = state.mean, state.var
-        if not self.likelihood.log_link:
-            mean = (mean @ self.likelihood.rotation).astype(mean.dtype)
-        sites = self.likelihood.sites(mean, var, w, limit)
-        precision = (1 - rate) * state.precision + rate * sites.precision
-        shift = (1 - rate) * state.shift + rate * sites.shift
-        return self.settle(state._replace(w=w), kernels, precision, shift), objective
+    def direction(self, state: NSFState, limit: Any) -> Direction:
+        """New loadings and sites, and the bound before."""
+        evidence = self.likelihood.evidence(state.noise, state.mean, state.var, state.w)
+        return Direction(
+            evidence.w,
+            evidence.noise,
+            state.precision,
+            state.shift,
+            state.iid,
+            self.likelihood.sites(evidence, state.mean, state.var, limit),
+            evidence.value - state.penalty,
+        )
 
-    def settle(
-        self, state: NSFState, kernels: Kernels, precision: Floats, shift: Floats
+    def follow(
+        self, direction: Direction, kernels: Kernels, prior: Prior | None, rate: Any
     ) -> NSFState:
-        """Factors given their sites."""
-        t = self.n_spatial
-        mean, var = np.empty_like(precision), np.empty_like(precision)
-        penalty = 0.0
+        """A part of a step, and the factors that its sites lead to."""
+        dtype = direction.precision.dtype
+        precision, shift = (
+            ((1 - rate) * old + rate * new).astype(dtype)
+            for old, new in (
+                (direction.precision, direction.sites.precision),
+                (direction.shift, direction.sites.shift),
+            )
+        )
+        return self.condition(direction, kernels, prior, precision, shift)
+
+    def condition(
+        self,
+        start: NSFState | Direction,
+        kernels: Kernels,
+        prior: Prior | None,
+        precision: Any,
+        shift: Any,
+    ) -> NSFState:
+        """Factors given their sites, at the loadings of a start."""
+        xp, t = namespace(precision), self.n_spatial
+        means, variances = [], []
+        penalty: Any = xp.zeros(())
+        iid = start.iid
         post: Posterior | tuple[()] = ()
-        if t:
+        if prior is not None:
             assert self.space is not None
-            post, divergence = self.fields(kernels, precision[:, :t], shift[:, :t])
-            mean[:, :t] = post.mean[self.space.site]
-            var[:, :t] = post.var[self.space.site]
-            penalty = float(kernels.dispersion * divergence.sum())
-        iid = state.iid
+            lam, h = self.location_sites(kernels, precision, shift)
+            amplitude = xp.asarray(kernels.amplitude)
+            post = gp.condition(prior, self.space.basis, amplitude, lam, h)
+            means.append(post.mean[self.space.index])
+            variances.append(post.var[self.space.index])
+            penalty = kernels.dispersion * gp.divergence(post, lam, h).sum()
         if t < precision.shape[1]:
             # Counts are trusted here: what scatters from place to place is what
             # these factors are for.
-            center, spread = iid
-            total = 1 / spread + precision[:, t:]
-            m = (center / spread + shift[:, t:]) / total
-            v = 1 / total
-            mean[:, t:], var[:, t:] = m, v
+            center, scale = start.iid
+            total = 1 / scale + precision[:, t:]
+            m, v = (center / scale + shift[:, t:]) / total, 1 / total
+            means.append(m)
+            variances.append(v)
             if self.likelihood.log_link:
                 # Empirical Bayes.
                 center = m.mean(0)
-                spread = np.maximum(((m - center) ** 2 + v).mean(0), 1e-4)
-            iid = np.stack([center, spread])
-            left = v / spread
-            penalty += float(
-                ((left - np.log(left) - 1 + (m - center) ** 2 / spread) / 2).sum()
-            )
+                scale = xp.maximum(((m - center) ** 2 + v).mean(0), 1e-4)
+            iid = xp.stack([center, scale])
+            left = v / scale
+            terms = left - xp.log(left) - 1 + (m - center) ** 2 / scale
+            penalty = penalty + terms.sum() / 2
+        mean, var = (
+            xp.concatenate(x, axis=1).astype(precision.dtype)
+            for x in (means, variances)
+        )
         return NSFState(
-            state.w,
-            mean,
-            var,
-            precision.astype(np.float32),
-            shift.astype(np.float32),
-            iid,
-            post,
-            penalty,
+            start.w, mean, var, precision, shift, start.noise, iid, post, penalty
         )
 
-    def predict(
-        self, state: NSFState, kernels: Kernels, space: Space, length: int
-    ) -> tuple[Floats, Floats]:
-        """Mean and variance of factors (or their logarithms) at other observations."""
-        mean = np.empty((length, state.w.shape[1]))
-        var = np.empty_like(mean)
-        if state.post:
-            m, v = predict_field(
-                self.options.kernel,
-                space,
-                kernels.length_scale,
-                kernels.amplitude,
-                trend=state.post.trend,
-                inducing_mean=state.post.inducing_mean,
-                inducing_cov=state.post.inducing_cov,
-            )
-            mean[:, : self.n_spatial], var[:, : self.n_spatial] = (
-                m[space.site],
-                v[space.site],
-            )
-        mean[:, self.n_spatial :], var[:, self.n_spatial :] = state.iid
-        return mean, var
+
+def predict_factors(
+    kernel: Kernel, state: NSFState, kernels: Kernels, space: Space
+) -> tuple[Any, Any]:
+    """Mean and variance of factors (or their logarithms) at other observations."""
+    assert state.post
+    field = predict_field(
+        kernel,
+        space,
+        kernels.length_scale,
+        kernels.amplitude,
+        trend=state.post.trend,
+        inducing_mean=state.post.inducing_mean,
+        inducing_cov=state.post.inducing_cov,
+    )
+    mean, var = (
+        with_iid(x[space.index], y) for x, y in zip(field, state.iid, strict=True)
+    )
+    return mean, var
+
+
+def with_iid(spatial: Any, iid: Any) -> Any:
+    """Columns of spatial factors, and the prior of the others beside them."""
+    xp = namespace(spatial)
+    others = xp.broadcast_to(iid, (len(spatial), iid.size))
+    return xp.concatenate([spatial, others], axis=1)
 
 
 def predict_field(
@@ -167,14 +173,20 @@ def predict_field(
     length_scale: Floats,
     amplitude: Floats,
     *,
-    trend: Floats,
-    inducing_mean: Floats,
+    trend: Any,
+    inducing_mean: Any,
     inducing_cov: Any,
-) -> tuple[Floats, Floats]:
-    """Means and variances of fields at the sites of a space, (n_sites, k)."""
+) -> tuple[Any, Any]:
+    """Means and variances of fields at the locations of a space, (n_locations, k)."""
+    xp = namespace(space.basis)
     distinct, index = np.unique(length_scale, axis=0, return_inverse=True)
-    found = [gp.conditional(kernel, space.layout, own) for own in distinct]
-    weights, residual = zip(*(found[i] for i in index.ravel()), strict=True)
-    mean = space.basis @ trend.T + gp.interpolate(space.layout, weights, inducing_mean)
-    var = amplitude**2 * np.stack(residual, axis=1)
-    return mean, var + gp.interpolate_var(space.layout, weights, inducing_cov)
+    found = [conditional(kernel, space.layout, own) for own in distinct]
+    weights, residual = found[0]
+    if len(distinct) > 1:
+        weights, residual = (
+            xp.stack([found[i][part] for i in index.ravel()]) for part in (0, 1)
+        )
+    carry = interpolation(space.layout, weights)
+    mean = space.basis @ trend.T + carry.matmul(inducing_mean)
+    var = xp.asarray(amplitude) ** 2 * xp.atleast_2d(residual).T
+    return mean, var + carry.variances(inducing_cov)

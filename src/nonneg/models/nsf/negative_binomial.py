@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln, xlogy
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from .likelihood import (
+    Evidence,
     Likelihood,
+    Observations,
     Sites,
     allocate,
+    count_loadings,
     exp,
     expected,
     newton_sites,
-    ratio,
     score_blocks,
 )
 
@@ -36,61 +39,65 @@ class NegativeBinomial(Likelihood):
     """Counts with variance ``mean + dispersion * mean²``.
 
     A Poisson likelihood whose mean has gamma noise: its expected noise, entry by
-    entry, reweights the exposures. All entries count, in blocks of rows.
+    entry, reweights the exposures. All entries count, in blocks of rows. Noise is the
+    dispersion of every variable.
     """
+
+    arrays = ("size", "noise", "log_size")
 
     def __init__(
         self, op: MatrixOperator, size: Floats, dispersion: Floats | float = 0.01
     ) -> None:
         self.op = op
-        self.size = size[:, None]
-        self.scatter = np.broadcast_to(
+        self.size: Any = size[:, None]
+        self.noise = np.broadcast_to(
             np.asarray(dispersion, np.float32), op.shape[1:]
         ).copy()
-        self._log_size = float(op.stats().row_sums @ np.log(size).astype(np.float64))
-        self._observed = np.empty(0)
+        self.log_size = float(op.stats().row_sums @ np.log(size).astype(np.float64))
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> NegativeBinomial:
-        return NegativeBinomial(op, self.size[rows, 0], self.scatter)
+        return NegativeBinomial(op, self.size[rows, 0], self.noise)
 
-    def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
+    def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
+        xp = namespace(mean)
         shares = allocate(self.op, exp(mean), w)
-        self._observed = shares.rows
         factors = (self.size * expected(mean, var)).astype(w.dtype)
         total: Any = 0.0
         slope: Any = 0.0
         curvature: Any = 0.0
-        value = 0.0
+        value = shares.log_sum + self.log_size
         for rows, x in self.op.dense_blocks():
-            part = _nb_block(x, factors[rows], w, self.scatter)
-            total = total + np.asarray(part[0], np.float64)
-            value += float(part[1])
-            slope = slope + np.asarray(part[2], np.float64)
-            curvature = curvature + np.asarray(part[3], np.float64)
-        step = slope / np.maximum(np.abs(curvature), 1e-6)
-        step = np.clip(step, -_MAX_DISPERSION_STEP, _MAX_DISPERSION_STEP)
-        self.scatter = np.clip(self.scatter * np.exp(step), *_DISPERSION_RANGE).astype(
-            np.float32
-        )
-        self.parts = shares.columns, np.asarray(total)
-        value += shares.log_sum + self._log_size
-        return ratio(*self.parts).astype(w.dtype), value
+            part = [
+                xp.asarray(y).astype(float)
+                for y in _nb_block(x, factors[rows], w, noise)
+            ]
+            total = total + part[0]
+            value = value + part[1]
+            slope = slope + part[2]
+            curvature = curvature + part[3]
+        step = slope / xp.maximum(xp.abs(curvature), 1e-6)
+        step = xp.clip(step, -_MAX_DISPERSION_STEP, _MAX_DISPERSION_STEP)
+        noise = xp.clip(noise * xp.exp(step), *_DISPERSION_RANGE).astype(np.float32)
+        parts = shares.columns, total
+        new = count_loadings(*parts).astype(w.dtype)
+        return Evidence(new, value, noise, shares.rows, (), parts)
 
-    def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
+    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+        xp = namespace(mean)
+        w, noise = evidence.w, evidence.noise
         factors = (self.size * expected(mean, var)).astype(w.dtype)
-        rate = np.empty_like(factors)
-        for rows, x in self.op.dense_blocks():
-            rate[rows] = factors[rows] * np.asarray(
-                _nb_exposure(x, factors[rows], w, self.scatter)
-            )
-        return newton_sites(self._observed, rate, mean, limit)
+        rates = [
+            factors[rows] * xp.asarray(_nb_exposure(x, factors[rows], w, noise))
+            for rows, x in self.op.dense_blocks()
+        ]
+        return newton_sites(evidence.observed, xp.concatenate(rates), mean, limit)
 
     def score(
-        self, op: MatrixOperator, size: Floats, mean: Floats, var: Floats, w: Floats
-    ) -> Floats:
-        factors = (size[:, None] * expected(mean, var)).astype(w.dtype)
+        self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
+    ) -> Any:
+        factors = (others.size[:, None] * expected(mean, var)).astype(w.dtype)
         return score_blocks(
-            op, lambda x, rows: _nb_score(x, factors[rows], w, self.scatter)
+            others.op, factors, lambda x, rows: _nb_score(x, rows, w, noise)
         )
 
 

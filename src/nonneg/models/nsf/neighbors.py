@@ -1,4 +1,4 @@
-"""Products with the weights of a few inducing points per location."""
+"""Sums over the few inducing points of each location, on the host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ...operators._numba import compiled
 
 
 @compiled
-def weighted_gram(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
+def add_gram(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
     """Add ``Aᵀ diag(values) A``."""
     for i in range(neighbors.shape[0]):
         for p in range(neighbors.shape[1]):
@@ -37,8 +37,8 @@ def quadratic_forms(neighbors, weights, cov, out):  # type: ignore[no-untyped-de
 
 
 @compiled
-def spread(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
-    """Add ``Aᵀ values``, values (n_sites, k)."""
+def add_transposed(neighbors, weights, values, out):  # type: ignore[no-untyped-def]
+    """Add ``Aᵀ values``, values (n_locations, c)."""
     for i in range(neighbors.shape[0]):
         for p in range(neighbors.shape[1]):
             j = neighbors[i, p]

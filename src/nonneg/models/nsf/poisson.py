@@ -9,15 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import xlogy
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from .likelihood import (
+    Evidence,
     Likelihood,
+    Observations,
+    Shares,
     Sites,
     allocate,
+    count_loadings,
     exp,
     expected,
     newton_sites,
-    ratio,
     score_blocks,
 )
 
@@ -30,84 +34,91 @@ if TYPE_CHECKING:
 class Poisson(Likelihood):
     """Counts with mean ``size * exp(f) @ W.T``; reads only what is stored."""
 
+    arrays = ("size", "saturated")
+
     def __init__(self, op: MatrixOperator, size: Floats) -> None:
         self.op = op
-        self.size = size[:, None]
+        self.size: Any = size[:, None]
         log_size = np.log(size)
         # Of the saturated model, so that the bound is that on minus half the deviance.
         stats = op.stats()
-        self._saturated = (
+        self.saturated = (
             float(op.entropy().sum())
             - stats.total
             - float(stats.row_sums @ log_size.astype(np.float64))
         )
-        self._observed = np.empty(0)
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> Poisson:
         return Poisson(op, self.size[rows, 0])
 
-    def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
+    def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
         shares = allocate(self.op, exp(mean), w)
-        self._observed = shares.rows
-        total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
-        value = shares.log_sum - total @ w.sum(0, dtype=np.float64) - self._saturated
-        self.parts = shares.columns, total
-        return ratio(*self.parts).astype(w.dtype), float(value)
+        return self._evidence(shares, mean, var, w)
 
-    def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
-        rate = self.size * w.sum(0) * expected(mean, var)
-        return newton_sites(self._observed, rate, mean, limit)
+    def _evidence(self, shares: Shares, mean: Any, var: Any, w: Any) -> Evidence:
+        total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
+        fitted = total @ w.sum(0, dtype=np.float64)
+        value = shares.log_sum - fitted - self.saturated
+        parts = shares.columns, total
+        new = count_loadings(*parts).astype(w.dtype)
+        return Evidence(new, value, (), shares.rows, (), parts)
+
+    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+        rate = self.size * evidence.w.sum(0) * expected(mean, var)
+        return newton_sites(evidence.observed, rate, mean, limit)
 
     def score(
-        self, op: MatrixOperator, size: Floats, mean: Floats, var: Floats, w: Floats
-    ) -> Floats:
-        factors = (size[:, None] * expected(mean, var)).astype(w.dtype)
-        return score_blocks(op, lambda x, rows: _poisson_score(x, factors[rows], w))
+        self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
+    ) -> Any:
+        factors = (others.size[:, None] * expected(mean, var)).astype(w.dtype)
+        return score_blocks(
+            others.op, factors, lambda x, rows: _poisson_score(x, rows, w)
+        )
 
 
 class PoissonMonteCarlo(Poisson):
     """The same, with the expected logarithm by draws instead of its bound.
 
     Draws come in pairs ``mean ± sd * z``. What a draw says of the variance follows
-    from Stein's lemma, so that draws need no gradients.
+    from Stein's lemma, so that draws need no gradients. Noise is the number of the next.
     """
 
+    arrays = (*Poisson.arrays, "noise")
+
     def __init__(
-        self, op: MatrixOperator, size: Floats, n_samples: int, rng: np.random.Generator
+        self, op: MatrixOperator, size: Floats, n_samples: int, seed: int
     ) -> None:
         super().__init__(op, size)
-        self._n_samples, self._rng = n_samples, rng
-        self._curvature = np.empty(0)
+        self.n_samples, self.seed = n_samples, seed % 2**32
+        self.noise = np.zeros((), np.uint32)
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> PoissonMonteCarlo:
-        return PoissonMonteCarlo(op, self.size[rows, 0], self._n_samples, self._rng)
+        return PoissonMonteCarlo(op, self.size[rows, 0], self.n_samples, self.seed)
 
-    def loadings(self, mean: Floats, var: Floats, w: Floats) -> tuple[Floats, float]:
-        sd = np.sqrt(var)
-        rows: Any = 0.0
-        columns: Any = 0.0
+    def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
+        xp = namespace(mean)
+        sd = xp.sqrt(var)
+        shares = Shares(0.0, 0.0, 0.0)
         product: Any = 0.0
-        log_sum = 0.0
-        n_draws = 2 * self._n_samples
-        for _ in range(self._n_samples):
-            z = self._rng.standard_normal(mean.shape, dtype=np.float32)
+        n_draws = 2 * self.n_samples
+        key = jax.random.fold_in(jax.random.key(self.seed), noise)
+        for draw in jax.random.split(key, self.n_samples):
+            z = xp.asarray(jax.random.normal(draw, mean.shape, np.float32))
             for sign in (1, -1):
-                shares = allocate(self.op, exp(mean + sign * sd * z), w)
-                rows = rows + shares.rows / n_draws
-                columns = columns + shares.columns / n_draws
-                product = product + sign * z * shares.rows / n_draws
-                log_sum += shares.log_sum / n_draws
-        self._observed = rows
-        self._curvature = product / np.maximum(sd, 1e-6)
-        total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
-        value = log_sum - total @ w.sum(0, dtype=np.float64) - self._saturated
-        self.parts = columns, total
-        return ratio(*self.parts).astype(w.dtype), float(value)
+                own = allocate(self.op, exp(mean + sign * sd * z), w)
+                shares = Shares(
+                    *(x + y / n_draws for x, y in zip(shares, own, strict=True))
+                )
+                product = product + sign * z * own.rows / n_draws
+        return self._evidence(shares, mean, var, w)._replace(
+            noise=noise + np.uint32(1), curvature=product / xp.maximum(sd, 1e-6)
+        )
 
-    def sites(self, mean: Floats, var: Floats, w: Floats, limit: float) -> Sites:
-        rate = self.size * w.sum(0) * expected(mean, var)
-        precision = np.maximum(rate - self._curvature, rate / 10)
-        step = np.minimum(self._observed - rate, limit * rate)
+    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+        xp = namespace(mean)
+        rate = self.size * evidence.w.sum(0) * expected(mean, var)
+        precision = xp.maximum(rate - evidence.curvature, rate / 10)
+        step = xp.minimum(evidence.observed - rate, limit * rate)
         return Sites(precision, step + precision * mean)
 
 

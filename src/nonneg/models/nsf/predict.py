@@ -9,8 +9,9 @@ from scipy.spatial import cKDTree
 
 from ..._core.typing import Floats
 from . import fields as gp
-from .layout import tie
+from .layout import Layout, make_layout
 from .model import predict_field
+from .priors import Priors
 from .problem import Space, trend_basis
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Fields(NamedTuple):
-    """Stored spatial factors."""
+    """Stored spatial factors, under the names that they are stored with.
+
+    A site is there the place of observations, which the code calls a location.
+    """
 
     kernel: Kernel
     trend_kind: Trend
@@ -39,7 +43,7 @@ class Fields(NamedTuple):
     sites: Floats
     site_section: NDArray[np.integer[Any]]
     site_precision: Floats
-    """(n_sites, k)"""
+    """(n_locations, k)"""
     site_mean: Floats
     site_var: Floats
 
@@ -54,9 +58,9 @@ def predict_fields(
     """
     inducing_section = fields.inducing_section.astype(np.intp)
 
-    def layout(sites: Floats, label: NDArray[np.integer[Any]]) -> gp.Layout:
-        return tie(
-            sites,
+    def layout(locations: Floats, label: NDArray[np.integer[Any]]) -> Layout:
+        return make_layout(
+            locations,
             label.astype(np.intp),
             fields.inducing,
             inducing_section,
@@ -69,11 +73,8 @@ def predict_fields(
     basis = trend_basis(coords, section, fields.trend_kind, n_sections)
     new = Space(layout(coords, section), np.arange(len(coords)), basis)
     scales = fields.length_scale
-    if (scales == scales[0]).all():
-        prior = gp.prior(fields.kernel, seen, scales[0])
-    else:
-        prior = gp.stack_priors([gp.prior(fields.kernel, seen, own) for own in scales])
-    cov, _ = gp.site_covariance(prior, seen, fields.amplitude, fields.site_precision)
+    prior = Priors(fields.kernel, seen, len(scales)).at(scales)
+    cov, _ = gp.site_covariance(prior, fields.amplitude, fields.site_precision)
     mean, var = predict_field(
         fields.kernel,
         new,
@@ -83,7 +84,7 @@ def predict_fields(
         inducing_mean=fields.inducing_mean,
         inducing_cov=cov,
     )
-    # Observed sites know more than their inducing points.
+    # Observed locations know more than their inducing points.
     for s in np.unique(section):
         rows, own = (
             np.flatnonzero(section == s),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 
 from ..._core.typing import Floats
-from .layout import choose_inducing, tie
+from .layout import Layout, choose_inducing, make_layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...kernels.covariance import Kernel
-    from .fields import Layout, Posterior
+    from .fields import Posterior
 
 
 type Trend = Literal["linear", "constant"]
@@ -54,41 +56,47 @@ class Options:
 
 
 class Space(NamedTuple):
-    """Where observations lie: several may share a site."""
+    """Where observations lie: several may share a location."""
 
     layout: Layout
-    site: NDArray[np.intp]
-    """(n_obs,): site of every observation."""
-    basis: Floats
-    """(n_sites, n_trend): what the trend is linear in."""
+    index: Any
+    """(n_obs,): location of every observation."""
+    basis: Any
+    """(n_locations, n_trend): what the trend is linear in."""
 
-    def sum_sites(self, values: Floats) -> Floats:
-        """Sums over the observations of each site, in float64."""
-        n_sites = len(self.layout.sites)
-        if len(self.site) == n_sites and (self.site == np.arange(n_sites)).all():
-            return values.astype(np.float64)
-        shape = (n_sites, len(self.site))
-        ones = np.ones(len(self.site))
-        member = sp.csr_array((ones, (self.site, np.arange(shape[1]))), shape=shape)
-        return member @ values.astype(np.float64)
+    def sum_by_location(self, values: Any) -> Any:
+        """Sums over the observations of each location, in float64."""
+        n_locations = len(self.layout.locations)
+        if not isinstance(values, np.ndarray):
+            values = values.astype(jnp.float64)
+            return jax.ops.segment_sum(values, self.index, n_locations)
+        values = values.astype(np.float64)
+        if np.array_equal(self.index, np.arange(n_locations)):
+            return values
+        shape = (n_locations, len(self.index))
+        ones = np.ones(len(self.index))
+        member = sp.csr_array((ones, (self.index, np.arange(shape[1]))), shape=shape)
+        return member @ values
 
 
 class NSFState(NamedTuple):
     """A fit in progress."""
 
-    w: Floats
+    w: Any
     """(n_vars, k)"""
-    mean: Floats
+    mean: Any
     """(n_obs, k): of the factors, or of their logarithms."""
-    var: Floats
-    precision: Floats
+    var: Any
+    precision: Any
     """(n_obs, k): sites."""
-    shift: Floats
-    iid: Floats
+    shift: Any
+    noise: Any
+    """What the likelihood has learned of the noise."""
+    iid: Any
     """(2, k - n_spatial): prior mean and variance of factors without space."""
     post: Posterior | tuple[()]
     """Of the spatial factors."""
-    penalty: float
+    penalty: Any
     """Divergences from the priors, as they count in the bound."""
 
 
@@ -97,25 +105,26 @@ def make_space(
     section: NDArray[np.intp],
     options: Options,
 ) -> Space:
-    """Unique sites, inducing points and trend of scaled coordinates."""
+    """Unique locations, inducing points and trend of scaled coordinates."""
     keyed = np.column_stack([section, coords])
-    sites, index = np.unique(keyed, axis=0, return_inverse=True)
-    label, sites = sites[:, 0].astype(np.intp), np.ascontiguousarray(sites[:, 1:])
-    inducing = choose_inducing(sites, label, options.n_inducing, options.seed)
-    layout = tie(sites, label, *inducing, options.n_neighbors)
+    locations, index = np.unique(keyed, axis=0, return_inverse=True)
+    label = locations[:, 0].astype(np.intp)
+    locations = np.ascontiguousarray(locations[:, 1:])
+    inducing = choose_inducing(locations, label, options.n_inducing, options.seed)
+    layout = make_layout(locations, label, *inducing, options.n_neighbors)
     return Space(
         layout,
         index.ravel(),
-        trend_basis(sites, label, options.trend, int(label.max()) + 1),
+        trend_basis(locations, label, options.trend, int(label.max()) + 1),
     )
 
 
 def trend_basis(
-    sites: Floats, section: NDArray[np.intp], trend: Trend, n_sections: int
+    locations: Floats, section: NDArray[np.intp], trend: Trend, n_sections: int
 ) -> Floats:
     """Columns of the trend: an intercept, and slopes, for every section."""
     member = (section[:, None] == np.arange(n_sections)).astype(float)
     if trend == "constant":
         return member
-    slopes = (member[:, :, None] * sites[:, None]).reshape(len(sites), -1)
+    slopes = (member[:, :, None] * locations[:, None]).reshape(len(locations), -1)
     return np.column_stack([member, slopes])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from . import fields as gp
 from .likelihood import expected
-from .model import MIN_PRECISION, FactorModel
 from .problem import Kernels, NSFState
 
 if TYPE_CHECKING:
     from ..loop import Trace
+    from .ascent import Ascent
     from .fields import Posterior
 
 
@@ -32,32 +34,44 @@ class NSFResult(NamedTuple):
     total_var: Floats
     """(k,): variance of the sum of every factor over the observations."""
     kernels: Kernels
+    noise: Any
+    """What the likelihood has learned of the noise."""
     post: Posterior | tuple[()]
     """Of the spatial factors."""
-    site_precision: Floats
-    """(n_sites, n_spatial)"""
+    location_precision: Floats
+    """(n_locations, n_spatial): of the sites."""
     trace: Trace
     tried: list[tuple[int, Kernels, float]]
     """Iteration, kernels, and the log likelihood of held-out observations."""
 
 
 def finish(
-    model: FactorModel,
+    ascent: Ascent,
     state: NSFState,
-    kernels: Kernels,
     trace: Trace,
     tried: list[tuple[int, Kernels, float]],
 ) -> NSFResult:
     """Spatial factors first, each kind by its contribution."""
+    model, kernels = ascent.model, ascent.kernels
     t = model.n_spatial
     log_link = model.likelihood.log_link
-    var = np.maximum(state.var, 0)
+    state = state._replace(var=namespace(state.var).maximum(state.var, 0))
     if log_link:
-        factors = expected(state.mean, var)
-        mass = factors.sum(0, dtype=np.float64) * state.w.sum(0)
-        factor_var = factors.astype(np.float64) ** 2 * np.expm1(np.minimum(var, 40))
+        factors = expected(state.mean, state.var)
     else:
-        factors, factor_var = np.ones_like(state.mean), var
+        factors = namespace(state.mean).ones_like(state.mean)
+    precision, field_var = np.zeros((0, t)), np.zeros(0)
+    if t:
+        sums = _location_sums(ascent, state, factors)
+        precision, field_var = map(np.asarray, sums)
+    state, factors = jax.tree.map(np.asarray, (state, factors))
+    if log_link:
+        mass = factors.sum(0, dtype=np.float64) * state.w.sum(0)
+        factor_var = factors.astype(np.float64) ** 2 * np.expm1(
+            np.minimum(state.var, 40)
+        )
+    else:
+        factor_var = state.var
         mass = np.square(state.mean).sum(0, dtype=np.float64) * np.square(state.w).sum(
             0
         )
@@ -66,40 +80,38 @@ def finish(
     )
     # Sums of a field vary more than independent terms would.
     total_var = factor_var.sum(0, dtype=np.float64)
-    precision = np.zeros((0, t))
-    if t:
-        assert model.space is not None
-        space = model.space
-        precision = np.maximum(
-            space.sum_sites(state.precision[:, :t]) / kernels.dispersion, MIN_PRECISION
-        )
-        weight = space.sum_sites(factors[:, :t])
-        assert state.post
-        total_var[:t] = gp.sum_var(
-            model.priors(kernels.length_scale),
-            space.layout,
-            kernels.amplitude,
-            precision,
-            state.post,
-            weight,
-        )
+    total_var[:t] = field_var
     first = order[:t]
     return NSFResult(
         W=_drop_negligible(state.w, factors)[:, order]
         if log_link
         else state.w[:, order],
         mean=state.mean[:, order],
-        var=var[:, order],
+        var=state.var[:, order],
         iid=state.iid[:, order[t:] - t],
         total_var=total_var[order],
         kernels=Kernels(
             kernels.length_scale[first], kernels.amplitude[first], kernels.dispersion
         ),
         post=state.post and gp.pick(state.post, first),
-        site_precision=precision[:, first],
+        noise=state.noise,
+        location_precision=precision[:, first],
         trace=trace,
         tried=tried,
     )
+
+
+def _location_sums(ascent: Ascent, state: NSFState, factors: Any) -> tuple[Any, Any]:
+    """Precision of the sites at each location, and variances of sums of factors."""
+    model, kernels, prior = ascent.model, ascent.kernels, ascent.prior
+    assert model.space is not None
+    assert prior is not None
+    assert state.post
+    t = model.n_spatial
+    precision, _ = model.location_sites(kernels, state.precision, state.shift)
+    weight = model.space.sum_by_location(factors[:, :t])
+    amplitude = namespace(precision).asarray(kernels.amplitude)
+    return precision, gp.sum_var(prior, amplitude, precision, state.post, weight)
 
 
 def _drop_negligible(w: Floats, factors: Floats) -> Floats:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from ..loop import Report
 from . import fields as gp
 from .ascent import Ascent
-from .layout import choose_inducing, tie
-from .model import MIN_PRECISION, FactorModel
+from .layout import choose_inducing, make_layout
+from .likelihood import Observations
+from .model import FactorModel, with_iid
 from .problem import Kernels, NSFState, Options, Space
 
 if TYPE_CHECKING:
@@ -20,18 +24,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..loop import Callback
+    from .ascent import AscentState
     from .likelihood import Likelihood
+    from .priors import Prior, Priors
 
 
 # Held out while the kernel is chosen.
 _VALIDATION = 0.2
 
-_MAX_VALIDATION_SITES = 2_000
+_MAX_VALIDATION_LOCATIONS = 2_000
 
-_MAX_SEARCH_SITES = 20_000
+_MAX_SEARCH_LOCATIONS = 20_000
 
-# Folds until so many sites were held out altogether with five of them.
-_FOLD_SITES, _MAX_FOLDS = 1_200, 4
+# Folds until so many locations were held out altogether with five of them.
+_FOLD_LOCATIONS, _MAX_FOLDS = 1_200, 4
 
 # Layouts up to this size are searched with all their inducing points.
 _SMALL, _SEARCH_INDUCING = 1_500, 500
@@ -55,97 +61,130 @@ def free_parameters(options: Options) -> list[str]:
 def coarsen(space: Space, options: Options) -> Space:
     """Fewer inducing points where there are many: kernels can be judged with those."""
     layout = space.layout
-    if len(layout.inducing) <= _SEARCH_INDUCING or len(layout.sites) <= _SMALL:
+    if len(layout.inducing) <= _SEARCH_INDUCING or len(layout.locations) <= _SMALL:
         return space
     inducing = choose_inducing(
-        layout.sites, layout.section, _SEARCH_INDUCING, options.seed
+        layout.locations, layout.section, _SEARCH_INDUCING, options.seed
     )
     return space._replace(
-        layout=tie(layout.sites, layout.section, *inducing, options.n_neighbors)
+        layout=make_layout(
+            layout.locations, layout.section, *inducing, options.n_neighbors
+        )
     )
 
 
 class Held(NamedTuple):
-    """One way of holding out sites."""
+    """One way of holding out locations."""
 
-    sites: NDArray[np.intp]
+    locations: NDArray[np.intp]
     train: NDArray[np.intp]
-    """Observations at the sites that are used to fit."""
+    """Observations at the locations that are used to fit."""
     rows: NDArray[np.intp]
-    """Observations at the sites held out."""
+    """Observations at the locations held out."""
 
 
 def hold_out(space: Space, rng: np.random.Generator) -> list[Held]:
-    """Disjoint sets of sites; several where there are few sites."""
-    n_sites = len(space.layout.sites)
-    used = rng.permutation(n_sites)[:_MAX_SEARCH_SITES]
-    n_held = max(min(round(_VALIDATION * n_sites), _MAX_VALIDATION_SITES), 1)
-    n_folds = int(np.clip(-(-_FOLD_SITES // n_sites), 1, _MAX_FOLDS))
+    """Disjoint sets of locations; several where there are few locations."""
+    n_locations = len(space.layout.locations)
+    used = rng.permutation(n_locations)[:_MAX_SEARCH_LOCATIONS]
+    n_held = max(min(round(_VALIDATION * n_locations), _MAX_VALIDATION_LOCATIONS), 1)
+    n_folds = int(np.clip(-(-_FOLD_LOCATIONS // n_locations), 1, _MAX_FOLDS))
     found = []
     for fold in range(n_folds):
         held = used[fold * n_held : (fold + 1) * n_held]
-        part = np.zeros(n_sites, np.int8)
+        part = np.zeros(n_locations, np.int8)
         part[used] = 1
         part[held] = 2
-        role = part[space.site]
+        role = part[space.index]
         found.append(
             Held(np.sort(held), np.flatnonzero(role == 1), np.flatnonzero(role == 2))
         )
     return found
 
 
+class HeldOut(NamedTuple):
+    """Observations that kernels are judged on."""
+
+    data: Observations
+    targets: Any
+    """Locations held out."""
+    index: Any
+    """Which of them each observation is at."""
+
+
 class Search:
-    """A fit on part of the sites, whose kernels are judged on the others."""
+    """A fit on part of the locations, whose kernels are judged on the others."""
 
     def __init__(
         self,
         likelihood: Likelihood,
         space: Space,
+        priors: Priors,
         size: Floats,
         *,
         held: Held,
         n_spatial: int,
         options: Options,
+        put: Callable[[Any], Any],
     ) -> None:
-        self.held = held
-        self.order = np.searchsorted(held.sites, space.site[held.rows])
-        self.size = size[held.rows]
-        self.op = likelihood.op.rows(held.rows)
+        self.held, self.priors, self.options = held, priors, options
+        index = np.asarray(space.index)
+        self.held_out = HeldOut(
+            Observations(likelihood.op.rows(held.rows), put(size[held.rows])),
+            put(held.locations),
+            put(np.searchsorted(held.locations, index[held.rows])),
+        )
         self.likelihood = likelihood.restrict(
             likelihood.op.rows(held.train), held.train
         )
-        # All sites keep their place, so that priors serve all folds; those held out
-        # have no observations here.
+        # All locations keep their place, so that priors serve all folds; those held
+        # out have no observations here.
         self.model = FactorModel(
-            self.likelihood,
-            space._replace(site=space.site[held.train]),
+            self.likelihood.place(put),
+            space._replace(index=put(index[held.train])),
             n_spatial,
-            options,
         )
 
-    def score(self, state: NSFState, kernels: Kernels) -> Floats:
+    def prior(self, kernels: Kernels) -> Prior:
+        """Of the spatial factors."""
+        return self.priors.at(kernels.length_scale)
+
+    def ascent(self, kernels: Kernels) -> Ascent:
+        """Steps at these kernels."""
+        rate = self.options.learning_rate
+        return Ascent(self.model, kernels, self.prior(kernels), rate)
+
+    def score(self, state: NSFState, kernels: Kernels) -> Any:
         """How well each held-out observation is predicted with these kernels."""
-        model, t = self.model, self.model.n_spatial
-        assert model.space is not None
-        space = model.space
-        lam = np.maximum(
-            space.sum_sites(state.precision[:, :t]) / kernels.dispersion, MIN_PRECISION
+        on_device = namespace(state.mean) is jnp
+        return (_compiled_score if on_device else _score)(
+            self.model, self.held_out, state, kernels, self.prior(kernels)
         )
-        h = space.sum_sites(state.shift[:, :t]) / kernels.dispersion
-        mean = np.empty((len(self.order), state.w.shape[1]))
-        var = np.empty_like(mean)
-        m, v = gp.predict(
-            model.priors(kernels.length_scale),
-            space.layout,
-            space.basis,
-            kernels.amplitude,
-            lam,
-            h,
-            self.held.sites,
-        )
-        mean[:, :t], var[:, :t] = m[self.order], v[self.order]
-        mean[:, t:], var[:, t:] = state.iid
-        return self.likelihood.score(self.op, self.size, mean, var, state.w)
+
+
+def _score(
+    model: FactorModel,
+    held_out: HeldOut,
+    state: NSFState,
+    kernels: Kernels,
+    prior: Prior,
+) -> Any:
+    assert model.space is not None
+    xp = namespace(state.mean)
+    field = gp.predict(
+        prior,
+        model.space.basis,
+        xp.asarray(kernels.amplitude),
+        *model.location_sites(kernels, state.precision, state.shift),
+        held_out.targets,
+    )
+    mean, var = (
+        with_iid(x[held_out.index], y) for x, y in zip(field, state.iid, strict=True)
+    )
+    return model.likelihood.score(state.noise, held_out.data, mean, var, state.w)
+
+
+_compiled_score = jax.jit(_score)
 
 
 def search(
@@ -155,16 +194,16 @@ def search(
     callback: Callback | None = None,
 ) -> tuple[list[NSFState], Kernels, list[tuple[int, Kernels, float]]]:
     """Alternate steps of the fits with moves of the kernels that predict better."""
-    options = parts[0].model.options
+    options = parts[0].options
     free = free_parameters(options)
     tried: list[tuple[int, Kernels, float]] = []
 
-    def score(kernels: Kernels) -> Floats:
+    def score(kernels: Kernels) -> Any:
         scores = [
             part.score(state, kernels)
             for part, state in zip(parts, states, strict=True)
         ]
-        found = np.concatenate(scores)
+        found = namespace(scores[0]).concatenate(scores)
         tried.append((iteration, kernels, float(found.sum())))
         return found
 
@@ -177,17 +216,17 @@ def search(
 
     size, iteration = _FIRST_STEP, 0
     ascents = [
-        Ascent(part.model, kernels, options.learning_rate).init(state)
+        part.ascent(kernels).init(state)
         for part, state in zip(parts, states, strict=True)
     ]
     for iteration in range(1, _SEARCH_ITERATIONS + 1):
         ascents = [
-            Ascent(part.model, kernels, options.learning_rate).step(ascent)
+            part.ascent(kernels).step(ascent)
             for part, ascent in zip(parts, ascents, strict=True)
         ]
         states = [ascent.fit for ascent in ascents]
         if callback is not None:
-            callback(iteration, Report(sum(a.objective for a in ascents)))
+            callback(iteration, Report(sum(float(a.best.objective) for a in ascents)))
         if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
             continue
         best, before = float(score(kernels).sum()), kernels
@@ -199,7 +238,7 @@ def search(
                 kernels, best = better
         if kernels is not before:
             # Another prior, another bound.
-            ascents = [a._replace(objective=-np.inf) for a in ascents]
+            ascents = [_forget(ascent) for ascent in ascents]
         if size < _LAST_STEP:
             break
     if "amplitude" in free:
@@ -209,7 +248,15 @@ def search(
     return states, kernels, tried
 
 
-def _roughen(kernels: Kernels, score: Callable[[Kernels], Floats]) -> Kernels:
+def _forget(ascent: AscentState) -> AscentState:
+    """Without the bound that the next one would be compared with."""
+    objective = namespace(ascent.best.objective).full_like(
+        ascent.best.objective, -np.inf
+    )
+    return ascent._replace(best=ascent.best._replace(objective=objective))
+
+
+def _roughen(kernels: Kernels, score: Callable[[Kernels], Any]) -> Kernels:
     """The roughest fields that predict about as well, where counts are trusted.
 
     Held-out locations tell little between smooth and rough fields where factors

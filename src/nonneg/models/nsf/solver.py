@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
+from ..._core.namespace import set_rows
+from ..._core.precision import float64
 from ..._core.typing import Floats
-from .ascent import ascend
-from .model import FactorModel
+from ..loop import drive
+from .ascent import Ascent
+from .minibatches import MinibatchAscent, split
+from .model import FactorModel, predict_factors
+from .priors import Priors
 from .problem import Kernels, Options, Space
 from .result import NSFResult, finish
 from .search import Search, coarsen, free_parameters, hold_out, search
@@ -19,11 +25,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..loop import Callback
+    from ..loop import Callback, Trace
     from .likelihood import Likelihood
+    from .problem import NSFState
 
 
-_MIN_SEARCH_SITES = 20
+_MIN_SEARCH_LOCATIONS = 20
 
 
 def fit(
@@ -35,60 +42,113 @@ def fit(
     n_spatial: int,
     options: Options,
     order: Callable[[Floats, NDArray[np.intp]], NDArray[np.intp]] | None = None,
+    put: Callable[[Any], Any] = np.asarray,
     callback: Callback | None = None,
 ) -> NSFResult:
-    """Choose kernels on held-out sites where they are not given, then fit all.
+    """Choose kernels on held-out locations where they are not given, then fit all.
 
     ``order`` sorts starting factors, given those and the rows that they are for;
-    the first ``n_spatial`` become spatial.
+    the first ``n_spatial`` become spatial. ``put`` moves arrays to where the fit runs:
+    a device, if the operator is there.
     """
-    rng = np.random.default_rng(options.seed)
     n_obs = likelihood.op.shape[0]
-    n_axes = 0 if space is None else space.layout.sites.shape[1]
+    n_axes = 0 if space is None else space.layout.locations.shape[1]
     searched = (
         space is not None
         and bool(free_parameters(options))
-        and len(space.layout.sites) >= _MIN_SEARCH_SITES
+        and len(space.layout.locations) >= _MIN_SEARCH_LOCATIONS
     )
     kernels = first_kernels(n_spatial, n_axes, options, searched=searched)
-    model = FactorModel(likelihood, space, n_spatial, options)
     tried: list[tuple[int, Kernels, float]] = []
 
-    def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Any, Any]:
         if not likelihood.log_link:
-            return start_real(likelihood, rank, options)
-        picked = None if order is None else lambda f: order(f, rows)
-        loss = likelihood.loss
-        return start_counts(
-            likelihood.op, rank, size[rows], options, loss=loss, order=picked
-        )
+            w, mean = start_real(likelihood, rank, options)
+        else:
+            w, mean = start_counts(
+                likelihood.op,
+                rank,
+                size[rows],
+                options,
+                loss=likelihood.loss,
+                order=None if order is None else lambda f: order(f, rows),
+            )
+        return put(w), put(mean)
 
-    everything = np.arange(n_obs)
-    if searched:
+    def priors(space: Space) -> Priors:
+        # The present one, the next, and one to come back to.
+        n_kept = 3 if options.shared_kernel else n_spatial + 2
+        return Priors(options.kernel, space.layout, n_kept)
+
+    if not searched:
+        w, mean = start(likelihood, np.arange(n_obs))
+        var = None
+    else:
         assert space is not None
         coarse = coarsen(space, options)
-        parts = [
-            Search(
-                likelihood,
-                coarse,
-                size,
-                held=held,
-                n_spatial=n_spatial,
-                options=options,
+        with float64():
+            placed = jax.tree.map(put, coarse)
+            shared = priors(placed)
+            parts = [
+                Search(
+                    likelihood,
+                    placed,
+                    shared,
+                    size,
+                    held=held,
+                    n_spatial=n_spatial,
+                    options=options,
+                    put=put,
+                )
+                for held in hold_out(coarse, np.random.default_rng(options.seed))
+            ]
+        starts = [start(part.likelihood, part.held.train) for part in parts]
+        with float64():
+            states = [
+                first_state(part.ascent(kernels), w, mean)
+                for part, (w, mean) in zip(parts, starts, strict=True)
+            ]
+            states, kernels, tried = search(parts, states, kernels, callback)
+            state, train = states[0], put(parts[0].held.train)
+            found = predict_factors(options.kernel, state, kernels, placed)
+            mean, var = (
+                set_rows(everywhere, train, seen).astype(np.float32)
+                for everywhere, seen in zip(found, (state.mean, state.var), strict=True)
             )
-            for held in hold_out(coarse, rng)
-        ]
-        states = []
-        for part in parts:
-            w, mean = start(part.likelihood, part.held.train)
-            states.append(first_state(part.model, w, mean, kernels))
-        states, kernels, tried = search(parts, states, kernels, callback)
-        part, state = parts[0], states[0]
-        mean, var = part.model.predict(state, kernels, coarse, n_obs)
-        mean[part.held.train], var[part.held.train] = state.mean, state.var
-        state = first_state(model, state.w, mean.astype(np.float32), kernels, var)
-    else:
-        w, mean = start(likelihood, everything)
-        state = first_state(model, w, mean, kernels)
-    state, trace = ascend(model, state, kernels, callback=callback)
-    return finish(model, state, kernels, trace, tried)
+            w = state.w
+    with float64():
+        whole = jax.tree.map(put, space)
+        model = FactorModel(likelihood.place(put), whole, n_spatial)
+        prior = whole and priors(whole).at(kernels.length_scale)
+        ascent = Ascent(
+            model,
+            kernels,
+            prior,
+            options.learning_rate,
+            options.tol,
+            options.max_iter,
+        )
+        state = first_state(ascent, w, mean, var)
+        state, trace = _ascend(ascent, state, options, put, callback)
+        return finish(ascent, state, trace, tried)
+
+
+def _ascend(
+    ascent: Ascent,
+    fit: NSFState,
+    options: Options,
+    put: Callable[[Any], Any],
+    callback: Callback | None,
+) -> tuple[NSFState, Trace]:
+    """Iterate at fixed kernels until the bound stands still."""
+    if options.batch_size is None or options.batch_size >= len(fit.mean):
+        state, trace = drive(ascent, ascent.init(fit), callback)
+        return ascent.finish(state), trace
+    rng = np.random.default_rng(options.seed)
+    parts = [
+        (put(rows), likelihood.place(put))
+        for rows, likelihood in split(ascent.model.likelihood, options.batch_size, rng)
+    ]
+    sweeps = MinibatchAscent(ascent, parts)
+    swept, trace = drive(sweeps, sweeps.init(fit), callback)
+    return sweeps.finish(swept), trace

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from ..factor.start import right_singular_vectors
 from ..nmf.problem import Problem
 from ..nmf.solver import nmf
-from .ascent import FIRST_LIMIT
-from .model import FactorModel
+from .ascent import FIRST_LIMIT, Ascent
+from .model import Direction
 from .problem import Kernels, NSFState, Options
 
 if TYPE_CHECKING:
@@ -70,25 +73,30 @@ def start_counts(
     )
 
 
-def first_state(
-    model: FactorModel,
-    w: Floats,
-    mean: Floats,
-    kernels: Kernels,
-    var: Floats | None = None,
-) -> NSFState:
+def first_state(ascent: Ascent, w: Any, mean: Any, var: Any = None) -> NSFState:
     """Sites at given factors, and the factors that follow."""
-    t, k = model.n_spatial, w.shape[1]
-    var = np.full_like(mean, 0.01) if var is None else var.astype(np.float32)
+    on_device = namespace(mean) is jnp
+    return (_compiled_first_state if on_device else _first_state)(ascent, w, mean, var)
+
+
+def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any) -> NSFState:
+    model = ascent.model
+    xp, t, k = namespace(mean), model.n_spatial, w.shape[1]
+    var = xp.full_like(mean, 0.01) if var is None else var.astype(np.float32)
     if model.likelihood.log_link:
-        iid = np.stack([mean[:, t:].mean(0), np.maximum(mean[:, t:].var(0), 0.01)])
+        iid = [mean[:, t:].mean(0), xp.maximum(mean[:, t:].var(0), 0.01)]
     else:
-        iid = np.stack([np.zeros(k - t), np.ones(k - t)])
-    zero = np.zeros_like(mean)
-    state = NSFState(w, mean, var, zero, zero, iid, (), 0.0)
-    model.likelihood.loadings(mean, var, w)
-    sites = model.likelihood.sites(mean, var, w, FIRST_LIMIT)
-    return model.settle(state, kernels, sites.precision, sites.shift)
+        iid = [xp.zeros(k - t), xp.ones(k - t)]
+    evidence = model.likelihood.evidence(model.likelihood.noise, mean, var, w)
+    # At the loadings that belong to these factors.
+    evidence = evidence._replace(w=w)
+    sites = model.likelihood.sites(evidence, mean, var, FIRST_LIMIT)
+    nothing, iid = xp.zeros_like(mean), xp.stack(iid).astype(float)
+    direction = Direction(w, evidence.noise, nothing, nothing, iid, sites, -np.inf)
+    return ascent.follow(direction, 1.0)
+
+
+_compiled_first_state = jax.jit(_first_state)
 
 
 def first_kernels(

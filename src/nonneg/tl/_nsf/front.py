@@ -23,8 +23,9 @@ from ...models.nsf.negative_binomial import NegativeBinomial
 from ...models.nsf.poisson import Poisson, PoissonMonteCarlo
 from ...models.nsf.problem import Options, make_space
 from ...models.nsf.solver import fit
-from ...operators.device import on_accelerator
+from ...operators.device import on_accelerator, selected_devices
 from ...operators.normalised import log_normalised
+from ...operators.place import check_float64, to_devices
 from ...operators.threads import computing
 from .start_order import by_morans_i
 from .store import spatial_info, write_fit
@@ -111,11 +112,6 @@ def fit_factors(
 ) -> AnnData | None:
     """Read matrix and coordinates, fit, store."""
     _check(choices)
-    if on_accelerator():
-        warn(
-            "The models of the NSF family keep their factors on the host: only products "
-            "with the data run on the device that was selected."
-        )
     member, options = FAMILY[method], choices.options
     keys = factor_keys(method, write.key_added)
     seed = as_seed(rng)
@@ -131,6 +127,7 @@ def fit_factors(
         transform = fit_transform(coords, section, names)
     with computing(), progress(method, options.max_iter) as callback:
         source = read_matrix(adata, read)
+        put = _placement(source)
         check_n_components(choices.n_components, source.op.shape)
         stats = source.op.stats()
         _check_values(choices, source, stats)
@@ -159,13 +156,14 @@ def fit_factors(
             order=by_morans_i(coords, section)
             if member.hybrid and choices.n_spatial
             else None,
+            put=put,
             callback=callback,
         )
     of_variables: dict[str, NDArray[Any]] = {}
     if center is not None:
         of_variables["center"] = center
     if choices.likelihood == "negative_binomial":
-        of_variables["dispersion"] = likelihood.scatter
+        of_variables["dispersion"] = result.noise
     info: dict[str, Any] = {}
     if space is not None:
         assert transform is not None
@@ -265,6 +263,21 @@ def _check_values(choices: Choices, source: MatrixInput, stats: MatrixStats) -> 
         )
 
 
+def _placement(source: MatrixInput) -> Callable[[Any], Any]:
+    """What moves arrays to where the fit runs: the device, if the data are there."""
+    if not on_accelerator():
+        return np.asarray
+    if source.op.traceable:
+        check_float64(np.dtype(np.float64), selected_devices()[0])
+        return to_devices
+    warn(
+        f"{source.where} is streamed: its products run on the device that was "
+        "selected, and factors stay on the host. Read it with `adata.to_memory()` to "
+        "have all of the fit on the device."
+    )
+    return np.asarray
+
+
 def _likelihood(
     choices: Choices,
     op: MatrixOperator,
@@ -277,7 +290,7 @@ def _likelihood(
     kinds: dict[tuple[LikelihoodName, Estimator], Callable[[], Likelihood]] = {
         ("poisson", "deterministic"): lambda: Poisson(op, size),
         ("poisson", "monte_carlo"): lambda: PoissonMonteCarlo(
-            op, size, _N_SAMPLES, np.random.default_rng(seed)
+            op, size, _N_SAMPLES, seed
         ),
         ("negative_binomial", "deterministic"): lambda: NegativeBinomial(op, size),
         ("gaussian", "deterministic"): lambda: Gaussian(op, column_sq_norm(op)),
@@ -293,10 +306,10 @@ def _scaled_options(
     scale: float,
 ) -> Options:
     """Options in scaled coordinates, with a number of inducing points."""
-    n_sites = len(np.unique(np.column_stack([section, coords]), axis=0))
+    n_locations = len(np.unique(np.column_stack([section, coords]), axis=0))
     n_inducing = choices.n_inducing
     if n_inducing is None:
-        n_inducing = n_sites if n_sites <= _ALL_INDUCING else _MANY_INDUCING
+        n_inducing = n_locations if n_locations <= _ALL_INDUCING else _MANY_INDUCING
     length_scale = choices.options.length_scale
     return replace(
         choices.options,
