@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -187,18 +188,60 @@ def test_arrays_of_jax_move_to_the_device_that_is_named():
     assert (moved, kept) == ("{CpuDevice(id=2)}", "{CpuDevice(id=0)}")
 
 
+FIXED = dict(length_scale=3.0, amplitude=1.0, dispersion=1.0, tol=0, max_iter=5)
+SPATIAL_FITS = {
+    # Kernels are searched, and locations have several inducing points each.
+    "nsf": ("nsf", dict(n_inducing=40)),
+    "private": ("nsf", dict(FIXED, shared_kernel=False, length_scale=None, max_iter=2)),
+    "negative_binomial": ("nsf", dict(FIXED, likelihood="negative_binomial")),
+    "gaussian": ("nsf", dict(FIXED, likelihood="gaussian")),
+    "monte_carlo": ("nsf", dict(FIXED, estimator="monte_carlo")),
+    "batches": ("nsf", dict(FIXED, batch_size=40)),
+    "nsfh": ("nsfh", dict(FIXED, n_spatial=2)),
+    "rsf": ("rsf", dict(length_scale=3.0, tol=0, max_iter=5)),
+}
+# Dispersions follow from differences of large logarithms in single precision.
+SPATIAL_TOLERANCE = {"negative_binomial": 1e-3}
+
+
+@EVERY_DEVICE
+@pytest.mark.parametrize(
+    ("fit", "held"),
+    [*((fit, "as-dense") for fit in SPATIAL_FITS), ("nsf", "sparse")],
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.*all zero:UserWarning")
-def test_spatial_models_say_what_stays_on_the_host():
+def test_spatial_fits_are_those_of_the_host(where, fit, held, monkeypatch):
+    if where == "gpu" and not any(d.platform == "gpu" for d in jax.devices()):
+        pytest.skip("JAX finds no GPU")
+    budget = 0 if held == "sparse" else 2**30
+    monkeypatch.setattr(place, "data_budget", lambda _: budget)
+    method, kwargs = SPATIAL_FITS[fit]
+    adata = nng.datasets.ggblocks(10, 15)
+    fits = []
+    for device in ("cpu", where):
+        with nng.settings.override(device=device):
+            fits.append(getattr(nng.tl, method)(adata, 3, copy=True, **kwargs))
+    means = [fitted_mean(one, method) for one in fits]
+    tolerance = SPATIAL_TOLERANCE.get(fit, 2e-5)
+    assert np.abs(means[1] - means[0]).max() <= tolerance * np.abs(means[0]).max()
+    stds = [one.obsm[f"X_{method}_std"] for one in fits]
+    np.testing.assert_allclose(stds[1], stds[0], rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*all zero:UserWarning")
+def test_spatial_models_of_streamed_data_say_what_stays_on_the_host(tmp_path):
     adata = nng.datasets.ggblocks(8, 12)
-    quick = dict(length_scale=3.0, amplitude=1.0, dispersion=1.0, max_iter=3, copy=True)
-    expected = nng.tl.nsf(adata, 3, **quick)
+    expected = nng.tl.nsf(adata, 3, copy=True, **FIXED)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
     with (
         nng.settings.override(device="cpu:0"),
-        pytest.warns(UserWarning, match="keep their factors on the host"),
+        pytest.warns(UserWarning, match="is streamed: .* factors stay on the host"),
     ):
-        found = nng.tl.nsf(adata, 3, **quick)
-    means = [fitted_mean(fit, "nsf") for fit in (found, expected)]
+        nng.tl.nsf(backed, 3, **FIXED)
+    means = [fitted_mean(fit, "nsf") for fit in (backed, expected)]
     assert np.abs(means[0] - means[1]).max() <= 2e-5 * np.abs(means[1]).max()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import dask.array as da
+import jax
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -153,7 +154,7 @@ def test_rows(op):
 def test_dense_blocks(op):
     seen = []
     for rows, x in op.dense_blocks():
-        assert isinstance(x, np.ndarray)
+        assert isinstance(x, np.ndarray | jax.Array)
         close(x, X[rows])
         assert len(x) == len(X[rows])
         seen.append(np.arange(1100)[rows])

@@ -62,19 +62,24 @@ FITS = """
     from nonneg.operators import place
     from testing.nonneg import counts, fitted_mean
     nng.settings.progress = False
+    KERNEL = dict(length_scale=3.0, amplitude=1.0, dispersion=1.0)
     budget = place.data_budget
     full = counts(121, 40)
+    place_of = np.arange(121)
+    full.obsm["spatial"] = np.column_stack([place_of // 11, place_of % 11])
     for sparse in (False, True):
         data = full.copy()
         if sparse:
             data.X = sp.csr_matrix(data.X)
         place.data_budget = (lambda device: 0) if sparse else budget
         for name, call in CALLS.items():
+            if (name, sparse) not in CASES:
+                continue
             fits = []
             for device in ("cpu:0", "cpu:*"):
                 with nng.settings.override(device=device):
                     fit = eval("nng.tl." + call)
-                fits.append(fitted_mean(fit, "nmf"))
+                fits.append(fitted_mean(fit, next(iter(fit.uns))))
             difference = np.abs(fits[0] - fits[1]).max() / np.abs(fits[0]).max()
             print(json.dumps([name, sparse, float(difference)]))
 """
@@ -83,7 +88,18 @@ CALLS = {
     "frobenius": "nmf(data, 4, copy=True, tol=1e-3)",
     "kl": "nmf(data, 4, copy=True, beta_loss='kullback-leibler', tol=1e-3)",
     "seminmf": "seminmf(data, 4, copy=True, tol=1e-3)",
+    "nsf": "nsf(data, 4, copy=True, n_inducing=40)",
+    "nsfh": "nsfh(data, 4, copy=True, n_spatial=2, max_iter=5, **KERNEL)",
+    "rsf": "rsf(data, 4, copy=True, max_iter=5, length_scale=3.0)",
+    "negative_binomial": (
+        "nsf(data, 4, copy=True, likelihood='negative_binomial', max_iter=5, **KERNEL)"
+    ),
 }
+# Beyond the operators, spatial models are the same for sparse data.
+CASES = [
+    *((call, False) for call in CALLS),
+    *((call, True) for call in ("frobenius", "kl", "seminmf", "nsf")),
+]
 
 
 @pytest.mark.slow
@@ -94,12 +110,14 @@ def test_products():
 @pytest.fixture(scope="module")
 def differences():
     """Of fitted means on four devices from those on one; one process for all."""
-    lines = on_four_devices(FITS.replace("CALLS", repr(CALLS))).strip().splitlines()
+    code = FITS.replace("CALLS", repr(CALLS)).replace("CASES", repr(CASES))
+    lines = on_four_devices(code).strip().splitlines()
     return {(name, sparse): value for name, sparse, value in map(json.loads, lines)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("call", "sparse"), CASES)
 def test_fits(call, sparse, differences):
-    assert differences[call, sparse] <= 1e-5
+    # Dispersions follow from differences of large logarithms in single precision.
+    tolerance = 5e-3 if call == "negative_binomial" else 1e-5
+    assert differences[call, sparse] <= tolerance

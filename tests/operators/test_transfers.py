@@ -13,11 +13,13 @@ from nonneg.operators import place
 from testing.nonneg import counts
 
 N_OBS = 400
+# Like no other number of the tests.
+N_INDUCING = 37
 
 
 @pytest.fixture
 def crossings(monkeypatch):
-    """Shapes of arrays with a row for each observation that cross either way.
+    """Shapes of arrays of observations or inducing points that cross either way.
 
     Counted where they are converted: transfer guards of JAX do not see a CPU.
     """
@@ -25,7 +27,7 @@ def crossings(monkeypatch):
 
     def counted(convert, kind):
         def wrapped(x, *args, **kwargs):
-            if isinstance(x, kind) and N_OBS in x.shape:
+            if isinstance(x, kind) and {N_OBS, N_INDUCING} & set(x.shape):
                 seen.append(x.shape)
             return convert(x, *args, **kwargs)
 
@@ -51,6 +53,35 @@ def test_nmf(crossings, beta_loss, budget, monkeypatch):
         with nng.settings.override(device="cpu:0"):
             nng.tl.nmf(
                 adata, 4, beta_loss=beta_loss, tol=0, max_iter=max_iter, copy=True
+            )
+        found.append(len(crossings))
+    assert 0 < found[0] == found[1]
+
+
+@pytest.mark.parametrize("budget", [2**30, 0], ids=["as-dense", "sparse"])
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "gaussian"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*all zero:UserWarning")
+def test_nsf(crossings, likelihood, budget, monkeypatch):
+    """Nothing as long as the data, nor the covariances of inducing points."""
+    monkeypatch.setattr(place, "data_budget", lambda _: budget)
+    adata = nng.datasets.ggblocks(20, 12)
+    assert adata.n_obs == N_OBS
+    kernel = dict(
+        length_scale=3.0, amplitude=1.0, dispersion=1.0, n_inducing=N_INDUCING
+    )
+    found = []
+    for max_iter in (3, 12):
+        crossings.clear()
+        with nng.settings.override(device="cpu:0"):
+            nng.tl.nsf(
+                adata,
+                3,
+                likelihood=likelihood,
+                tol=0,
+                max_iter=max_iter,
+                copy=True,
+                **kernel,
             )
         found.append(len(crossings))
     assert 0 < found[0] == found[1]

@@ -108,11 +108,11 @@ class ShardedOperator:
         return shard_dense(np.concatenate(picked), devices)
 
     def dense_blocks(self) -> Iterator[tuple[slice, jax.Array]]:
-        everywhere = replicated(self.mesh.devices.ravel().tolist())
-        for rows, part in self._parts():
-            for inner, x in part.dense_blocks():
+        for i, rows in enumerate(self._rows()):
+            part = jax.tree.map(lambda x, i=i: x[i], self.local)
+            for inner, x in part.head(rows.stop - rows.start).dense_blocks():
                 first = rows.start + inner.start
-                yield slice(first, first + len(x)), jax.device_put(x, everywhere)
+                yield slice(first, first + len(x)), x
 
     def to_host(self) -> Any:
         parts = [part.to_host() for _, part in self._parts()]
@@ -122,12 +122,15 @@ class ShardedOperator:
 
     def _parts(self) -> Iterator[tuple[slice, Any]]:
         """The rows of each device, without those that fill."""
+        for i, rows in enumerate(self._rows()):
+            part = jax.tree.map(partial(_shard, i), self.local)
+            yield rows, part.head(rows.stop - rows.start)
+
+    def _rows(self) -> Iterator[slice]:
+        """Those of each device that has some."""
         n_rows = _rows_per_device(self.shape[0], self.mesh.size)
-        for i in range(self.mesh.size):
-            start, stop = (min(j * n_rows, self.shape[0]) for j in (i, i + 1))
-            if stop > start:
-                part = jax.tree.map(partial(_shard, i), self.local)
-                yield slice(start, stop), part.head(stop - start)
+        for start in range(0, self.shape[0], n_rows):
+            yield slice(start, min(start + n_rows, self.shape[0]))
 
 
 def _shard(i: int, x: jax.Array) -> jax.Array:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nonneg as nng
+from nonneg.models.loop import drive
+from nonneg.models.loop import run as run_loop
+from nonneg.models.nsf.ascent import Ascent
 from nonneg.models.nsf.gaussian import Gaussian, LinearGaussian
 from nonneg.models.nsf.likelihood import column_sq_norm, expected
+from nonneg.models.nsf.model import FactorModel
 from nonneg.models.nsf.negative_binomial import NegativeBinomial
 from nonneg.models.nsf.poisson import Poisson, PoissonMonteCarlo
 from nonneg.models.nsf.predict import Fields, predict_fields
-from nonneg.models.nsf.problem import Options, make_space
+from nonneg.models.nsf.priors import Priors
+from nonneg.models.nsf.problem import Kernels, Options, make_space
 from nonneg.models.nsf.solver import fit
+from nonneg.models.nsf.start import first_state
 from nonneg.operators.choose import as_operator
+from nonneg.operators.dense import DenseOperator
 from nonneg.operators.threads import computing
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -135,6 +144,76 @@ def test_monte_carlo_agrees_with_the_bound(adata):
     draws, _ = run(adata, "monte_carlo", **FIXED)
     difference = fitted(draws, size) - fitted(bound, size)
     assert np.abs(difference).mean() < 0.1 * fitted(bound, size).mean()
+
+
+def test_both_loops_agree(adata, x64):
+    """An ascent driven on the host, and in one compiled loop."""
+    op = DenseOperator(adata.X.toarray().astype(float))
+    options = Options(n_inducing=50)
+    space = make_space(scaled(adata), np.zeros(adata.n_obs, np.intp), options)
+    space = jax.tree.map(jnp.asarray, space)
+    kernels = Kernels(np.full((4, 1), 2.0), np.ones(4), 1.0)
+    prior = Priors("matern32", space.layout, 1).at(kernels.length_scale)
+    likelihood = Poisson(op, np.ones(adata.n_obs)).place(jnp.asarray)
+    ascent = Ascent(FactorModel(likelihood, space, 4), kernels, prior, max_iter=60)
+    rng = np.random.default_rng(0)
+    w, mean = rng.gamma(2, 1, (40, 4)), 0.1 * rng.standard_normal((144, 4))
+    state = ascent.init(first_state(ascent, jnp.asarray(w), jnp.asarray(mean)))
+    driven, trace = drive(ascent, state)
+    found = jax.jit(run_loop)(ascent, state)
+    assert int(found.n_steps) == trace.n_iter > 3
+    assert trace.converged
+    np.testing.assert_allclose(found.fit.w, driven.fit.w, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(found.fit.mean, driven.fit.mean, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(found.recent, driven.recent, rtol=1e-10)
+
+
+def test_a_step_that_falls_is_taken_back(adata):
+    """Also one that leaves the finite numbers; what was fitted is kept."""
+    ascent, state = _ascent(adata)
+    for _ in range(5):
+        state = ascent.step(state)
+    worse = state._replace(fit=state.fit._replace(mean=state.fit.mean + 2))
+    broken = state._replace(fit=state.fit._replace(mean=state.fit.mean * np.nan))
+    for bad in (worse, broken):
+        after = ascent.step(bad)
+        assert int(after.n_taken_back) == int(state.n_taken_back) + 1
+        assert float(after.rate) == float(state.rate) / 2
+        assert float(after.best.objective) == float(state.best.objective)
+        half = ascent.follow(state.best, np.float32(state.rate / 2))
+        np.testing.assert_array_equal(after.fit.mean, half.mean)
+        assert np.isfinite(ascent.finish(bad).mean).all()
+
+
+def _ascent(adata):
+    """Of counts, at fixed kernels, before its first step."""
+    options = Options(n_inducing=50)
+    space = make_space(scaled(adata), np.zeros(adata.n_obs, np.intp), options)
+    kernels = Kernels(np.full((4, 1), 2.0), np.ones(4), 1.0)
+    prior = Priors("matern32", space.layout, 1).at(kernels.length_scale)
+    likelihood = Poisson(as_operator(adata.X, where="X"), np.ones(144, np.float32))
+    ascent = Ascent(FactorModel(likelihood, space, 4), kernels, prior)
+    rng = np.random.default_rng(0)
+    w = rng.gamma(2, 1, (40, 4)).astype(np.float32)
+    mean = 0.1 * rng.standard_normal((144, 4)).astype(np.float32)
+    return ascent, ascent.init(first_state(ascent, w, mean))
+
+
+def test_parts_lead_where_the_whole_does(adata):
+    kwargs = dict(max_iter=400, tol=1e-6, **FIXED)
+    whole, size = run(adata, **kwargs)
+    parts, _ = run(adata, batch_size=50, **kwargs)
+    difference = fitted(parts, size) - fitted(whole, size)
+    assert np.abs(difference).mean() < 0.02 * fitted(whole, size).mean()
+    assert np.isfinite(parts.trace.objective).all()
+
+
+def test_parts_learn_dispersions(adata):
+    """Each its own: what is stored is their mean."""
+    whole, _ = run(adata, "negative_binomial", **FIXED)
+    parts, _ = run(adata, "negative_binomial", batch_size=50, **FIXED)
+    assert np.isfinite(parts.trace.objective).all()
+    assert np.corrcoef(np.log(whole.noise), np.log(parts.noise))[0, 1] > 0.8
 
 
 # --- recovery ---------------------------------------------------------------

@@ -8,7 +8,7 @@ gathers and sums over chunks of rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,8 +35,17 @@ class Interpolation(Protocol):
     """A, of one length scale or of one for each of k factors."""
 
     @property
+    def weights(self) -> Any:
+        """(n_locations, n_neighbors), or with a first axis of factors."""
+        ...
+
+    @property
     def stacked(self) -> bool:
         """Whether factors have weights of their own."""
+        ...
+
+    def stack(self, others: Sequence[Interpolation]) -> Interpolation:
+        """Those of several factors."""
         ...
 
     def matmul(self, values: Any) -> Any:
@@ -73,6 +82,9 @@ class HostInterpolation:
     @property
     def stacked(self) -> bool:
         return self.weights.ndim == 3
+
+    def stack(self, others: Sequence[Interpolation]) -> HostInterpolation:
+        return replace(self, weights=np.stack([other.weights for other in others]))
 
     def _each(self, k: int) -> Sequence[Floats]:
         return list(self.weights) if self.stacked else [self.weights] * k
@@ -141,6 +153,9 @@ class DeviceInterpolation:
     @property
     def stacked(self) -> bool:
         return self.weights.ndim == 3
+
+    def stack(self, others: Sequence[Interpolation]) -> DeviceInterpolation:
+        return replace(self, weights=jnp.stack([other.weights for other in others]))
 
     @jax.jit
     def matmul(self, values: Any) -> jax.Array:

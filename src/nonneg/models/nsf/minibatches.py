@@ -58,7 +58,8 @@ class MinibatchAscent:
     """Sweeps over parts of the observations until the bound stands still.
 
     Incremental: every part keeps what it last contributed to the loadings and to the
-    sites, so that the fixed points are those of the whole. A sweep that lowers the
+    sites, so that the fixed points are those of the whole. Noise is learned by every
+    part for itself; a fit ends with the mean. A sweep that lowers the
     bound is taken back; the next has half the rate.
     """
 

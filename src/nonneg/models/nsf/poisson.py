@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Poisson(Likelihood):
     """Counts with mean ``size * exp(f) @ W.T``; reads only what is stored."""
 
-    arrays = ("size", "saturated")
+    arrays: tuple[str, ...] = ("size", "saturated")
 
     def __init__(self, op: MatrixOperator, size: Floats) -> None:
         self.op = op
@@ -83,7 +83,7 @@ class PoissonMonteCarlo(Poisson):
     from Stein's lemma, so that draws need no gradients. Noise is the number of the next.
     """
 
-    arrays = (*Poisson.arrays, "noise")
+    arrays: tuple[str, ...] = ("size", "saturated", "noise")
 
     def __init__(
         self, op: MatrixOperator, size: Floats, n_samples: int, seed: int

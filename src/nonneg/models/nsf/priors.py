@@ -101,14 +101,12 @@ def make_priors(kernel: Kernel, layout: Layout, length_scales: Floats) -> list[P
 
 def stack_priors(priors: Sequence[Prior]) -> Prior:
     """Priors of factors that do not share one."""
-    layout = priors[0].interpolation
-    xp = namespace(layout.weights)
-    weights = xp.stack([prior.interpolation.weights for prior in priors])
+    xp = namespace(priors[0].residual)
     with float64():
         return Prior(
             jnp.stack([prior.precision for prior in priors]),
             xp.stack([prior.logdet for prior in priors]),
-            type(layout)(layout.neighbors, weights, layout.n_inducing),
+            priors[0].interpolation.stack([prior.interpolation for prior in priors]),
             xp.stack([prior.residual for prior in priors]),
         )
 
