@@ -53,7 +53,7 @@ def streamed(path):
     else:
         adata = ad.read_h5ad(path, backed="r")
     with OURS:
-        nng.tl.nmf(adata, 3)
+        nng.tl.nmf(adata, 3, max_iter=2)
 
 
 class Ours(Exception):
