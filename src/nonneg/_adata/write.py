@@ -88,15 +88,19 @@ def write_values(
 ) -> None:
     """Put values in their places and empty others: all of it, or nothing.
 
-    With ``keep_vars`` the other variables are dropped.
+    With ``keep_vars`` other variables are dropped, from the values of variables too.
     """
     if keep_vars is None:
         own(adata)
         _exchange(adata, values, removed)
         return
-    written = adata.copy()
-    _exchange(written, values, removed)
-    _become(adata, written[:, keep_vars].copy())
+    kept = adata[:, keep_vars].copy()
+    of_kept = {
+        (attr, name): value[keep_vars] if attr in {"var", "varm"} else value
+        for (attr, name), value in values.items()
+    }
+    _exchange(kept, of_kept, removed)
+    _become(adata, kept)
 
 
 def _replaced(adata: AnnData, key: str) -> set[Place]:
