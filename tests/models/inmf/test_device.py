@@ -144,6 +144,7 @@ def test_dead_factors_are_revived_in_a_compiled_loop(x64):
     assert_close(on_host.loadings, driven.loadings, 1e-6)
 
 
+@pytest.mark.slow
 def test_many_penalties_at_once(x64):
     summary = read(on_device=True)
     first = INMFSolver(summary, RANK, PENALTIES).init(0)

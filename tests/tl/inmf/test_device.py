@@ -80,6 +80,7 @@ def test_search_on_a_device(monkeypatch, x64):
     )
 
 
+@pytest.mark.slow
 def test_resume_on_a_device(monkeypatch, tmp_path):
     """Bit by bit, in float32 as users have it."""
     monkeypatch.setattr(nng.settings, "device", "cpu:0")
