@@ -39,7 +39,7 @@ demo: .venv/.stamp-demo
 	$(PY) scripts/demo.py --output "$(OUTPUT)" $(if $(DATA),--data "$(DATA)")
 
 test: .venv/.stamp-test
-	$(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: .venv/.stamp-lint
 	$(PY) -m ruff check .

@@ -1,9 +1,11 @@
-"""Shape checks of kernels, and fixtures that all tests share."""
+"""Shape checks of kernels, compiled code, and fixtures that all tests share."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from jaxtyping import install_import_hook
@@ -18,6 +20,24 @@ CHECKED = [
 ]
 if not any(name in sys.modules for name in CHECKED):
     install_import_hook(CHECKED, "beartype.beartype")
+
+# Most of the time goes into compilers. What one process of a run has compiled, others
+# read: workers, and those that tests start. They inherit these variables, which JAX
+# reads when it is imported.
+COMPILED = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+def pytest_configure(config):
+    for name, value in COMPILED.items():
+        os.environ.setdefault(name, value)
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    folder = TemporaryDirectory(prefix="nonneg-compiled-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nonneg as nng
+from nonneg._adata import write
 from testing.nonneg import assert_same, counts, public_functions, snapshot
 
 # Convergence is no matter here.
@@ -52,6 +54,13 @@ def untimed_search(copy, adata):
     return copy
 
 
+@cache
+def model():
+    """A factorization to project on."""
+    return nng.tl.nmf(counts(seed=1), 3, copy=True)
+
+
+@cache
 def integrated():
     """A model of two data sets, without cells."""
     adata = counts(seed=1)
@@ -96,9 +105,7 @@ CALLS = {
         ),
         adata,
     ),
-    "tl.project": lambda adata, **kwargs: nng.tl.project(
-        adata, nng.tl.nmf(counts(seed=1), 3, copy=True), **kwargs
-    ),
+    "tl.project": lambda adata, **kwargs: nng.tl.project(adata, model(), **kwargs),
     "tl.quantile_align": lambda adata, **kwargs: nng.tl.quantile_align(
         adata, batch_key="batch", key="stored", min_cells=5, **kwargs
     ),
@@ -227,13 +234,26 @@ def test_copy(public):
     assert_same(snapshot(adata), snapshot(copy))
     with pytest.raises(AssertionError):
         assert_same(snapshot(adata), before)
+    assert not np.shares_memory(copy.X, adata.X)
 
 
 @EACH_WITH_COPY
-def test_copy_shares_nothing(public):
-    adata = located()
-    copy = CALLS[str(public)](adata, copy=True)
-    assert not np.shares_memory(copy.X, adata.X)
+def test_nothing_changes_when_the_last_write_fails(public, monkeypatch):
+    """All writes go through one function, which takes back what it did."""
+    exchange, adata = write._exchange, located()
+
+    def with_one_that_fails(target, values, removed):
+        # Not in what a verb makes on the way.
+        if target.n_obs == adata.n_obs:
+            values = {**values, ("obsm", "short"): np.zeros((1, 2))}
+        exchange(target, values, removed)
+
+    model(), integrated()
+    before = snapshot(adata)
+    monkeypatch.setattr(write, "_exchange", with_one_that_fails)
+    with pytest.raises(ValueError, match="short"):
+        CALLS[str(public)](adata)
+    assert_same(snapshot(adata), before)
 
 
 @EACH_WITH_COPY

@@ -129,6 +129,31 @@ def test_no_jax_above_the_wall(path):
     assert not tops & {"jax", "jaxlib", "jaxtyping", "optax"}
 
 
+def written(path):
+    """Names of the AnnData of a user whose contents a module assigns or deletes."""
+    held = {"X", "obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+            continue
+        place = node.value if isinstance(node, ast.Subscript) else node
+        match place:
+            case ast.Attribute(ast.Name(name), attribute) if attribute in held:
+                yield name
+
+
+@pytest.mark.parametrize("path", modules("_adata", "tl", "pp", "pl", "get", "metrics"))
+def test_one_module_writes_to_what_a_user_gave(path):
+    """So that all of a result is written, or nothing."""
+    assert not {"adata", "target", "reference", "data"} & set(written(path))
+
+
+def test_writes_are_seen(tmp_path):
+    path = tmp_path / "module.py"
+    for line in ("adata.obs['a'] = 1", "del adata.uns['a']", "adata.X = 1"):
+        path.write_text(line)
+        assert list(written(path)) == ["adata"]
+
+
 def test_the_wall_has_two_sides():
     assert len(modules("kernels")) >= 7
     assert len(modules("models")) >= 5

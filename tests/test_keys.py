@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import anndata as ad
@@ -17,6 +18,14 @@ from testing.nonneg import assert_same, counts, snapshot
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 DOCS = Path(__file__).parents[1] / "docs" / "keys.md"
 SAFE = str | bool | int | float | None | np.ndarray | pd.DataFrame
+
+
+@cache
+def reference(method, **kwargs):
+    """A factorization of other data; not to be changed."""
+    return getattr(nng.tl, method)(counts(seed=1), 4, copy=True, **kwargs)
+
+
 METHODS = {
     "nmf": lambda adata, **kwargs: nng.tl.nmf(adata, 4, **kwargs),
     "nmf-kl": lambda adata, **kwargs: nng.tl.nmf(
@@ -27,7 +36,7 @@ METHODS = {
     ),
     "seminmf": lambda adata, **kwargs: nng.tl.seminmf(adata, 4, tol=0.1, **kwargs),
     "project": lambda adata, **kwargs: nng.tl.project(
-        adata, nng.tl.nmf(counts(seed=1), 4, copy=True), **kwargs
+        adata, reference("nmf"), **kwargs
     ),
 }
 
@@ -43,7 +52,7 @@ INTEGRATIONS = {
         adata, 4, **SCALED, n_epochs=1, **kwargs
     ),
     "update": lambda adata, key_added=None, **kwargs: nng.tl.online_inmf_update(
-        nng.tl.inmf(counts(seed=1), 4, **SCALED, key_added=key_added, copy=True),
+        reference("inmf", **SCALED, key_added=key_added),
         adata,
         batch="c",
         key=key_added or "inmf",
@@ -51,7 +60,7 @@ INTEGRATIONS = {
     ),
     "project": lambda adata, **kwargs: nng.tl.project(
         adata,
-        nng.tl.inmf(counts(seed=1), 4, **SCALED, copy=True),
+        reference("inmf", **SCALED),
         key="inmf",
         batch_key="batch",
         **kwargs,

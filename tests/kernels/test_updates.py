@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls as scipy_nnls
 
+from nonneg.kernels import hals
 from nonneg.kernels.hals import hals_update
 from nonneg.kernels.kkt import projected_gradient
 from nonneg.kernels.mu import mu_update, mu_update_kl
@@ -143,3 +144,13 @@ def test_mu_keeps_what_has_no_partner(problem):
     parts = (jnp.asarray(a) for a in (w, (x / (w @ h)) @ h.T, h.sum(1)))
     new = np.asarray(mu_update_kl(*parts))
     np.testing.assert_allclose(new[:, 2], w[:, 2], rtol=1e-6)
+
+
+def test_sweeps_are_compiled_once():
+    """Also where they are called outside of compiled code."""
+    x = jnp.ones((7, 3))
+    hals_update(x, x, jnp.eye(3))
+    before = hals._sweep._cache_size()
+    for _ in range(3):
+        hals_update(x, x, jnp.eye(3))
+    assert hals._sweep._cache_size() == before

@@ -16,6 +16,7 @@ from nonneg.operators.blocks import BlockOperator
 from nonneg.operators.choose import as_operator, local_operator
 from nonneg.operators.dask import LazyOperator
 from nonneg.operators.dense import DenseOperator
+from nonneg.operators.sharded import shard_dense
 from nonneg.operators.sparse import SparseOperator
 from testing.nonneg import counts, low_rank
 
@@ -149,6 +150,33 @@ def test_rows(op):
     part = op.rows(index)
     assert part.shape == (7, 40)
     close(part.matmul(np.eye(40)), X[index])
+
+
+IN_BLOCKS = {
+    "blocks": in_blocks,
+    "delayed": lambda x: delayed(sp.csr_matrix(x)),
+    "sharded": lambda x: shard_dense(x, jax.devices("cpu")[:1]),
+}
+
+
+@pytest.mark.parametrize("name", IN_BLOCKS)
+@pytest.mark.parametrize(
+    ("index", "error", "match"),
+    [
+        ([0, 400, 3], ValueError, "ascending order"),
+        ([-1, 3], IndexError, "There are 1100 rows, but rows -1 to 3"),
+        ([3, 1100], IndexError, "There are 1100 rows, but rows 3 to 1100"),
+    ],
+)
+def test_rows_that_blocks_would_leave_out(name, index, error, match, x64):
+    with pytest.raises(error, match=match):
+        IN_BLOCKS[name](X).rows(np.array(index))
+
+
+@pytest.mark.parametrize("name", IN_BLOCKS)
+def test_a_row_may_be_asked_for_twice(name, x64):
+    index = np.array([3, 3, 700])
+    close(IN_BLOCKS[name](X).rows(index).matmul(np.eye(40)), X[index])
 
 
 def test_dense_blocks(op):

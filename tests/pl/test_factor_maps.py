@@ -199,6 +199,41 @@ def test_sections(cells):
         assert points_of(ax).get_clim() == points_of(axes[0]).get_clim()
 
 
+@pytest.mark.parametrize("grid", [True, False])
+@pytest.mark.parametrize("n_spots", [1, 3])
+def test_a_section_at_one_place_is_drawn_like_the_others(adata, grid, n_spots):
+    if not grid:
+        adata.obsm["spatial"] += np.random.default_rng(0).random((adata.n_obs, 2)) / 2
+    adata.obsm["spatial"][:n_spots] = [30.0, 7.0]
+    adata.obs["slice"] = ["one"] * n_spots + ["other"] * (adata.n_obs - n_spots)
+    one, other = nng.pl.factor_maps(adata, "truth", factors=0, library_key="slice")
+    assert diameter(one) == pytest.approx(diameter(other), rel=1e-2)
+    assert len(points_of(one).get_paths()[0].vertices) == len(
+        points_of(other).get_paths()[0].vertices
+    )
+    for ax in (one, other):
+        assert np.ptp(ax.get_xlim()) == pytest.approx(np.ptp(other.get_xlim()))
+    assert np.mean(one.get_xlim()) == pytest.approx(30)
+    assert np.mean(one.get_ylim()) == pytest.approx(7)
+
+
+def test_sections_at_one_place_each(adata):
+    few = adata[:3].copy()
+    few.obs["slice"] = list("abc")
+    axes = nng.pl.factor_maps(few, "truth", factors=0, library_key="slice")
+    for ax in axes:
+        # A disc with room around it.
+        assert len(points_of(ax).get_paths()[0].vertices) > 5
+        assert np.ptp(ax.get_xlim()) > 3 * diameter(ax)
+
+
+@pytest.mark.parametrize("step", [(2.0, 0.0), (0.0, 2.0), (1.2, 1.6)])
+def test_two_places(step):
+    adata = with_factors([(5.0, 5.0), np.add(5.0, step)], np.ones((2, 1)))
+    (ax,) = nng.pl.factor_maps(adata)
+    assert diameter(ax) == pytest.approx(2, rel=0.15)
+
+
 def test_picture_of_the_tissue(cells):
     cells.uns["spatial"] = {
         "section": {

@@ -39,11 +39,11 @@ def point_spacing(coords: NDArray[np.floating[Any]]) -> float:
     """
     sites = np.unique(coords, axis=0)
     along_line = np.sum(np.ptp(sites, axis=0) > 0) == 1
-    n_neighbors = min(2 if along_line else 3, len(sites) - 1)
+    n_neighbors = min(1 if along_line else 3, len(sites) - 1)
     if n_neighbors == 0:
         return 1.0
     distances, _ = cKDTree(sites).query(sites, k=n_neighbors + 1)
-    return float(np.median(distances[:, -1 - along_line]))
+    return float(np.median(distances[:, -1]))
 
 
 # Area of the box that layouts are scaled to, per axis.

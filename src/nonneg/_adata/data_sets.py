@@ -13,6 +13,7 @@ from ..models.inmf.problem import Part
 from ..operators.blocks import BlockOperator
 from ..operators.choose import as_operator
 from .genes import common_genes, find_genes
+from .given import name_or_array
 from .labels import encode_labels, read_sections
 from .read import read_matrix
 from .size_factors import cell_totals, total_counts
@@ -266,16 +267,10 @@ def read_params(
     batch_key: str | None, read: Read, scaling: Scaling
 ) -> dict[str, str | bool | None]:
     """The arguments as they are stored with a fit."""
-    arrays = {
-        name: value if isinstance(value, str | None) else "array"
-        for name, value in (
-            ("mask_var", read.mask_var),
-            ("size_factors", scaling.size_factors),
-        )
-    }
     return {
         "batch_key": batch_key,
         "layer": read.layer,
-        **arrays,
+        "mask_var": name_or_array(read.mask_var),
+        "size_factors": name_or_array(scaling.size_factors),
         "scale": bool(scaling.scale),
     }

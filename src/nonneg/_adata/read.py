@@ -14,6 +14,7 @@ from ..operators.choose import as_operator
 from ..operators.validate import reading
 from .checks import check_key, check_shape
 from .genes import read_mask
+from .given import name_or_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -132,7 +133,7 @@ def read_matrix(
         source={
             "layer": read.layer,
             "obsm": read.obsm,
-            "mask_var": mask_var if isinstance(mask_var, str | None) else "array",
+            "mask_var": name_or_array(mask_var),
         },
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from .checks import check_key
 from .read import select_matrix
 from .stored import StoredAnnData
-from .write import own
+from .write import write_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +77,7 @@ class Source:
         if isinstance(self.data, StoredAnnData):
             self.data.write_scores(scores, key)
         else:
-            own(self.data)
-            self.data.obsm[key] = np.array(scores)
+            write_values(self.data, {("obsm", key): np.array(scores)})
 
     def close(self) -> None:
         """Let go of the file."""

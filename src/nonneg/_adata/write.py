@@ -75,9 +75,32 @@ def write_factors(
         is_array = attr in {"obsm", "varm"}
         values[attr, name] = np.asarray(value, np.float32) if is_array else value
     values["uns", keys.uns] = to_uns(entry)
-    own(adata)
-    _exchange(adata, values, _replaced(adata, keys.uns) - set(values))
+    write_values(adata, values, _replaced(adata, keys.uns) - set(values))
     logger.info("Stored %s in adata.uns[%r] and what it names.", method, keys.uns)
+
+
+def write_values(
+    adata: AnnData,
+    values: Mapping[Place, Any],
+    removed: Iterable[Place] = (),
+    *,
+    keep_vars: NDArray[np.bool_] | None = None,
+) -> None:
+    """Put values in their places and empty others: all of it, or nothing.
+
+    With ``keep_vars`` other variables are dropped, from the values of variables too.
+    """
+    if keep_vars is None:
+        own(adata)
+        _exchange(adata, values, removed)
+        return
+    kept = adata[:, keep_vars].copy()
+    of_kept = {
+        (attr, name): value[keep_vars] if attr in {"var", "varm"} else value
+        for (attr, name), value in values.items()
+    }
+    _exchange(kept, of_kept, removed)
+    _become(adata, kept)
 
 
 def _replaced(adata: AnnData, key: str) -> set[Place]:
@@ -154,4 +177,8 @@ def _remove(adata: AnnData, attr: str, name: str) -> None:
 def own(adata: AnnData) -> None:
     """Make a view an AnnData of its own before it is written to."""
     if adata.is_view:
-        adata._init_as_actual(adata.copy())  # type: ignore[no-untyped-call]
+        _become(adata, adata.copy())
+
+
+def _become(adata: AnnData, other: AnnData) -> None:
+    adata._init_as_actual(other)  # type: ignore[no-untyped-call]

@@ -41,8 +41,22 @@ def hals_update(
         curvature = diagonal[:, None] + pull
         positive = curvature > 0
         step = jnp.where(positive, 1 / jnp.where(positive, curvature, 1), 0)
+    return _sweep(factor.T, target, gram, step, alive, pull, n_sweeps=n_sweeps).T
 
-    def update(index: Array, rows: Float[Array, "k p"]) -> Float[Array, "k p"]:
+
+# A loop outside of compiled code would be compiled again in every call.
+@jax.jit(static_argnames="n_sweeps")
+def _sweep(
+    rows: jax.Array,
+    target: jax.Array,
+    gram: jax.Array,
+    step: jax.Array,
+    alive: jax.Array,
+    pull: jax.Array | None,
+    *,
+    n_sweeps: int,
+) -> jax.Array:
+    def update(index: jax.Array, rows: jax.Array) -> jax.Array:
         j = index % rows.shape[0]
         downhill = target[j] - gram[j] @ rows
         if pull is not None:
@@ -50,5 +64,4 @@ def hals_update(
         moved = rows[j] + step[j] * downhill
         return rows.at[j].set(jnp.where(alive[j], jnp.maximum(moved, 0), 0))
 
-    n_updates = n_sweeps * factor.shape[1]
-    return jax.lax.fori_loop(0, n_updates, update, factor.T).T
+    return jax.lax.fori_loop(0, n_sweeps * len(rows), update, rows)

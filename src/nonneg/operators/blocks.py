@@ -121,12 +121,8 @@ class BlockOperator:
         return Allocation(out, np.asarray(columns, self.dtype), log_sum)
 
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
-        parts = []
-        for rows, block in self.row_blocks():
-            start, stop = np.searchsorted(index, [rows.start, rows.stop])
-            if stop > start:
-                parts.append(block.rows(index[start:stop] - rows.start))
-        return stack(parts)
+        picked = pick(index, self.row_blocks(), self.shape[0])
+        return stack([block.rows(positions) for block, positions in picked])
 
     def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
         for rows, block in self.row_blocks():
@@ -159,6 +155,25 @@ if hasattr(os, "register_at_fork"):
 def slices(bounds: NDArray[np.int64]) -> list[slice]:
     """Row slices between bounds."""
     return [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+
+
+def pick[Block](
+    index: NDArray[np.intp], blocks: Iterable[tuple[slice, Block]], n_obs: int
+) -> Iterator[tuple[Block, NDArray[np.intp]]]:
+    """Blocks that hold some of the rows, and the positions of these rows in them."""
+    index = np.asarray(index)
+    if (np.diff(index) < 0).any():
+        msg = "Rows of a matrix in blocks must be asked for in ascending order."
+        raise ValueError(msg)
+    if index.size and not (index[0] >= 0 and index[-1] < n_obs):
+        msg = (
+            f"There are {n_obs} rows, but rows {index[0]} to {index[-1]} are asked for."
+        )
+        raise IndexError(msg)
+    for rows, block in blocks:
+        start, stop = np.searchsorted(index, [rows.start, rows.stop])
+        if stop > start:
+            yield block, index[start:stop] - rows.start
 
 
 def stack(parts: list[Any]) -> MatrixOperator:

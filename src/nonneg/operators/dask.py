@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .blocks import slices, stack
+from .blocks import pick, slices, stack
 from .protocol import Allocation, Matrix, MatrixOperator
 from .stats import MatrixStats, join_stats
 
@@ -117,12 +117,9 @@ class LazyOperator:
         )
 
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
-        tasks = []
-        for block, rows in zip(self._blocks, self._rows, strict=True):
-            start, stop = np.searchsorted(index, [rows.start, rows.stop])
-            if stop > start:
-                tasks.append(self._call("rows", block, index[start:stop] - rows.start))
-        return stack(self._compute(tasks))
+        blocks = zip(self._rows, self._blocks, strict=True)
+        picked = pick(index, blocks, self.shape[0])
+        return stack(self._compute([self._call("rows", *part) for part in picked]))
 
     def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
         for block, rows in zip(self._blocks, self._rows, strict=True):

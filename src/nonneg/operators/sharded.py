@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from .blocks import pick
 from .dense import DenseOperator
 from .protocol import Allocation, Matrix, MatrixOperator
 from .sparse import SparseOperator, chunking, host_entries
@@ -97,11 +98,10 @@ class ShardedOperator:
         yield slice(0, self.shape[0]), self
 
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
-        picked = []
-        for rows, part in self._parts():
-            start, stop = np.searchsorted(index, [rows.start, rows.stop])
-            if stop > start:
-                picked.append(part.to_host()[index[start:stop] - rows.start])
+        picked = [
+            part.to_host()[positions]
+            for part, positions in pick(index, self._parts(), self.shape[0])
+        ]
         devices = self.mesh.devices.ravel().tolist()
         if isinstance(self.local, SparseOperator):
             return shard_sparse(sp.vstack(picked, format="csr"), devices)

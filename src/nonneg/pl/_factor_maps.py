@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ _MAP_SIZE = np.array([1.7, 2.4])
 _SMALLEST_MAP = 0.4
 _COLORBAR_WIDTH = 0.45
 _TITLE_HEIGHT = 0.35
+# What is shown around a single location, in units of the spacing.
+_AROUND = 4
 # Points off their place by less, in parts of the spacing, are drawn as squares that
 # touch.
 _PERFECT = 0.02
@@ -51,19 +53,37 @@ class _Section:
     coords: NDArray[np.float64]
     picture: str | None
     """Name in uns of a picture of the tissue."""
+    like: _Section | None = None
+    """A section that tells how one at a single location is drawn."""
+
+    @cached_property
+    def is_one_place(self) -> bool:
+        return not np.ptp(self.coords, axis=0).any()
 
     @cached_property
     def spacing(self) -> float:
+        if self.is_one_place and self.like is not None:
+            return self.like.spacing
         return point_spacing(self.coords)
+
+    @cached_property
+    def extent(self) -> NDArray[np.float64]:
+        if not self.is_one_place:
+            return np.asarray(np.ptp(self.coords, axis=0))
+        if self.like is not None:
+            return self.like.extent
+        return np.full(2, _AROUND * self.spacing)
 
     @cached_property
     def is_full_grid(self) -> bool:
         """Whether squares of the spacing fill the plane."""
+        if self.is_one_place:
+            return self.like is not None and self.like.is_full_grid
         grid = find_grid(self.coords)
         if grid is None or grid.jitter > _PERFECT:
             return False
         spacing = grid.spacing[np.isfinite(grid.spacing)]
-        if spacing.size and np.ptp(spacing) > _PERFECT * spacing.max(initial=0):
+        if np.ptp(spacing) > _PERFECT * spacing.max(initial=0):
             return False
         # Hexagonal arrays occupy every other place.
         n_sites = len(np.unique(grid.position, axis=0))
@@ -232,7 +252,9 @@ def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Se
         picture = name if name in pictures else None
         # Not views, to which squidpy would write.
         sections.append(_Section(name, maps[rows].copy(), coords[rows], picture))
-    return sections
+    several = [section for section in sections if not section.is_one_place]
+    largest = max(several, key=lambda section: section.maps.n_obs, default=None)
+    return [replace(section, like=largest) for section in sections]
 
 
 def _titles(
@@ -265,7 +287,7 @@ def _make_panels(
             "out."
         )
         raise ValueError(msg)
-    extent = np.max([np.ptp(section.coords, axis=0) for section in sections], axis=0)
+    extent = np.max([section.extent for section in sections], axis=0)
     scale = np.min(_MAP_SIZE / np.maximum(extent, np.finfo(float).tiny))
     width, height = np.maximum(extent * scale, _SMALLEST_MAP)
     size = float(width + _COLORBAR_WIDTH), float(height + _TITLE_HEIGHT)
@@ -364,7 +386,9 @@ def _fill(panels: Sequence[Axes], sections: Sequence[_Section]) -> None:
         if isinstance(points, PathCollection):  # not spots on a picture
             place = np.asarray(points.get_offsets())
             margin = 0.7 * section.spacing
-            low, high = place.min(axis=0) - margin, place.max(axis=0) + margin
+            centre = (place.min(axis=0) + place.max(axis=0)) / 2
+            reach = section.extent / 2 + margin
+            low, high = centre - reach, centre + reach
             panel.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
             drawn.append((panel, section, points))
     # The layout settles the scale.

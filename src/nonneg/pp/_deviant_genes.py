@@ -9,7 +9,7 @@ import numpy as np
 from .._adata.checks import check_nonnegative
 from .._adata.labels import read_sections
 from .._adata.read import Read, read_matrix, resolve_adata
-from .._adata.write import own
+from .._adata.write import write_values
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
@@ -111,10 +111,13 @@ def deviant_genes(
     rank = np.empty(target.n_vars)
     rank[np.argsort(-deviance, kind="stable")] = np.arange(target.n_vars)
     selected = rank < n_top_genes
-    own(target)
-    target.var["deviance"] = deviance
-    target.var["highly_variable"] = selected
-    target.var["highly_variable_rank"] = np.where(selected, rank, np.nan)
-    if subset:
-        target._inplace_subset_var(selected)
+    write_values(
+        target,
+        {
+            ("var", "deviance"): deviance,
+            ("var", "highly_variable"): selected,
+            ("var", "highly_variable_rank"): np.where(selected, rank, np.nan),
+        },
+        keep_vars=selected if subset else None,
+    )
     return target if copy else None

@@ -80,6 +80,7 @@ def test_optimality_conditions(fit, solver, init, x64):
     assert kkt_residual(X, result.W, result.H) < 1e-6
 
 
+@pytest.mark.slow
 def test_optimality_conditions_of_kl(fit, x64):
     """Multiplicative updates are slow where an entry goes to zero."""
     result = fit(X, loss="kullback-leibler", solver="mu", tol=0, max_iter=8000)
@@ -100,6 +101,7 @@ def test_optimality_conditions_with_penalties(fit, solver, penalty, x64):
     assert result.trace.objective[-1] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_penalties_of_kl(fit, x64):
     """From a start none of whose entries comes too close to zero to grow again."""
     penalty = dict(alpha_W=0.02, alpha_H=0.02, l1_ratio=0.2)

@@ -117,6 +117,7 @@ nng.tl.online_inmf(
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_process_that_is_killed(folder, tmp_path):
     """The same call gives what it would have given."""

@@ -40,7 +40,7 @@ def test_is_that_of_scipy(train, test):
 
 @LOSSES
 def test_training_data_keep_their_scores(train, beta_loss):
-    nng.tl.nmf(train, 4, beta_loss=beta_loss, tol=1e-8, max_iter=3000)
+    nng.tl.nmf(train, 4, beta_loss=beta_loss, tol=1e-8, max_iter=1000)
     nng.tl.project(train, train, key_added="again")
     scale = train.obsm["X_nmf"].max()
     difference = np.abs(train.obsm["again"] - train.obsm["X_nmf"]).max()
@@ -160,7 +160,7 @@ def test_rows_do_not_depend_on_each_other(train, test, beta_loss):
 def test_penalty_of_the_reference(train):
     """The scores of a penalised fit are its own projection."""
     nng.tl.nmf(
-        train, 4, alpha_W=0.05, alpha_H=0.05, l1_ratio=0.5, tol=1e-8, max_iter=5000
+        train, 4, alpha_W=0.05, alpha_H=0.05, l1_ratio=0.5, tol=1e-8, max_iter=500
     )
     nng.tl.project(train, train, key_added="again")
     scale = train.obsm["X_nmf"].max()

@@ -21,6 +21,8 @@ from ...kernels.nnls import least_squares, nnls
 from .penalty import Penalty
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax.typing import ArrayLike
 
     from ...operators.protocol import Matrix, MatrixOperator
@@ -28,8 +30,52 @@ if TYPE_CHECKING:
 
 type Rule = Literal["hals", "mu", "anls", "unconstrained"]
 
-# Rules that solve all rows with one Gram matrix.
-_ONE_GRAM = ("anls", "unconstrained")
+
+class _Quadratic(NamedTuple):
+    """``1/2 tr(F G Fᵀ) - tr(F Pᵀ)`` with penalties, and the present F."""
+
+    factor: jax.Array
+    product: jax.Array
+    gram: jax.Array
+    l1: ArrayLike
+    ridge: jax.Array | None
+    n_sweeps: int
+
+
+def _hals(of: _Quadratic) -> jax.Array:
+    return hals_update(
+        of.factor, of.product - of.l1, of.gram, ridge=of.ridge, n_sweeps=of.n_sweeps
+    )
+
+
+def _mu(of: _Quadratic) -> jax.Array:
+    pull = of.l1 if of.ridge is None else of.l1 + of.ridge * of.factor
+    return mu_update(of.factor, of.product, of.factor @ of.gram + pull)
+
+
+def _anls(of: _Quadratic) -> jax.Array:
+    return nnls(of.product - of.l1, of.gram, start=of.factor)
+
+
+def _unconstrained(of: _Quadratic) -> jax.Array:
+    return least_squares(of.product - of.l1, of.gram)
+
+
+class _Update(NamedTuple):
+    """How a rule moves a factor, and what it can do."""
+
+    move: Callable[[_Quadratic], jax.Array]
+    one_gram: bool = False
+    """Whether all rows are solved with one Gram matrix."""
+    nonnegative: bool = True
+
+
+_RULES: dict[Rule, _Update] = {
+    "hals": _Update(_hals),
+    "mu": _Update(_mu),
+    "anls": _Update(_anls, one_gram=True),
+    "unconstrained": _Update(_unconstrained, one_gram=True, nonnegative=False),
+}
 
 
 def minimise(
@@ -47,24 +93,14 @@ def minimise(
     These are ``l1 ‖F‖₁`` and ``1/2 Σ ridge F²``, the latter where quadratic penalties
     differ between rows; others are part of G.
     """
-    if ridge is not None and rule in _ONE_GRAM:
+    update = _RULES[rule]
+    if ridge is not None and update.one_gram:
         msg = (
             f"Quadratic penalties that differ between rows need a Gram matrix for each "
             f"row, which {rule!r} does not have. Use 'hals' or 'mu'."
         )
         raise ValueError(msg)
-    match rule:
-        case "hals":
-            return hals_update(
-                factor, product - l1, gram, ridge=ridge, n_sweeps=n_sweeps
-            )
-        case "mu":
-            pull = l1 if ridge is None else l1 + ridge * factor
-            return mu_update(factor, product, factor @ gram + pull)
-        case "anls":
-            return nnls(product - l1, gram, start=factor)
-        case "unconstrained":
-            return least_squares(product - l1, gram)
+    return update.move(_Quadratic(factor, product, gram, l1, ridge, n_sweeps))
 
 
 @partial(jax.jit, static_argnames="rule")
@@ -79,7 +115,7 @@ def update_factor(
     scale = jnp.abs(product).sum()
     l1, l2 = (jnp.asarray(weight, factor.dtype) for weight in penalty)
     ridge = None
-    if l2.ndim == 2 or (l2.ndim == 1 and rule not in _ONE_GRAM):
+    if l2.ndim == 2 or (l2.ndim == 1 and not _RULES[rule].one_gram):
         # Beside the Gram matrix, whose diagonal tells which components are dead.
         ridge = jnp.broadcast_to(l2, factor.shape)
     else:
@@ -89,7 +125,7 @@ def update_factor(
     if ridge is not None:
         gradient = gradient + ridge * factor
     new = minimise(factor, product, gram, rule, l1=l1, ridge=ridge)
-    if rule != "unconstrained":
+    if _RULES[rule].nonnegative:
         gradient = projected_gradient(factor, gradient)
     return new, new.T @ new, jnp.abs(gradient).sum(), scale
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..._adata.keys import side_key
 from ..._adata.labels import read_sections
 from ..._adata.views import read_factors
-from ..._adata.write import own
+from ..._adata.write import write_values
 from ..._core.logging import logger
 from ...models.inmf.align import max_factor, vote
 
@@ -87,21 +88,26 @@ def write_aligned(
     record: Mapping[str, Any],
 ) -> None:
     """Store aligned scores, clusters, and how they came about."""
-    key = data.stored.keys.uns
     used, codes = np.unique(clusters, return_inverse=True)
     # Cells without a cluster are NaN, and come first.
     codes = codes - int(used[0] < 0)
     categories = pd.Index(used[used >= 0].astype(str))
-    obsm_key, obs_key = f"{data.stored.keys.obsm}_aligned", f"{key}_cluster"
-    own(adata)
-    adata.obsm[obsm_key] = scores.astype(np.float32)
-    adata.obs[obs_key] = pd.Categorical.from_codes(codes, categories)
+    keys = data.stored.keys
+    obsm_key = side_key(keys, "obsm", "aligned")
+    obs_key = side_key(keys, "obs", "cluster")
     entry = {
         **record,
         "batch_key": data.key,
         "obsm_key": obsm_key,
         "obs_key": obs_key,
     }
-    # A new entry: the old one may be shared with another object.
-    adata.uns[key] = {**adata.uns[key], "align": entry}
+    write_values(
+        adata,
+        {
+            ("obsm", obsm_key): scores.astype(np.float32),
+            ("obs", obs_key): pd.Categorical.from_codes(codes, categories),
+            # A new entry: the old one may be shared with another object.
+            ("uns", keys.uns): {**adata.uns[keys.uns], "align": entry},
+        },
+    )
     logger.info("Stored adata.obsm[%r] and adata.obs[%r].", obsm_key, obs_key)

@@ -12,9 +12,10 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from ..._adata.checks import check_key
+from ..._adata.keys import side_key
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
-from ..._adata.write import own
+from ..._adata.write import write_values
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_positive_int
 from ...get._dataset_specificity import read_metagenes
@@ -177,8 +178,9 @@ def factor_markers(
     table["factor"] = np.array(metagenes.factors.names)[table["factor"]]
     table = table.astype(_COLUMNS)[list(_COLUMNS)]
     table.index = table.index.astype(str)
-    own(target)
-    target.uns[f"{key}_markers"] = table
+    write_values(
+        target, {("uns", side_key(metagenes.factors.keys, "uns", "markers")): table}
+    )
     return target if copy else None
 
 

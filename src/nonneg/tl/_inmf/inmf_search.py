@@ -13,7 +13,7 @@ import pandas as pd
 from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.keys import factor_keys
 from ..._adata.read import Read, resolve_adata
-from ..._adata.write import own
+from ..._adata.write import write_values
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -181,8 +181,7 @@ def inmf_search(
             callback(len(rows), Report(None))
     if not rows:
         raise KeyboardInterrupt
-    own(target)
-    target.uns[keys.uns] = {
+    found = {
         "params": {
             **read_params(batch_key, read, scaling),
             "held_out": float(held_out),
@@ -192,6 +191,7 @@ def inmf_search(
         },
         "table": pd.DataFrame(rows),
     }
+    write_values(target, {("uns", keys.uns): found})
     n_fits = len(ranks) * len(lams)
     if len(rows) < n_fits:
         warn(f"Interrupted after {len(rows)} of {n_fits} fits, which are stored.")

@@ -11,6 +11,7 @@ import numpy as np
 from anndata import AnnData
 
 from ..._adata.data_sets import Scaling, open_mapping
+from ..._adata.given import was_array
 from ..._adata.integration import integration_entry, read_integration
 from ..._adata.keys import FactorKeys
 from ..._adata.read import Read
@@ -150,7 +151,7 @@ def online_inmf_update(
             "Use the integration that was fitted."
         )
         raise ValueError(msg)
-    if size_factors is None and fitted["size_factors"] == "array":
+    if size_factors is None and was_array(fitted["size_factors"]):
         msg = (
             "The integration was fitted with an array of size_factors, of its own cells. "
             "Name a column of obs of the new data, or 'total', with `size_factors`."

@@ -16,10 +16,11 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
 
 from ..._adata.coordinates import read_coordinates
+from ..._adata.keys import side_key
 from ..._adata.labels import read_sections
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.views import read_factors
-from ..._adata.write import own
+from ..._adata.write import write_values
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.settings import settings
@@ -28,6 +29,7 @@ from ...metrics import poisson_deviance
 from ...operators.validate import canonical_csr
 from .._nmf.nmf import nmf
 from .fa import fa
+from .front import FAMILY, FamilyMember
 from .nsf import nsf
 from .nsfh import nsfh
 from .pnmf import pnmf
@@ -35,19 +37,14 @@ from .predict import predict
 from .rsf import rsf
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from ..._core.random import RNGLike
+    from .front import Method
 
-
-_SPATIAL = {"nsf": nsf, "nsfh": nsfh, "rsf": rsf}
-
-_OTHER = {"pnmf": pnmf, "fa": fa, "nmf": nmf}
-
-_BASELINES = ("neighbors", "intercept")
 
 _KEY = "model"
 
@@ -63,6 +60,19 @@ class Setting(NamedTuple):
     method: str
     n_components: int | None
     n_spatial: int | None
+
+
+class _Model(NamedTuple):
+    """A row of the table of models: how it is fitted, and what it is called with."""
+
+    mean: Callable[[_Split, Setting, Mapping[str, Any]], NDArray[np.floating[Any]]]
+    """Expected counts of held-out observations at size factor 1."""
+    fit: Callable[..., Any] | None = None
+    """`None`: there is nothing to fit, and there are no factors."""
+    spatial: bool = False
+    defaults: Mapping[str, Any] = {}
+    sized: bool = False
+    """Whether size factors are part of the scores."""
 
 
 @shared_docs
@@ -175,7 +185,8 @@ def compare(
             part = _Split(data, ~out, out, spatial_key, library_key)
             for setting in settings_:
                 begin = time.perf_counter()
-                mean = part.mean(setting, dict(given.get(setting.method, {})), seed)
+                kwargs = {**given.get(setting.method, {}), "rng": seed}
+                mean = _MODELS[setting.method].mean(part, setting, kwargs)
                 rows.append(
                     {
                         "model": setting.method,
@@ -189,8 +200,7 @@ def compare(
                 bar.update()
     table = pd.DataFrame(rows)
     table.index = table.index.astype(str)
-    own(target)
-    target.uns[key_added] = table
+    write_values(target, {("uns", key_added): table})
     return target if copy else None
 
 
@@ -209,16 +219,19 @@ def _settings(
     else:
         spatial = [n_spatial] if isinstance(n_spatial, int | np.integer) else n_spatial
     found = []
-    for model in models:
-        check_one_of(model, [*_SPATIAL, *_OTHER, *_BASELINES], "models")
-        if model in _BASELINES:
-            found.append(Setting(model, None, None))
+    for name in models:
+        check_one_of(name, _MODELS, "models")
+        model = _MODELS[name]
+        if model.fit is None:
+            found.append(Setting(name, None, None))
             continue
-        for size, t in product(sizes, spatial if model == "nsfh" else [None]):
+        hybrid = _member(name).hybrid
+        for size, t in product(sizes, spatial if hybrid else [None]):
             if t is not None and t > size:
                 continue
-            default = {"nsfh": -(-size // 2), "nsf": size, "rsf": size}.get(model)
-            found.append(Setting(model, size, default if t is None else t))
+            default = -(-size // 2) if hybrid else size
+            n = default if t is None else t
+            found.append(Setting(name, size, n if model.spatial else None))
     if not found:
         msg = "There is nothing to compare: every n_spatial is above n_components."
         raise ValueError(msg)
@@ -297,56 +310,91 @@ class _Split:
         mean = np.maximum(mean, _FLOOR * self.rate) * self.held_size
         return poisson_deviance(self.held, mean)
 
-    def mean(
-        self, setting: Setting, kwargs: dict[str, Any], seed: int
-    ) -> NDArray[np.floating[Any]]:
-        """Expected counts of held-out observations at size factor 1."""
-        if setting.method == "intercept":
-            return np.broadcast_to(self.rate, self.held.shape)
-        if setting.method == "neighbors":
-            counts = self.train_counts.multiply(1 / self.train_size[:, None]).tocsr()
-            return self._average(counts.toarray())
-        kwargs |= {"rng": seed, "key_added": _KEY}
-        if setting.method in _SPATIAL:
-            kwargs |= {"spatial_key": self.spatial_key, "library_key": self.library_key}
-            if setting.method == "nsfh":
-                kwargs["n_spatial"] = setting.n_spatial
-            _fit(_SPATIAL[setting.method], self.train, setting, kwargs)
-            found = predict(
-                self.train,
-                self.held_coords,
-                key=_KEY,
-                section=self.held_section,
-                expression=True,
-            )
-            return np.asarray(found.X)
-        if setting.method == "nmf":
-            kwargs = {"beta_loss": "kullback-leibler"} | kwargs
-        _fit(_OTHER[setting.method], self.train, setting, kwargs)
-        stored = read_factors(self.train, _KEY)
-        size = self.train_size[:, None] if setting.method == "nmf" else 1
-        scores = stored.scores / size
-        mean = self._average(scores) @ stored.loadings.T
-        if setting.method == "fa":
-            return np.expm1(mean + self.train.var[f"{_KEY}_center"].to_numpy())
-        return mean
-
-    def _average(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    def average(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Means over the training observations that are nearest."""
         return values[self.nearest].mean(1)
 
 
-def _fit(
-    function: Any,
-    adata: AnnData,
-    setting: Setting,
-    kwargs: dict[str, Any],
-) -> None:
+def _rates(
+    part: _Split, _: Setting, __: Mapping[str, Any]
+) -> NDArray[np.floating[Any]]:
+    return np.broadcast_to(part.rate, part.held.shape)
+
+
+def _neighbors(
+    part: _Split, _: Setting, __: Mapping[str, Any]
+) -> NDArray[np.floating[Any]]:
+    counts = part.train_counts.multiply(1 / part.train_size[:, None]).tocsr()
+    return part.average(counts.toarray())
+
+
+def _predicted(
+    part: _Split, setting: Setting, kwargs: Mapping[str, Any]
+) -> NDArray[np.floating[Any]]:
+    """At the coordinates."""
+    own: dict[str, Any] = {
+        "spatial_key": part.spatial_key,
+        "library_key": part.library_key,
+    }
+    if _member(setting.method).hybrid:
+        own["n_spatial"] = setting.n_spatial
+    _fit(part.train, setting, {**kwargs, **own})
+    found = predict(
+        part.train,
+        part.held_coords,
+        key=_KEY,
+        section=part.held_section,
+        expression=True,
+    )
+    return np.asarray(found.X)
+
+
+def _averaged(
+    part: _Split, setting: Setting, kwargs: Mapping[str, Any]
+) -> NDArray[np.floating[Any]]:
+    """Of the factors of neighbours."""
+    _fit(part.train, setting, kwargs)
+    stored = read_factors(part.train, _KEY)
+    size = part.train_size[:, None] if _MODELS[setting.method].sized else 1
+    mean = part.average(stored.scores / size) @ stored.loadings.T
+    if _member(setting.method).linear:
+        center = part.train.var[side_key(stored.keys, "var", "center")]
+        return np.expm1(mean + center.to_numpy())
+    return mean
+
+
+_MODELS = {
+    "nsf": _Model(_predicted, nsf, spatial=True),
+    "nsfh": _Model(_predicted, nsfh, spatial=True),
+    "rsf": _Model(_predicted, rsf, spatial=True),
+    "pnmf": _Model(_averaged, pnmf),
+    "fa": _Model(_averaged, fa),
+    "nmf": _Model(
+        _averaged, nmf, defaults={"beta_loss": "kullback-leibler"}, sized=True
+    ),
+    "neighbors": _Model(_neighbors),
+    "intercept": _Model(_rates),
+}
+
+
+def _member(name: str) -> FamilyMember:
+    """What tells a model of the NSF family apart; others have nothing of it."""
+    return FAMILY.get(cast("Method", name), FamilyMember())
+
+
+def _fit(adata: AnnData, setting: Setting, kwargs: Mapping[str, Any]) -> None:
+    model = _MODELS[setting.method]
+    assert model.fit is not None
     shown = settings.progress
     settings.progress = False
     try:
         with warnings.catch_warnings():
             # Of fits in a comparison, nobody wants to be told one by one.
             warnings.simplefilter("ignore")
-            function(adata, setting.n_components, **kwargs)
+            model.fit(
+                adata,
+                setting.n_components,
+                **{**model.defaults, **kwargs, "key_added": _KEY},
+            )
     finally:
         settings.progress = shown

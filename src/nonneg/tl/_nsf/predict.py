@@ -14,6 +14,7 @@ from ..._adata.views import read_factors
 from ..._core.docs import shared_docs
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
+from .front import FAMILY
 from .store import moments
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def predict(
     entry = stored.entry
     if (
         not isinstance(entry, ProbabilisticEntry)
+        or entry.method not in FAMILY
         or entry.field is None
         or entry.kernel is None
         or entry.transform is None
@@ -98,7 +100,7 @@ def predict(
     transform = _transform(entry.transform)
     xy, label = _read(coords, section, transform)
     params = entry.params
-    linear = entry.method == "rsf"
+    linear = FAMILY[entry.method].linear
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         mean, var = predict_fields(fields, transform(xy, label), label)

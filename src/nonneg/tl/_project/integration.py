@@ -8,6 +8,7 @@ import numpy as np
 
 from ..._adata.checks import check_unique_names
 from ..._adata.data_sets import Scaling, read_data
+from ..._adata.given import ARRAY, was_array
 from ..._adata.integration import read_integration, write_integration
 from ..._adata.read import Read
 from ..._adata.scores import ScoresInMemory
@@ -50,10 +51,10 @@ def project_integration(
             "names in both."
         )
         raise ValueError(msg)
-    if fitted["size_factors"] == "array" and "array" not in target.obs:
+    if was_array(fitted["size_factors"]) and ARRAY not in target.obs:
         msg = (
             "The integration was fitted with an array of size_factors, of its own cells. "
-            "Store those of adata as adata.obs['array']."
+            f"Store those of adata as adata.obs[{ARRAY!r}]."
         )
         raise ValueError(msg)
     # In the order of the target, of which they are a mask.

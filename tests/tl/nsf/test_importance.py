@@ -1,0 +1,45 @@
+"""How much of genes and spots is spatial, by the hybrid model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nonneg as nng
+
+from .conftest import KERNEL, close, fit, mean_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def test_spatial_importance(fits):
+    adata = fits["nsfh"]
+    x, w = (
+        np.asarray(a, np.float64) for a in (adata.obsm["X_nsfh"], adata.varm["nsfh"])
+    )
+    gene = (x.sum(0) * w)[:, :2].sum(1) / (x.sum(0) * w).sum(1)
+    spot = (x * w.sum(0))[:, :2].sum(1) / (x * w.sum(0)).sum(1)
+    for frame, expected in ((adata.var, gene), (adata.obs, spot)):
+        ours = frame["nsfh_spatial_importance"]
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
+        assert ours.between(0, 1).all()
+        assert (frame["nsfh_spatial_importance_std"] >= 0).all()
+
+
+def test_importance_is_that_of_the_simulation():
+    adata = nng.datasets.ggblocks(18, 80, n_nonspatial=3, mixing=0.55)
+    nng.tl.nsfh(adata, 7, n_spatial=4, **KERNEL)
+    truth = adata.var["spatial_share"]
+    error = np.abs(adata.var["nsfh_spatial_importance"] - truth).mean()
+    # 0.02 on the 36 x 36 locations and 500 genes of the paper.
+    assert error < 0.06
+
+
+@pytest.mark.parametrize("n_spatial", [0, 4])
+def test_hybrid_of_one_kind(adata, n_spatial):
+    fit(adata, "nsfh", n_spatial=n_spatial)
+    np.testing.assert_allclose(adata.var["nsfh_spatial_importance"], n_spatial / 4)
+    other = nng.datasets.ggblocks(12, 40)
+    fit(other, "nsf" if n_spatial else "pnmf")
+    key = "nsf" if n_spatial else "pnmf"
+    close(mean_of(adata, "nsfh"), mean_of(other, key), 1e-2)

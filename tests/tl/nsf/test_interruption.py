@@ -1,0 +1,75 @@
+"""Fits that do not come to their end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+
+import nonneg as nng
+from testing.nonneg import assert_same, snapshot
+
+from .conftest import EACH, fit
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@EACH
+def test_not_converged(adata, method):
+    with pytest.warns(ConvergenceWarning, match=r"after 3 iterations.*max_iter=3"):
+        fit(adata, method, max_iter=3, tol=0)
+    assert adata.uns[method]["converged"] is False
+    assert adata.uns[method]["n_iter"] == 3
+
+
+def interrupting(after):
+    class Bar:
+        n = 0
+
+        def __init__(self, **_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def set_postfix(self, **_):
+            pass
+
+        def reset(self):
+            self.n = 0
+
+        def update(self, n):
+            self.n += n
+            if self.n == after:
+                raise KeyboardInterrupt
+
+    return Bar
+
+
+@EACH
+def test_interruption_keeps_the_last_state(adata, method, monkeypatch):
+    from nonneg._core import progress as _progress
+
+    expected = nng.datasets.ggblocks(12, 40)
+    fit(expected, method, tol=0, max_iter=7)
+    monkeypatch.setattr(_progress, "tqdm", interrupting(7))
+    with pytest.warns(UserWarning, match="Interrupted after 7 iterations"):
+        fit(adata, method, tol=0, max_iter=40)
+    assert adata.uns[method]["n_iter"] == 7
+    assert adata.uns[method]["converged"] is False
+    np.testing.assert_array_equal(
+        adata.obsm[f"X_{method}"], expected.obsm[f"X_{method}"]
+    )
+
+
+def test_interruption_of_the_search_leaves_nothing(adata, monkeypatch):
+    from nonneg._core import progress as _progress
+
+    monkeypatch.setattr(_progress, "tqdm", interrupting(2))
+    before = snapshot(adata)
+    with pytest.raises(KeyboardInterrupt):
+        nng.tl.nsf(adata, 4)
+    assert_same(snapshot(adata), before)
