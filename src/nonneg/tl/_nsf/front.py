@@ -9,6 +9,7 @@ import numpy as np
 
 from ..._adata.checks import check_n_components, check_nonnegative, count_empty
 from ..._adata.coordinates import fit_transform, read_coordinates
+from ..._adata.given import name_or_array
 from ..._adata.keys import factor_keys
 from ..._adata.labels import read_sections
 from ..._adata.read import Read, read_matrix, resolve_adata
@@ -198,7 +199,7 @@ def _record(choices: Choices) -> dict[str, Any]:
         "n_spatial": choices.n_spatial,
         "likelihood": choices.likelihood,
         "estimator": choices.estimator,
-        "size_factors": given if isinstance(given, str | None) else "array",
+        "size_factors": name_or_array(given),
         "log_normalized": choices.log_normalized,
         "spatial_key": choices.spatial_key,
         "library_key": choices.library_key,
