@@ -73,3 +73,22 @@ def test_interruption_of_the_search_leaves_nothing(adata, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         nng.tl.nsf(adata, 4)
     assert_same(snapshot(adata), before)
+
+
+@pytest.mark.parametrize("kernel", [{}, dict(length_scale=2.0, amplitude=1.0)])
+def test_interruption_of_the_start_leaves_nothing(adata, kernel, monkeypatch):
+    """The factorization that a fit starts from keeps what it has; a fit does not."""
+    from nonneg.models.nmf.kullback_leibler import KullbackLeiblerSolver
+
+    step = KullbackLeiblerSolver.step
+
+    def interrupted(self, state):
+        if state.n_iter == 3:
+            raise KeyboardInterrupt
+        return step(self, state)
+
+    monkeypatch.setattr(KullbackLeiblerSolver, "step", interrupted)
+    before = snapshot(adata)
+    with pytest.raises(KeyboardInterrupt):
+        nng.tl.nsf(adata, 4, dispersion=1.0, **kernel)
+    assert_same(snapshot(adata), before)

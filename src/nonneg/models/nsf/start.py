@@ -51,6 +51,9 @@ def start_counts(
         tol=1e-4,
         seed=options.seed,
     )
+    if fit.trace.interrupted:
+        # There is nothing to keep yet: what came of it would pass for a whole fit.
+        raise KeyboardInterrupt
     a, n_vars = options.shrinkage, op.shape[1]
     w = fit.H.T * fit.mass / np.maximum(fit.H.sum(1), 1e-30)
     factors = fit.W * np.where(fit.mass > 0, 1 / np.maximum(fit.W.sum(0), 1e-30), 0)
