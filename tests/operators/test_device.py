@@ -188,6 +188,23 @@ def test_arrays_of_jax_move_to_the_device_that_is_named():
     assert (moved, kept) == ("{CpuDevice(id=2)}", "{CpuDevice(id=0)}")
 
 
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_sums_of_logarithms_are_in_double_precision(kind):
+    """Of many large ones, as the bound of deep counts is."""
+    rng = np.random.default_rng(0)
+    w, h = rng.gamma(2, 30, (3000, 2)), rng.gamma(2, 1, (2, 100))
+    x = rng.poisson(w @ h).astype(np.float32)
+    exact = (x * np.log(w @ h)).sum(dtype=np.float64)
+    with jax.enable_x64(True):
+        op = (
+            DenseOperator(jnp.asarray(x))
+            if kind == "dense"
+            else SparseOperator.from_csr(sp.csr_matrix(x))
+        )
+        found = op.allocate(w.astype(np.float32), h.astype(np.float32)).log_sum
+    assert float(found) == pytest.approx(exact, rel=1e-8)
+
+
 FIXED = dict(length_scale=3.0, amplitude=1.0, dispersion=1.0, tol=0, max_iter=5)
 SPATIAL_FITS = {
     # Kernels are searched, and locations have several inducing points each.

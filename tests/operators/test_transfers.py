@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import nonneg as nng
+from nonneg.models.nsf import ascent, search, start
 from nonneg.operators import place
 from testing.nonneg import counts
 
@@ -85,3 +86,50 @@ def test_nsf(crossings, likelihood, budget, monkeypatch):
             )
         found.append(len(crossings))
     assert 0 < found[0] == found[1]
+
+
+@pytest.mark.parametrize("estimator", ["deterministic", "monte_carlo"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:.*all zero:UserWarning")
+def test_what_steps_of_nsf_are_given_is_on_the_device(estimator, monkeypatch):
+    """Also in the search: an array of the host would cross in every call."""
+    seen = []
+
+    def checked(compiled):
+        def call(*args):
+            seen.append(compiled)
+            for leaf in jax.tree.leaves(args):
+                assert isinstance(leaf, jax.Array) or np.size(leaf) < 20
+            return compiled(*args)
+
+        return call
+
+    for module, name in (
+        (ascent, "_compiled_step"),
+        (search, "_compiled_score"),
+        (start, "_compiled_first_state"),
+    ):
+        monkeypatch.setattr(module, name, checked(getattr(module, name)))
+    adata = nng.datasets.ggblocks(20, 12)
+    with nng.settings.override(device="cpu:0"):
+        nng.tl.nsf(adata, 3, estimator=estimator, max_iter=3, n_inducing=N_INDUCING)
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*all zero:UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_another_seed_compiles_nothing():
+    adata = nng.datasets.ggblocks(20, 12)
+    kwargs = dict(
+        length_scale=3.0,
+        amplitude=1.0,
+        dispersion=1.0,
+        n_inducing=N_INDUCING,
+        estimator="monte_carlo",
+        tol=10,
+    )
+    with nng.settings.override(device="cpu:0"):
+        nng.tl.nsf(adata, 3, rng=0, **kwargs)
+        size = ascent._compiled_step._cache_size()
+        nng.tl.nsf(adata, 3, rng=1, **kwargs)
+    assert ascent._compiled_step._cache_size() == size

@@ -231,7 +231,8 @@ def _ratio_rmatmul(op: SparseOperator, w: jax.Array, ht: jax.Array) -> jax.Array
 
 
 def _sum_logs(op: SparseOperator, term: Callable[[Entries], jax.Array]) -> jax.Array:
-    one = jax.checkpoint(lambda chunk: term(chunk).sum())
+    # In double precision where there is: some are small differences of large sums.
+    one = jax.checkpoint(lambda chunk: term(chunk).sum(dtype=float))
     return jax.lax.map(one, op.by_row).sum()
 
 

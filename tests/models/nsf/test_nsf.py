@@ -185,6 +185,54 @@ def test_a_step_that_falls_is_taken_back(adata):
         assert np.isfinite(ascent.finish(bad).mean).all()
 
 
+def test_sites_that_are_not_finite_are_no_step(adata, monkeypatch):
+    ascent, state = _ascent(adata)
+    for _ in range(3):
+        state = ascent.step(state)
+    sites = Poisson.sites
+
+    def broken(self, *args):
+        found = sites(self, *args)
+        return found._replace(shift=found.shift / 0)
+
+    monkeypatch.setattr(Poisson, "sites", broken)
+    with np.errstate(all="ignore"):
+        after = ascent.step(state)
+    assert int(after.n_taken_back) == int(state.n_taken_back) + 1
+    assert np.isfinite(after.fit.mean).all()
+
+
+def test_what_is_kept_of_a_fit_that_broke(adata):
+    """Its factors and loadings before the last step."""
+    ascent, state = _ascent(adata)
+    for _ in range(3):
+        before, state = state, ascent.step(state)
+    assert int(state.n_taken_back) == 0
+    broken = state._replace(fit=state.fit._replace(mean=state.fit.mean * np.nan))
+    kept = ascent.finish(broken)
+    np.testing.assert_array_equal(kept.w, before.fit.w)
+    np.testing.assert_allclose(kept.mean, before.fit.mean, rtol=1e-6, atol=1e-6)
+
+
+def test_steps_taken_back_are_no_convergence(adata):
+    ascent, state = _ascent(adata)
+    for _ in range(6):
+        state = ascent.step(state)
+    assert not ascent.finished(state)
+    recent = state.recent
+    for _ in range(5):
+        worse = state.fit._replace(mean=state.fit.mean + 2)
+        state = ascent.step(state._replace(fit=worse))
+        assert not ascent.finished(state)
+    np.testing.assert_array_equal(state.recent, recent)
+
+
+def test_draws_go_on_where_the_bound_falls(adata):
+    """An estimate of the bound falls by chance; that is no reason to take a step back."""
+    result, _ = run(adata, "monte_carlo", tol=0, max_iter=25, **FIXED)
+    assert len(set(result.trace.objective)) == 25
+
+
 def _ascent(adata):
     """Of counts, at fixed kernels, before its first step."""
     options = Options(n_inducing=50)

@@ -46,7 +46,7 @@ class AscentState(NamedTuple):
     """Where the last step that was kept leads, and the bound that it starts from; minus
     infinity where none is known."""
     recent: Any
-    """The last few bounds, newest last."""
+    """The last few bounds of steps that were kept, newest last."""
     rate: Any
     n_steps: Any
     n_taken_back: Any
@@ -82,6 +82,7 @@ class Ascent:
             fit.shift,
             fit.iid,
             Sites(fit.precision, fit.shift),
+            fit.w,
             xp.asarray(-np.inf, np.float64),
         )
         return AscentState(
@@ -99,15 +100,23 @@ class Ascent:
         return (_compiled_step if on_device else Ascent._step)(self, state)
 
     def _step(self, state: AscentState) -> AscentState:
-        n_steps, dtype = state.n_steps + 1, state.fit.mean.dtype
+        xp, dtype = namespace(state.fit.mean), state.fit.mean.dtype
+        n_steps = state.n_steps + 1
         direction = self.model.direction(state.fit, limit(n_steps).astype(dtype))
-        fell = has_fallen(direction.objective, state.best.objective)
+        fell = has_fallen(
+            direction.objective,
+            state.best.objective,
+            exact=self.model.likelihood.exact,
+        )
+        finite = [xp.isfinite(x).all() for x in (direction.w, *direction.sites)]
+        fell |= xp.isfinite(state.best.objective) & ~xp.stack(finite).all()
         best = select(fell, state.best, direction)
         rate, next_rate = rates(fell, state.rate, self.max_rate)
         return AscentState(
             self.follow(best, rate.astype(dtype)),
             best,
-            append(state.recent, best.objective),
+            # A step that is repeated says nothing of how near the end is.
+            select(fell, state.recent, append(state.recent, best.objective)),
             next_rate,
             n_steps,
             state.n_taken_back + fell,
@@ -126,7 +135,7 @@ class Ascent:
         fit = state.fit
         if np.isfinite(fit.mean).all() and np.isfinite(fit.w).all():
             return fit
-        return self.follow(state.best, 0.0)
+        return self.follow(state.best, 0.0)._replace(w=state.best.old_w)
 
     def report(self, state: AscentState, /) -> Report:
         """The bound."""
@@ -144,10 +153,15 @@ def limit(n_steps: Any) -> Any:
     )
 
 
-def has_fallen(objective: Any, best: Any) -> Any:
-    """Whether a bound is lower than a known one, or no number."""
+def has_fallen(objective: Any, best: Any, *, exact: bool) -> Any:
+    """Whether a bound is lower than a known one, or no number.
+
+    One that is estimated by draws is lower every other time.
+    """
     xp = namespace(best)
-    kept = objective >= best - _SLACK * xp.abs(best)
+    kept = xp.isfinite(objective)
+    if exact:
+        kept &= objective >= best - _SLACK * xp.abs(best)
     return xp.isfinite(best) & ~kept
 
 

@@ -86,7 +86,9 @@ class Gaussian(Likelihood):
         return score_blocks(
             others.op,
             expected(mean, var).astype(w.dtype),
-            lambda x, rows: _gaussian_score(x, rows, w, noise, np.zeros(len(w))),
+            lambda x, rows: _gaussian_score(
+                x, rows, w, noise.astype(w.dtype), np.zeros(len(w), w.dtype)
+            ),
         )
 
 
@@ -145,7 +147,9 @@ class LinearGaussian(Likelihood):
         return score_blocks(
             others.op,
             mean.astype(w.dtype),
-            lambda x, rows: _gaussian_score(x, rows, w, noise, self.center),
+            lambda x, rows: _gaussian_score(
+                x, rows, w, noise.astype(w.dtype), self.center.astype(w.dtype)
+            ),
         )
 
 

@@ -173,7 +173,9 @@ class DeviceInterpolation:
                 return total.at[neighbors].add(w[:, :, None] * columns[:, None]), None
 
             start = jnp.zeros((self.n_inducing, basis.shape[1] + 1), h.dtype)
-            chunks = self._chunks(weights, basis, lam, h)
+            # Wider sums, as of many sections, over fewer rows at once.
+            width = max((basis.shape[1] + 1) // self.neighbors.shape[1], 1)
+            chunks = self._chunks(weights, basis, lam, h, n_rows=_ROWS // width)
             return jax.lax.scan(add, start, chunks)[0]
 
         return self._map(one, lam.T, h.T)
@@ -221,10 +223,12 @@ class DeviceInterpolation:
         axes = (0 if self.stacked else None, *(0 for _ in values))
         return jax.vmap(one, in_axes=axes)(self.weights, *values)
 
-    def _chunks(self, *by_row: jax.Array) -> tuple[jax.Array, ...]:
+    def _chunks(
+        self, *by_row: jax.Array, n_rows: int | None = None
+    ) -> tuple[jax.Array, ...]:
         """Neighbours and other arrays in chunks of rows; zeros fill the last."""
+        size = max(min(n_rows or _ROWS, len(self.neighbors)), 1)
         n_rows = len(self.neighbors)
-        size = min(_ROWS, n_rows)
         n_chunks = -(-n_rows // size)
 
         def split(x: jax.Array) -> jax.Array:

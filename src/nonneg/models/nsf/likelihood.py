@@ -77,6 +77,8 @@ class Likelihood(ABC):
     """Whether factors enter as exp(f)."""
     loss: Loss = "kullback-leibler"
     """Of the factorization that the fit starts from."""
+    exact = True
+    """Whether the bound of a fit is one number, and not an estimate by draws."""
     arrays: tuple[str, ...]
     """Names of attributes that are arrays or numbers."""
     center: Any

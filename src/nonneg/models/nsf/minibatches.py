@@ -99,7 +99,10 @@ class MinibatchAscent:
         """One step for every part; the bound is a sum over the parts' own times."""
         n_sweeps = state.n_sweeps + 1
         fit, sums, bound = self._sweep(state, limit(n_sweeps))
-        fell, xp = has_fallen(bound, state.bound), namespace(bound)
+        fell, xp = (
+            has_fallen(bound, state.bound, exact=self.whole.model.likelihood.exact),
+            namespace(bound),
+        )
         _, next_rate = rates(fell, state.rate, self.whole.max_rate)
         before = state.fit, state.sums
         return MinibatchState(

@@ -37,6 +37,8 @@ class Direction(NamedTuple):
     iid: Any
     sites: Sites
     """Sites that a whole step would end at."""
+    old_w: Any
+    """Loadings of the fit."""
     objective: Any
     """The bound of the fit."""
 
@@ -76,6 +78,7 @@ class FactorModel:
             state.shift,
             state.iid,
             self.likelihood.sites(evidence, state.mean, state.var, limit),
+            state.w,
             evidence.value - state.penalty,
         )
 
@@ -83,9 +86,10 @@ class FactorModel:
         self, direction: Direction, kernels: Kernels, prior: Prior | None, rate: Any
     ) -> NSFState:
         """A part of a step, and the factors that its sites lead to."""
-        dtype = direction.precision.dtype
+        xp, dtype = namespace(direction.precision), direction.precision.dtype
+        # Where nothing is taken of a step, nothing of what is not finite in it either.
         precision, shift = (
-            ((1 - rate) * old + rate * new).astype(dtype)
+            xp.where(rate > 0, (1 - rate) * old + rate * new, old).astype(dtype)
             for old, new in (
                 (direction.precision, direction.sites.precision),
                 (direction.shift, direction.sites.shift),

@@ -83,17 +83,21 @@ class PoissonMonteCarlo(Poisson):
     from Stein's lemma, so that draws need no gradients. Noise is the number of the next.
     """
 
-    arrays: tuple[str, ...] = ("size", "saturated", "noise")
+    exact = False
+    arrays: tuple[str, ...] = ("size", "saturated", "seed", "noise")
 
     def __init__(
         self, op: MatrixOperator, size: Floats, n_samples: int, seed: int
     ) -> None:
         super().__init__(op, size)
-        self.n_samples, self.seed = n_samples, seed % 2**32
+        self.n_samples, self.seed = n_samples, np.uint32(seed % 2**32)
         self.noise = np.zeros((), np.uint32)
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> PoissonMonteCarlo:
-        return PoissonMonteCarlo(op, self.size[rows, 0], self.n_samples, self.seed)
+        # Other rows, other draws.
+        entropy = [int(self.seed), len(rows), int(rows[0]), int(rows[-1])]
+        (seed,) = np.random.SeedSequence(entropy).generate_state(1).tolist()
+        return PoissonMonteCarlo(op, self.size[rows, 0], self.n_samples, seed)
 
     def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
         xp = namespace(mean)

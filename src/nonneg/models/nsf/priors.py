@@ -63,6 +63,9 @@ class Priors:
         if missing:
             made = make_priors(self.kernel, self.layout, np.array(missing))
             self._kept.update(zip(missing, made, strict=True))
+        # The ones used last are kept longest.
+        for key in dict.fromkeys(keys):
+            self._kept[key] = self._kept.pop(key)
         used = [self._kept[key] for key in keys]
         while len(self._kept) > max(self.n_kept, len(set(keys))):
             self._kept.pop(next(iter(self._kept)))

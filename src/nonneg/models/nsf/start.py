@@ -95,7 +95,7 @@ def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any) -> NSFState:
     evidence = evidence._replace(w=w)
     sites = model.likelihood.sites(evidence, mean, var, FIRST_LIMIT)
     nothing, iid = xp.zeros_like(mean), xp.stack(iid).astype(float)
-    direction = Direction(w, evidence.noise, nothing, nothing, iid, sites, -np.inf)
+    direction = Direction(w, evidence.noise, nothing, nothing, iid, sites, w, -np.inf)
     return ascent.follow(direction, 1.0)
 
 
@@ -127,4 +127,4 @@ def start_real(
     w[:, : vectors.shape[1] - 1] = vectors[:, 1:]
     factors = np.asarray(op.matmul(w)) - likelihood.center @ w
     scale = np.maximum(factors.std(0), 1e-6)
-    return w * scale, (factors / scale).astype(np.float32)
+    return (w * scale).astype(np.float32), (factors / scale).astype(np.float32)

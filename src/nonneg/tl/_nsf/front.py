@@ -24,6 +24,7 @@ from ...models.nsf.negative_binomial import NegativeBinomial
 from ...models.nsf.poisson import Poisson, PoissonMonteCarlo
 from ...models.nsf.problem import Options, make_space
 from ...models.nsf.solver import fit
+from ...operators.dask import LazyOperator
 from ...operators.device import on_accelerator, selected_devices
 from ...operators.normalised import log_normalised
 from ...operators.place import check_float64, to_devices
@@ -271,6 +272,9 @@ def _placement(source: MatrixInput) -> Callable[[Any], Any]:
     if source.op.traceable:
         check_float64(np.dtype(np.float64), selected_devices()[0])
         return to_devices
+    if isinstance(source.op, LazyOperator):
+        # On a cluster, whose workers have no device: that was told when it was read.
+        return np.asarray
     warn(
         f"{source.where} is streamed: its products run on the device that was "
         "selected, and factors stay on the host. Read it with `adata.to_memory()` to "
