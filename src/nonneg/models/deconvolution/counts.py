@@ -1,0 +1,144 @@
+"""One layer for counts: Poisson and negative binomial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...kernels.mixture import root_update
+from ..factor.alternate import exact
+from .coupling import Coupling, total
+
+if TYPE_CHECKING:
+    from ...operators.protocol import MatrixOperator
+
+
+class Parts(NamedTuple):
+    """What a likelihood says about amounts u, through a bound on it.
+
+    ``slope u - allocated log u`` touches it at the present amounts.
+    """
+
+    allocated: Any
+    slope: Any
+    value: Any
+    """The negative log likelihood, up to a constant."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["op", "size", "signatures"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class Poisson:
+    """Counts with means ``size_i Σ_k u_ik b_kg``: a convex problem in u."""
+
+    op: MatrixOperator
+    size: Any
+    """(n, 1): depth of every location."""
+    signatures: Any
+    """(k, n_vars)"""
+
+    def parts(self, amounts: Any) -> Parts:
+        """The bound at these amounts."""
+        found = self.op.allocate(amounts, self.signatures)
+        slope = self.size * self.signatures.sum(1)
+        value = total(slope * amounts) - exact(found.log_sum)
+        return Parts(jnp.asarray(found.rows, amounts.dtype), slope, value)
+
+
+@jax.jit
+def _negative_binomial(
+    y: jax.Array,
+    amounts: jax.Array,
+    size: jax.Array,
+    signatures: jax.Array,
+    shape: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    tiny = jnp.sqrt(jnp.finfo(y.dtype).tiny)
+    mean = size * (amounts @ signatures) + tiny
+    allocated = amounts * ((size * (y / mean)) @ signatures.T)
+    slope = (size * ((y + shape) / (mean + shape))) @ signatures.T
+    value = (y + shape) * jnp.log1p(mean / shape) - jax.scipy.special.xlogy(y, mean)
+    return allocated, slope, value.sum()
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["op", "size", "signatures", "shape"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class NegativeBinomial:
+    """Counts with variance ``mean + mean² / shape``. Not convex, but never rising.
+
+    All entries enter, in dense blocks of rows.
+    """
+
+    op: MatrixOperator
+    size: Any
+    signatures: Any
+    shape: Any
+    """(n_vars,)"""
+
+    def parts(self, amounts: Any) -> Parts:
+        """The bound at these amounts."""
+        found = [
+            _negative_binomial(
+                jnp.asarray(y),
+                amounts[rows],
+                self.size[rows],
+                self.signatures,
+                self.shape,
+            )
+            for rows, y in self.op.dense_blocks()
+        ]
+        allocated, slope, values = zip(*found, strict=True)
+        value = sum(exact(v) for v in values)
+        return Parts(jnp.concatenate(allocated), jnp.concatenate(slope), value)
+
+
+@jax.jit
+def _move(parts: tuple[Any, Any], stiffness: Any, pull: Any) -> jax.Array:
+    allocated, slope = parts
+    return root_update(
+        allocated, jnp.broadcast_to(slope, allocated.shape), stiffness, pull
+    )
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["likelihood", "coupling", "unit"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class CountLayer:
+    """A majorise-minimise step for counts that are coupled over a graph.
+
+    What :func:`nonneg.tl.deconvolve` iterates, and what training unrolls.
+    """
+
+    likelihood: Poisson | NegativeBinomial
+    coupling: Coupling
+    unit: Any
+    """What changes of the objective are compared with."""
+
+    def __call__(self, roots: Any) -> tuple[Any, Any]:
+        """Square roots of new amounts, and the objective at the old ones."""
+        parts = self.likelihood.parts(roots * roots)
+        bound = self.coupling.bound(roots)
+        moved = _move((parts.allocated, parts.slope), bound.stiffness, bound.pull)
+        return moved, parts.value + bound.value
+
+    def feasible(self, roots: Any) -> Any:
+        """The nearest point from which a step can go on: zeros would stay."""
+        return jnp.maximum(roots, _FLOOR)
+
+
+# Amounts of 1e-10: what a type has that is absent.
+_FLOOR = 1e-5
