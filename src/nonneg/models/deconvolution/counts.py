@@ -113,7 +113,7 @@ def _move(parts: tuple[Any, Any], stiffness: Any, pull: Any) -> jax.Array:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["likelihood", "coupling", "unit"],
+    data_fields=["likelihood", "coupling", "unit", "support"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ class CountLayer:
     coupling: Coupling
     unit: Any
     """What changes of the objective are compared with."""
+    support: Any = None
+    """(n, k): 1 for types that a location may have, 0 for others; ``None``: all."""
 
     def __call__(self, roots: Any) -> tuple[Any, Any]:
         """Square roots of new amounts, and the objective at the old ones."""
@@ -137,7 +139,8 @@ class CountLayer:
 
     def feasible(self, roots: Any) -> Any:
         """The nearest point from which a step can go on: zeros would stay."""
-        return jnp.maximum(roots, _FLOOR)
+        roots = jnp.maximum(roots, _FLOOR)
+        return roots if self.support is None else roots * self.support
 
 
 # Amounts of 1e-10: what a type has that is absent.

@@ -61,12 +61,14 @@ def fit_mixture(
     *,
     dispersion: NDArray[np.float64] | None = None,
     start: NDArray[np.floating[Any]] | None = None,
+    support: NDArray[np.float32] | None = None,
     budget: Budget = Budget(),  # noqa: B008
     callback: Callback | None = None,
 ) -> Fit:
     """Minimise over amounts, and over effects by turns.
 
-    ``dispersion`` holds what variances of the genes are times that of Poisson counts.
+    ``dispersion`` holds what variances of the genes are times that of Poisson counts,
+    ``support`` (n, k) which types a location may have.
     """
     weights = np.ones(mixture.signatures.shape[1])
     if tuning.gene_weights:
@@ -84,7 +86,10 @@ def fit_mixture(
     if start is None:
         start = np.full((n, k), 1 / k)
     roots = np.sqrt(np.maximum(start, _START)).astype(np.float32)
-    solver = DeconvolutionSolver(make(scaled.signatures), *budget)
+    layer = make(scaled.signatures)
+    if support is not None:
+        layer = replace(layer, support=jnp.asarray(support))
+    solver = DeconvolutionSolver(layer, *budget)
     state, trace = drive(solver, solver.init(roots), callback)
     signatures = scaled.signatures
     if tuning.gene_effect or tuning.entry_effect:

@@ -36,7 +36,7 @@ class Quadratic:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["product", "gram", "sq_norm", "coupling", "unit"],
+    data_fields=["product", "gram", "sq_norm", "coupling", "unit", "support"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class LeastSquaresLayer:
     """‖Z‖²"""
     coupling: Quadratic
     unit: Any
+    support: Any = None
+    """(n, k): 1 for types that a location may have, 0 for others; ``None``: all."""
 
     def __call__(self, roots: Any) -> tuple[Any, Any]:
         """Square roots of new shares, and the objective at the old ones."""
@@ -79,6 +81,8 @@ class LeastSquaresLayer:
     def feasible(self, roots: Any) -> Any:
         """Roots of shares that are positive and sum to one."""
         roots = jnp.maximum(roots, _FLOOR)
+        if self.support is not None:
+            roots = roots * self.support
         return roots / jnp.sqrt((roots * roots).sum(1, keepdims=True))
 
 
