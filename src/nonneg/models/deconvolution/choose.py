@@ -22,18 +22,17 @@ _GRAPH_WEIGHTS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 
 _GROUP_WEIGHTS = (10.0, 30.0, 100.0)
 
-# From the weakest assumption to the strongest.
-_EFFECTS = (
+# Factors that vary by a quarter or so, as between protocols.
+_EFFECTS: tuple[dict[str, Any], ...] = (
     {"gene_effect": 0.05},
     {"gene_effect": 0.05, "entry_effect": 0.05},
-    {"entry_effect": 0.2},
 )
 
 # What is added must gain so many standard errors.
 _MARGIN = 1.0
 
 # Starts are good: a trial need not be exact.
-_TRIAL = Budget(tol=1e-2, max_iter=15)
+_TRIAL = Budget(tol=1e-2, max_iter=15, rounds=4)
 
 # Locations that trials use at most, in patches of neighbours.
 _MANY, _PATCHES = 3000, 6
@@ -108,11 +107,13 @@ def choose(
     # Neighbours must say more than the mean over all locations does: any graph draws
     # compositions to the mean, one of shuffled locations too.
     best = trials.better(alone, together)
-    if wishes.effects is None:
-        best = trials.effects(best)
-    if wishes.graph_weight is None and best.tuning.graph_weight:
-        # With better signatures, counts alone are worth more or less than before.
-        best = trials.around(best)
+    if wishes.effects is not False and likelihood == "poisson":
+        tied = best
+        found = trials.effects(best)
+        best = found if wishes.effects else trials.better(best, found)
+        if best is not tied and wishes.graph_weight is None and tied.tuning.graph_weight:
+            # With other signatures, neighbours are worth more or less than before.
+            best = trials.around(best)
     table = [(t.tuning, t.gain(first)[0]) for t in trials.done]
     return Chosen(best.tuning, trials.dispersion, table)
 
@@ -176,13 +177,12 @@ class _Trials:
         return best
 
     def around(self, start: _Trial) -> _Trial:
-        """The weights of the graph next to the present one, if they are better."""
-        best = start
+        """The weight of the graph, up or down from the present one."""
         at = _GRAPH_WEIGHTS.index(start.tuning.graph_weight)
-        for value in _GRAPH_WEIGHTS[max(at - 1, 0) : at + 2]:
-            trial = self.run(replace(start.tuning, graph_weight=value), start)
-            best = max(best, trial, key=lambda t: t.scores.sum())
-        return best
+        up = self.climb(start, "graph_weight", _GRAPH_WEIGHTS[at + 1 :])
+        if up is not start:
+            return up
+        return self.climb(start, "graph_weight", _GRAPH_WEIGHTS[:at][::-1])
 
     def better(self, simple: _Trial, other: _Trial) -> _Trial:
         """The other one where its gain is certain enough."""
@@ -190,9 +190,9 @@ class _Trials:
         return other if gain > _MARGIN * error else simple
 
     def effects(self, start: _Trial) -> _Trial:
-        """The effects that gain most, if they gain."""
+        """The effects that gain most."""
         found = [self.run(replace(start.tuning, **e), start) for e in _EFFECTS]
-        return self.better(start, max(found, key=lambda t: t.scores.sum()))
+        return max(found, key=lambda t: t.scores.sum())
 
     def _predicted(
         self, held: Mixture, amounts: NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ...kernels.mixture import root_update
 from ..factor.alternate import exact
-from .coupling import Coupling, total
+from .coupling import Coupling
 
 if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
@@ -48,8 +48,10 @@ class Poisson:
         """The bound at these amounts."""
         found = self.op.allocate(amounts, self.signatures)
         slope = self.size * self.signatures.sum(1)
-        value = total(slope * amounts) - exact(found.log_sum)
-        return Parts(jnp.asarray(found.rows, amounts.dtype), slope, value)
+        rows = (slope * amounts).sum(1)
+        allocated = jnp.asarray(found.rows, amounts.dtype)
+        # Sums of many terms, of which the last digits matter: in float64 on the host.
+        return Parts(allocated, slope, exact(rows).sum() - exact(found.log_sum))
 
 
 @jax.jit
@@ -104,11 +106,14 @@ class NegativeBinomial:
 
 
 @jax.jit
-def _move(parts: tuple[Any, Any], stiffness: Any, pull: Any) -> jax.Array:
+def _move(
+    roots: jax.Array, parts: tuple[Any, Any], coupling: Coupling, around: Any
+) -> tuple[jax.Array, jax.Array]:
     allocated, slope = parts
-    return root_update(
-        allocated, jnp.broadcast_to(slope, allocated.shape), stiffness, pull
-    )
+    bound = coupling.bound(roots, around)
+    slope = jnp.broadcast_to(slope, allocated.shape)
+    moved = root_update(allocated, slope, bound.stiffness, bound.pull)
+    return moved, bound.value
 
 
 @partial(
@@ -133,9 +138,13 @@ class CountLayer:
     def __call__(self, roots: Any) -> tuple[Any, Any]:
         """Square roots of new amounts, and the objective at the old ones."""
         parts = self.likelihood.parts(roots * roots)
-        bound = self.coupling.bound(roots)
-        moved = _move((parts.allocated, parts.slope), bound.stiffness, bound.pull)
-        return moved, parts.value + bound.value
+        around = self.coupling.around(roots)
+        # The graph has done its part: it may be an operator that jit cannot take.
+        coupling = replace(self.coupling, graph=None)
+        moved, value = _move(roots, (parts.allocated, parts.slope), coupling, around)
+        if self.support is not None:
+            moved = moved * self.support
+        return moved, parts.value + exact(value).sum()
 
     def feasible(self, roots: Any) -> Any:
         """The nearest point from which a step can go on: zeros would stay."""

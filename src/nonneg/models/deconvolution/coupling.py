@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..factor.alternate import exact
-
 if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
-
-
-def total(x: Any) -> Any:
-    """Sum of all entries: over rows as they are, then in float64 on the host.
-
-    Objectives are sums of millions of terms, of which the last digits matter.
-    """
-    return exact(x.sum(1)).sum()
 
 
 class Pull(NamedTuple):
@@ -29,7 +19,7 @@ class Pull(NamedTuple):
     stiffness: Any
     pull: Any
     value: Any
-    """The coupling itself."""
+    """(n,): the coupling itself, each location's part."""
 
 
 @partial(
@@ -73,22 +63,27 @@ class Coupling:
     prototypes: Any = None
     """(n_groups, k): composition of groups; ``None``: their best one at any time."""
 
-    def bound(self, roots: Any) -> Pull:
+    def around(self, roots: Any) -> Any:
+        """Sums over neighbours, ``None`` where there are none."""
+        if self.graph is None:
+            return None
+        return jnp.asarray(self.graph.matmul(roots), roots.dtype)
+
+    def bound(self, roots: Any, around: Any) -> Pull:
         """Separable bound that touches the coupling at these roots."""
         stiffness: Any = 0.0
         pull: Any = 0.0
-        value: Any = 0.0
-        if self.graph is not None:
-            around = jnp.asarray(self.graph.matmul(roots), roots.dtype)
+        value = jnp.zeros(roots.shape[0], roots.dtype)
+        if around is not None:
             own = self.degree * roots
             stiffness = stiffness + 2 * self.graph_weight * self.degree
             pull = pull + self.graph_weight * (own + around)
-            value = value + self.graph_weight * total(roots * (own - around))
+            value = value + self.graph_weight * (roots * (own - around)).sum(1)
         if self.group is not None:
             centre = self._centres(roots)[self.group]
             stiffness = stiffness + self.group_weight
             pull = pull + self.group_weight * centre
-            value = value + self.group_weight * total((roots - centre) ** 2)
+            value = value + self.group_weight * ((roots - centre) ** 2).sum(1)
         return Pull(stiffness, pull, value)
 
     def _centres(self, roots: Any) -> Any:

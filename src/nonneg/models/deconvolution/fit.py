@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ..loop import Callback, Trace
     from .problem import LikelihoodName
 
-# Rounds of effects after amounts, and steps of amounts in each.
-_ROUNDS, _STEPS = 10, 3
+# Steps of amounts between rounds of effects.
+_STEPS = 2
 
 # A composition that the coupling holds everywhere needs no counts of its own.
 _START = 1e-4
@@ -40,6 +40,8 @@ class Budget(NamedTuple):
 
     tol: float = 1e-3
     max_iter: int = 200
+    rounds: int = 10
+    """Of effects after amounts."""
 
 
 def as_local(x: Any, where: str) -> MatrixOperator:
@@ -89,11 +91,11 @@ def fit_mixture(
     layer = make(scaled.signatures)
     if support is not None:
         layer = replace(layer, support=jnp.asarray(support))
-    solver = DeconvolutionSolver(layer, *budget)
+    solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)
     state, trace = drive(solver, solver.init(roots), callback)
     signatures = scaled.signatures
     if tuning.gene_effect or tuning.entry_effect:
-        for _ in range(_ROUNDS):
+        for _ in range(budget.rounds):
             signatures = _effects(solver, scaled, signatures, size, state, tuning)
             solver = replace(solver, layer=make(signatures), max_iter=_STEPS)
             state, _ = drive(solver, solver.init(state.moved))

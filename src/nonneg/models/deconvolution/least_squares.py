@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ...kernels.mixture import simplex_update
-from .coupling import total
+from ..factor.alternate import exact
 
 if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
@@ -63,7 +63,7 @@ class LeastSquaresLayer:
         shares = roots * roots
         shares = shares / shares.sum(1, keepdims=True)
         fitted = shares @ self.gram
-        value = self.sq_norm + total((fitted - 2 * self.product) * shares)
+        value = self.sq_norm + _total((fitted - 2 * self.product) * shares)
         attraction, repulsion = self.product, fitted
         c = self.coupling
         if c.graph is not None:
@@ -71,11 +71,11 @@ class LeastSquaresLayer:
             own = c.degree * shares
             attraction = attraction + c.graph_weight * around
             repulsion = repulsion + c.graph_weight * own
-            value = value + c.graph_weight * total(shares * (own - around))
+            value = value + c.graph_weight * _total(shares * (own - around))
         if c.prototypes is not None:
             attraction = attraction + c.group_weight * c.prototypes
             repulsion = repulsion + c.group_weight * shares
-            value = value + c.group_weight * total((shares - c.prototypes) ** 2)
+            value = value + c.group_weight * _total((shares - c.prototypes) ** 2)
         return jnp.sqrt(simplex_update(shares, attraction, repulsion)), value
 
     def feasible(self, roots: Any) -> Any:
@@ -87,3 +87,8 @@ class LeastSquaresLayer:
 
 
 _FLOOR = 1e-5
+
+
+def _total(x: Any) -> Any:
+    """Sum of all entries, in float64 on the host."""
+    return exact(x.sum(1)).sum()

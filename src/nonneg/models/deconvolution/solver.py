@@ -54,6 +54,11 @@ def _extrapolated(old: Any, middle: Any, new: Any) -> Any:
 _LONGEST = 1e3
 
 
+@jax.jit
+def _picked(first: Any, a: Any, b: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
+
+
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["layer", "tol", "max_iter"],
@@ -87,8 +92,7 @@ class DeconvolutionSolver:
             far = self.layer.feasible(_extrapolated(state.roots, moved, again))
             after, there = self.layer(far)
             better = there <= objective
-            moved = jnp.where(better, far, moved)
-            again = jnp.where(better, after, again)
+            moved, again = _picked(better, (far, after), (moved, again))
             objective = _smaller(there, objective)
         return State(
             moved, again, objective, state.objective - objective, state.n_iter + 1

@@ -24,7 +24,7 @@ _BATCH = 2048
 _FLOOR = 0.05
 
 # Locations from which the profile of a missing type is learned, and rounds of it.
-_ENOUGH, _ROUNDS = 2000, 30
+_ENOUGH, _ROUNDS = 1000, 15
 
 
 class Weighted(NamedTuple):
@@ -178,7 +178,7 @@ def missing_type(terms: Weighted, fdr: float, seed: int) -> Missing:
     y = some.toarray()
     # Scores that hold for genes of any level.
     excess = np.maximum(y - mean, 0) / np.sqrt(mean + 1)
-    share = np.full(len(rows), 0.05)
+    share = np.full(len(rows), 0.05, np.float32)
     profile = excess.T @ excess.sum(1)
     profile = np.maximum(profile * np.sqrt(mean.mean(0)), 1e-12)
     profile *= y.sum() / terms.size[rows].sum() / profile.sum()
