@@ -47,7 +47,10 @@ def pearson_rows(data, indices, indptr, amounts, signatures, size, floor, out): 
 
 @compiled
 def extra_rows(data, indices, indptr, amounts, signatures, profile, share, gain):  # type: ignore[no-untyped-def]
-    """Share of one more profile in every row, and what it adds to the log likelihood."""
+    """Share of one more profile in every row, and what it adds to the log likelihood.
+
+    Genes with a negative profile have no say.
+    """
     k = amounts.shape[1]
     for i in range(share.size):
         start, stop = indptr[i], indptr[i + 1]
@@ -60,7 +63,8 @@ def extra_rows(data, indices, indptr, amounts, signatures, profile, share, gain)
             mean = 1e-12
             for t in range(k):
                 mean += amounts[i, t] * signatures[indices[p], t]
-            ratio[p - start] = profile[indices[p]] * total / mean
+            extra = profile[indices[p]]
+            ratio[p - start] = extra * total / mean if extra >= 0 else 1.0
             counts += data[p]
         part = 0.1
         for _ in range(30):

@@ -23,6 +23,9 @@ _BATCH = 2048
 # Counts below which a squared residual is not divided by its mean.
 _FLOOR = 0.05
 
+# Smaller shares are what signatures are wrong by.
+_LEAST_SHARE = 0.15
+
 # Locations from which the profile of a missing type is learned, and rounds of it.
 _ENOUGH, _ROUNDS = 1000, 15
 
@@ -189,21 +192,40 @@ def missing_type(terms: Weighted, fdr: float, seed: int) -> Missing:
         share = np.clip(ratio.sum(1) / np.maximum(y.sum(1), 1e-12), 1e-6, 0.999)
         counted = ratio.sum(0)
         profile = np.maximum(counted / (terms.size[rows] @ share), 1e-12)
-    found, gain = np.empty(n), np.empty(n)
-    run_parts(
-        lambda _, a, b: extra_rows(
-            x.data, x.indices, x.indptr[a : b + 1], terms.amounts[a:b],
-            terms.signatures, profile, found[a:b], gain[a:b],
-        ),
-        _bounds(n),
-    )
-    statistic = 2 * np.maximum(gain, 0) / terms.spread
-    # A profile that was fitted gains a little everywhere.
-    statistic /= max(float(np.median(statistic)) / chi2.median(1), 1.0)
-    p = chi2.sf(statistic, 1) / 2
-    order = np.argsort(p)
-    passed = np.flatnonzero(p[order] <= fdr * np.arange(1, n + 1) / n)
+    # Alternately by what they add: noise of one gene is not seen by the other half.
+    order = np.argsort(-profile * np.log(profile / known.mean(0)), kind="stable")
+    halves = []
+    for half in (order[::2], order[1::2]):
+        part = np.full(profile.size, -1.0)
+        part[half] = profile[half]
+        halves.append(_extra(terms, part))
+    share = np.minimum(halves[0][0], halves[1][0])
+    gain = np.minimum(halves[0][1], halves[1][1])
+    p = chi2.sf(2 * np.maximum(gain, 0) / terms.spread, 1) / 2
+    ranked = np.argsort(p, kind="stable")
+    passed = np.flatnonzero(p[ranked] <= fdr * np.arange(1, n + 1) / n)
     certain = np.zeros(n, bool)
     if passed.size:
-        certain[order[: passed[-1] + 1]] = True
-    return Missing(np.where(certain, found, 0.0), profile)
+        certain[ranked[: passed[-1] + 1]] = True
+    return Missing(np.where(certain & (share >= _LEAST_SHARE), share, 0.0), profile)
+
+
+def _extra(
+    terms: Weighted, profile: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    x = terms.mixture.counts
+    share, gain = np.empty(x.shape[0]), np.empty(x.shape[0])
+    run_parts(
+        lambda _, a, b: extra_rows(
+            x.data,
+            x.indices,
+            x.indptr[a : b + 1],
+            terms.amounts[a:b],
+            terms.signatures,
+            profile,
+            share[a:b],
+            gain[a:b],
+        ),
+        _bounds(x.shape[0]),
+    )
+    return share, gain
