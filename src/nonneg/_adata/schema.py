@@ -85,6 +85,7 @@ class DeconvolutionEntry(Entry):
     tuning: Mapping[str, Any] | None = None
     trials: pd.DataFrame | None = None
     presence: Mapping[str, Any] | None = None
+    missing_threshold: float | None = None
     missing_genes: pd.DataFrame | None = None
 
 

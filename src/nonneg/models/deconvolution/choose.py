@@ -32,7 +32,7 @@ _EFFECTS: tuple[dict[str, Any], ...] = (
 _MARGIN = 1.0
 
 # Starts are good: a trial need not be exact.
-_TRIAL = Budget(tol=1e-2, max_iter=15, rounds=4)
+_TRIAL = Budget(tol=1e-2, max_iter=15, rounds=6)
 
 # Locations that trials use at most, in patches of neighbours.
 _MANY, _PATCHES = 3000, 6

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .problem import LikelihoodName
 
 # Steps of amounts between rounds of effects.
-_STEPS = 2
+_STEPS = 1
 
 # A composition that the coupling holds everywhere needs no counts of its own.
 _START = 1e-4
@@ -40,7 +40,7 @@ class Budget(NamedTuple):
 
     tol: float = 1e-3
     max_iter: int = 200
-    rounds: int = 10
+    rounds: int = 12
     """Of effects after amounts."""
 
 

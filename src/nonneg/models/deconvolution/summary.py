@@ -79,12 +79,14 @@ def _errors(
     cov = jnp.linalg.inv(curvature + diagonal[:, :, None] * jnp.eye(k))
     # Of squares of normal variables.
     cov = 4 * roots[:, :, None] * roots[:, None, :] * cov + 2 * cov**2
-    total = (amounts * conversion).sum(1)[:, None, None]
-    shares = amounts * conversion / total[:, 0]
-    jacobian = (jnp.eye(k) * conversion - shares[:, :, None] * conversion) / total
-    return jnp.sqrt(
-        jnp.maximum(jnp.einsum("nij,njl,nil->ni", jacobian, cov, jacobian), 0)
-    )
+    # The diagonal of J C Jᵀ, where J = (diag(c) - v cᵀ) / Σ u c.
+    total = (amounts * conversion).sum(1, keepdims=True)
+    shares = amounts * conversion / total
+    along = cov @ conversion
+    whole = (along * conversion).sum(1, keepdims=True)
+    own = conversion**2 * jnp.diagonal(cov, axis1=1, axis2=2)
+    variance = own - 2 * conversion * shares * along + shares**2 * whole
+    return jnp.sqrt(jnp.maximum(variance, 0)) / total
 
 
 def standard_errors(
@@ -164,7 +166,9 @@ class Missing(NamedTuple):
     """What the signatures leave unexplained, as one more type."""
 
     share: NDArray[np.float64]
-    """(n,): of a location's counts; 0 where it is not certain."""
+    """(n,): of a location's counts, by the half of the genes that finds less."""
+    threshold: float
+    """From which on a share is certain; infinite where none is."""
     profile: NDArray[np.float64]
     """(n_vars,)"""
 
@@ -207,7 +211,9 @@ def missing_type(terms: Weighted, fdr: float, seed: int) -> Missing:
     certain = np.zeros(n, bool)
     if passed.size:
         certain[ranked[: passed[-1] + 1]] = True
-    return Missing(np.where(certain & (share >= _LEAST_SHARE), share, 0.0), profile)
+    certain &= share >= _LEAST_SHARE
+    threshold = float(share[certain].min()) if certain.any() else float("inf")
+    return Missing(share, threshold, profile)
 
 
 def _extra(

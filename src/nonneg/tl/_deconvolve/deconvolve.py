@@ -148,13 +148,14 @@ def deconvolve(
         The genes used.
     `.obs['deconv_depth']`, `.obs['deconv_residual']`, `.obs['deconv_missing']`
         Counts of the genes used; mean squared residual over that expected of counts;
-        and the share of counts that a type beyond the reference would take, where it is
-        certain, else 0. Named after `key_added` where that is given.
+        and the share of counts that a type beyond the reference would take, certain
+        from the threshold in `.uns` on. Named after `key_added` where that is given.
     `.uns['deconv' | key_added]` : :class:`dict`
         `cell_types`, `library_size`, `params`, `tuning` (what was chosen), `trials`
         (what was tried, and its gain in log likelihood of held-out genes), `presence`
-        (`threshold` of share over error, and `fdr`), `missing_genes` (genes that the
-        type beyond the reference would have), `objective`, `n_iter`, `converged`.
+        (`threshold` of share over error, and `fdr`), `missing_threshold`,
+        `missing_genes` (genes that the type beyond the reference would have),
+        `objective`, `n_iter`, `converged`.
 
     Raises
     ------

@@ -69,6 +69,7 @@ def write_result(
                 [{**asdict(tuning), "gain": gain} for tuning, gain in chosen.table]
             ),
             "presence": {"threshold": result.threshold, "fdr": float(fdr)},
+            "missing_threshold": result.missing.threshold,
             "missing_genes": _missing_genes(adata, result, shared),
         },
         side={
