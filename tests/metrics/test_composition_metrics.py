@@ -51,7 +51,10 @@ def test_divergence_agrees_with_scipy(shares):
 
 
 def test_correlation_agrees_with_numpy(shares):
-    theirs = [np.corrcoef(*columns)[0, 1] for columns in zip(*(s.T for s in shares), strict=True)]
+    theirs = [
+        np.corrcoef(*columns)[0, 1]
+        for columns in zip(*(s.T for s in shares), strict=True)
+    ]
     np.testing.assert_allclose(composition_correlation(*shares), theirs)
     constant = np.full((40, 5), 0.2)
     assert np.isnan(composition_correlation(constant, shares[1])).all()

@@ -30,9 +30,7 @@ def test_pooled(reference):
             found[name].X[0], x[label == name].mean(0), rtol=1e-5
         )
     assert (found.obs["n_cells"] == 80).all()
-    np.testing.assert_allclose(
-        found.obs["library_size"], found.X.sum(1), rtol=1e-5
-    )
+    np.testing.assert_allclose(found.obs["library_size"], found.X.sum(1), rtol=1e-5)
 
 
 def test_fractions(reference):

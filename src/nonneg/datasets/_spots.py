@@ -148,9 +148,13 @@ def spots(
     centres = xy[rng.permutation(n_spots)[:n_regions]]
     region = np.argmin(((xy[:, None] - centres) ** 2).sum(-1), 1)
     typical = rng.dirichlet(np.full(k, 0.6), len(centres))
-    shares = np.stack([rng.dirichlet(_CONCENTRATION * typical[r] + 0.05) for r in region])
+    shares = np.stack(
+        [rng.dirichlet(_CONCENTRATION * typical[r] + 0.05) for r in region]
+    )
     n_cells = rng.integers(fewest, most + 1, n_spots)
-    cells = np.stack([rng.multinomial(n, p) for n, p in zip(n_cells, shares, strict=True)])
+    cells = np.stack(
+        [rng.multinomial(n, p) for n, p in zip(n_cells, shares, strict=True)]
+    )
     factor = np.exp(platform * rng.standard_normal(n_genes))
     counts = rng.poisson(depth * factor * (cells @ means))
 

@@ -24,7 +24,9 @@ def root_update(
     root = jnp.sqrt(pull * pull + 4 * curvature * allocated + tiny)
     positive = curvature > 0
     # The pull enters both terms: halved once for the quadratic's linear coefficient.
-    return jnp.where(positive, (pull + root) / (2 * jnp.where(positive, curvature, 1)), 0)
+    return jnp.where(
+        positive, (pull + root) / (2 * jnp.where(positive, curvature, 1)), 0
+    )
 
 
 def simplex_update(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from .._core.warnings import warn
 from ..operators.threads import computing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -215,7 +216,7 @@ def _informative(
         best = np.take_along_axis(scaled, fold.argmax(0)[None], 0)[0]
         return np.asarray(best >= _EXPRESSED)
     names: list[str]
-    if hasattr(markers, "keys"):
+    if isinstance(markers, Mapping):
         unknown = sorted(set(markers) - set(types))
         if unknown:
             msg = f"markers name the types {unknown}, but there are {list(types)}."

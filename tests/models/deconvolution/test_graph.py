@@ -36,9 +36,7 @@ def test_rotation_and_unit_do_not_matter(lattice):
     rng = np.random.default_rng(0)
     points = rng.random((49, 2))
     angle = 0.7
-    turn = np.array(
-        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    )
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     for coords in (lattice, points):
         graph = neighbour_graph(coords, ONE).toarray()
         turned = neighbour_graph(250 * coords @ turn + 3, ONE).toarray()

@@ -11,8 +11,8 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize
 
-from nonneg.models.deconvolution.coupling import Coupling
 from nonneg.models.deconvolution.counts import CountLayer, NegativeBinomial, Poisson
+from nonneg.models.deconvolution.coupling import Coupling
 from nonneg.models.deconvolution.graph import neighbour_graph
 from nonneg.models.deconvolution.least_squares import LeastSquaresLayer, Quadratic
 from nonneg.models.deconvolution.solver import DeconvolutionSolver

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
-from anndata import AnnData
 
 import nonneg as nng
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 
 class Tissue(NamedTuple):

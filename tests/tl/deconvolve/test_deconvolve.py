@@ -245,7 +245,9 @@ def test_second_key_leaves_the_first_alone(tissue, quick):
     adata, reference = tissue
     nng.tl.deconvolve(adata, reference, **quick)
     first = adata.obsm["X_deconv"].copy()
-    nng.tl.deconvolve(adata, reference, key_added="other", **quick | {"graph_weight": 0})
+    nng.tl.deconvolve(
+        adata, reference, key_added="other", **quick | {"graph_weight": 0}
+    )
     np.testing.assert_array_equal(adata.obsm["X_deconv"], first)
     assert {"other", "other_rna", "other_std"} <= set(adata.obsm)
     assert {"other_depth", "other_residual", "other_missing"} <= set(adata.obs)

@@ -111,7 +111,11 @@ def choose(
         tied = best
         found = trials.effects(best)
         best = found if wishes.effects else trials.better(best, found)
-        if best is not tied and wishes.graph_weight is None and tied.tuning.graph_weight:
+        if (
+            best is not tied
+            and wishes.graph_weight is None
+            and tied.tuning.graph_weight
+        ):
             # With other signatures, neighbours are worth more or less than before.
             best = trials.around(best)
     table = [(t.tuning, t.gain(first)[0]) for t in trials.done]
@@ -129,8 +133,7 @@ class _Trials:
         order = np.lexsort((mixture.signatures.max(0), self.counted))
         halves = order[::2], order[1::2]
         self.folds = [
-            (np.sort(used), np.sort(held))
-            for used, held in (halves, halves[::-1])
+            (np.sort(used), np.sort(held)) for used, held in (halves, halves[::-1])
         ]
         self.size = np.asarray(mixture.counts.sum(1), np.float64)
         self.parts = [mixture.genes(used) for used, _ in self.folds]
@@ -170,7 +173,8 @@ class _Trials:
         """Raise a parameter as long as the score rises."""
         best = last = start
         for value in values:
-            last = self.run(replace(start.tuning, **{name: value}), last)
+            change: dict[str, Any] = {name: value}
+            last = self.run(replace(start.tuning, **change), last)
             if last.gain(best)[0] <= 0:
                 break
             best = last
@@ -240,9 +244,7 @@ _TINY = 1e-300
 _LEAST_DISPERSION = 0.01
 
 
-def _some(
-    mixture: Mixture, coords: NDArray[np.float64] | None, seed: int
-) -> Mixture:
+def _some(mixture: Mixture, coords: NDArray[np.float64] | None, seed: int) -> Mixture:
     """All locations, or patches of some of them; without genes that these lack."""
     n = mixture.counts.shape[0]
     if n <= _MANY:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .choose import Chosen, Wishes, choose
+from .coarse import coarse_start
 from .fit import Budget, fit_mixture
 from .problem import Fit, LikelihoodName, Mixture, Tuning
 from .summary import (
@@ -33,7 +34,7 @@ class Options:
     wishes: Wishes = field(default_factory=Wishes)
     max_types: int | None = None
     fdr: float = 0.05
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     seed: int = 0
 
 
@@ -59,6 +60,7 @@ def deconvolve(
     coords: NDArray[np.float64] | None,
     per_cell: NDArray[np.float64],
     rna_per_cell: NDArray[np.float64],
+    *,
     options: Options,
     callback: Callback | None = None,
 ) -> Result:
@@ -75,6 +77,7 @@ def deconvolve(
         tuning,
         likelihood,
         dispersion=dispersion,
+        start=coarse_start(mixture, coords, tuning, dispersion),
         budget=options.budget,
         callback=callback,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,8 +12,8 @@ from ..._core.settings import settings
 from ...operators.choose import local_operator
 from ...operators.device import on_accelerator
 from ..loop import drive
-from .coupling import Coupling
 from .counts import CountLayer, NegativeBinomial, Poisson
+from .coupling import Coupling
 from .least_squares import LeastSquaresLayer, Quadratic
 from .problem import Fit, Mixture, Tuning
 from .solver import DeconvolutionSolver
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...operators.protocol import MatrixOperator
-    from ..loop import Callback, Trace
+    from ..loop import Callback
     from .problem import LikelihoodName
 
 # Steps of amounts between rounds of effects.
@@ -96,7 +95,14 @@ def fit_mixture(
     signatures = scaled.signatures
     if tuning.gene_effect or tuning.entry_effect:
         for _ in range(budget.rounds):
-            signatures = _effects(solver, scaled, signatures, size, state, tuning)
+            signatures = _effects(
+                solver,
+                scaled,
+                signatures,
+                size=size,
+                amounts=np.asarray(state.moved, np.float64) ** 2,
+                tuning=tuning,
+            )
             solver = replace(solver, layer=make(signatures), max_iter=_STEPS)
             state, _ = drive(solver, solver.init(state.moved))
     return Fit(
@@ -108,8 +114,9 @@ def _effects(
     solver: DeconvolutionSolver,
     mixture: Mixture,
     present: NDArray[np.float64],
+    *,
     size: NDArray[np.float32],
-    state: Any,
+    amounts: NDArray[np.float64],
     tuning: Tuning,
 ) -> NDArray[np.float64]:
     """Signatures times the most probable factors, given amounts.
@@ -117,7 +124,6 @@ def _effects(
     Factors have gamma priors with mean 1: first one for every gene, then one for each
     of its entries.
     """
-    amounts = np.asarray(state.moved, np.float64) ** 2
     exposure = (size * amounts).sum(0, dtype=np.float64)[:, None]
     base = mixture.signatures
     if tuning.gene_effect:

@@ -36,11 +36,12 @@ def neighbour_graph(
     rows, columns, values = [], [], []
     for s in np.unique(section):
         inside = np.flatnonzero(section == s)
-        i, j, a = _section_edges(coords[inside], n_neighbours)
-        rows.append(inside[i])
-        columns.append(inside[j])
-        values.append(a)
-    i, j, a = (np.concatenate(parts) for parts in (rows, columns, values))
+        source, target, value = _section_edges(coords[inside], n_neighbours)
+        rows.append(inside[source])
+        columns.append(inside[target])
+        values.append(value)
+    i, j = np.concatenate(rows), np.concatenate(columns)
+    a = np.concatenate(values)
     if labels is not None:
         a = a * np.where(labels[i] == labels[j], 1, np.exp(-_OTHER_LABEL))
     n = len(coords)
@@ -53,9 +54,7 @@ def balanced(graph: sp.csr_matrix) -> sp.csr_matrix:
     """Affinities divided by the roots of both degrees, in single precision."""
     degree = np.asarray(graph.sum(1)).ravel()
     scale = 1 / np.sqrt(np.where(degree > 0, degree, 1))
-    return sp.csr_matrix(
-        sp.diags(scale) @ graph @ sp.diags(scale), dtype=np.float32
-    )
+    return sp.csr_matrix(sp.diags(scale) @ graph @ sp.diags(scale), dtype=np.float32)
 
 
 def _section_edges(

@@ -66,13 +66,17 @@ def _bounds(n: int) -> NDArray[np.int64]:
 def _errors(
     information: jax.Array,
     amounts: jax.Array,
-    slack: jax.Array,
+    *,
+    slope: jax.Array,
     stiffness: jax.Array,
     conversion: jax.Array,
     spread: jax.Array,
 ) -> jax.Array:
     """Standard errors of shares, through the square roots of amounts."""
     roots = jnp.sqrt(amounts)
+    # Slope of the likelihood where a type is absent: it is held at zero.
+    slack = slope - (information * amounts[:, None, :]).sum(2)
+    slack = jnp.maximum(slack, 0)
     curvature = 4 * roots[:, :, None] * roots[:, None, :] * information / spread
     diagonal = 2 * (slack / spread + stiffness) + 1e-3
     k = amounts.shape[1]
@@ -103,32 +107,37 @@ def standard_errors(
     x = terms.mixture.counts
     n, k = terms.amounts.shape
     columns = terms.signatures.sum(0)
-    stiffness = np.full((n, 1), tuning.group_weight, np.float32)
+    stiffness = np.full((n, 1), tuning.group_weight)
     if terms.mixture.graph is not None:
-        degree = np.asarray(terms.mixture.graph.sum(1), np.float32)
+        degree = np.asarray(terms.mixture.graph.sum(1), np.float64)
         stiffness = stiffness + tuning.graph_weight * degree
     out = np.empty((n, k), np.float32)
     for start in range(0, n, _BATCH):
         rows = slice(start, min(start + _BATCH, n))
         information = np.zeros((rows.stop - start, k, k), np.float32)
 
-        def fill(_: int, a: int, b: int, start: int = start, out: Any = information) -> None:
+        def fill(
+            _: int, a: int, b: int, start: int = start, out: Any = information
+        ) -> None:
             information_rows(
-                x.data, x.indices, x.indptr, terms.amounts, terms.signatures,
-                start + a, out[a:b],
+                x.data,
+                x.indices,
+                x.indptr,
+                terms.amounts,
+                terms.signatures,
+                start + a,
+                out[a:b],
             )
 
         run_parts(fill, _bounds(rows.stop - start))
         u = np.maximum(terms.amounts[rows], 1e-10)
-        # Slope of the log likelihood where a type is absent: it is held at zero.
-        slack = terms.size[rows, None] * columns - np.einsum("nij,nj->ni", information, u)
         out[rows] = _errors(
             jnp.asarray(information),
             jnp.asarray(u),
-            jnp.asarray(np.maximum(slack, 0)),
-            jnp.asarray(stiffness[rows]),
-            jnp.asarray(conversion, jnp.float32),
-            jnp.float32(terms.spread),
+            slope=jnp.asarray(terms.size[rows, None] * columns),
+            stiffness=jnp.asarray(stiffness[rows], jnp.float32),
+            conversion=jnp.asarray(conversion, jnp.float32),
+            spread=jnp.float32(terms.spread),
         )
     return out
 
@@ -153,8 +162,14 @@ def misfit(terms: Weighted, n_vars: int) -> NDArray[np.float64]:
     total = terms.size * (terms.amounts @ terms.signatures.sum(0))
     run_parts(
         lambda _, a, b: pearson_rows(
-            x.data, x.indices, x.indptr[a : b + 1], terms.amounts[a:b],
-            terms.signatures, terms.size[a:b], _FLOOR, out[a:b],
+            x.data,
+            x.indices,
+            x.indptr[a : b + 1],
+            terms.amounts[a:b],
+            terms.signatures,
+            terms.size[a:b],
+            _FLOOR,
+            out[a:b],
         ),
         _bounds(x.shape[0]),
     )
@@ -203,7 +218,7 @@ def missing_type(terms: Weighted, fdr: float, seed: int) -> Missing:
         part = np.full(profile.size, -1.0)
         part[half] = profile[half]
         halves.append(_extra(terms, part))
-    share = np.minimum(halves[0][0], halves[1][0])
+    least = np.minimum(halves[0][0], halves[1][0])
     gain = np.minimum(halves[0][1], halves[1][1])
     p = chi2.sf(2 * np.maximum(gain, 0) / terms.spread, 1) / 2
     ranked = np.argsort(p, kind="stable")
@@ -211,9 +226,9 @@ def missing_type(terms: Weighted, fdr: float, seed: int) -> Missing:
     certain = np.zeros(n, bool)
     if passed.size:
         certain[ranked[: passed[-1] + 1]] = True
-    certain &= share >= _LEAST_SHARE
-    threshold = float(share[certain].min()) if certain.any() else float("inf")
-    return Missing(share, threshold, profile)
+    certain &= least >= _LEAST_SHARE
+    threshold = float(least[certain].min()) if certain.any() else float("inf")
+    return Missing(least, threshold, profile)
 
 
 def _extra(

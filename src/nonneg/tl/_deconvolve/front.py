@@ -9,8 +9,8 @@ import numpy as np
 
 from ..._adata.checks import check_key, check_nonnegative
 from ..._adata.coordinates import read_coordinates
-from ..._adata.keys import factor_keys
 from ..._adata.genes import read_mask
+from ..._adata.keys import factor_keys
 from ..._adata.labels import encode_labels, read_sections
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.signatures import align_genes, read_signatures
@@ -108,7 +108,12 @@ def find_cell_types(
             counts[kept], means / per_cell[:, None], layout, kept, choices
         )
         result = deconvolve(
-            mixture, coords, per_cell, found.library_size, options, callback
+            mixture,
+            coords,
+            per_cell,
+            found.library_size,
+            options=options,
+            callback=callback,
         )
     write_result(
         adata,
