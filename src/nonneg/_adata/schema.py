@@ -82,6 +82,7 @@ class DeconvolutionEntry(Entry):
 
     cell_types: NDArray[Any] | None = None
     library_size: NDArray[Any] | None = None
+    counts_per_cell: NDArray[Any] | None = None
     tuning: Mapping[str, Any] | None = None
     trials: pd.DataFrame | None = None
     presence: Mapping[str, Any] | None = None

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from ._dataset_specificity import dataset_specificity
+from ._dominant_type import dominant_type
+from ._expected_counts import expected_counts
 from ._factor_df import factor_df
 from ._factors import factors
 from ._image import image
 from ._loadings_df import loadings_df
+from ._presence import presence
 from ._top_genes import top_genes
 
 __all__ = [
     "dataset_specificity",
+    "dominant_type",
+    "expected_counts",
     "factor_df",
     "factors",
     "image",
     "loadings_df",
+    "presence",
     "top_genes",
 ]

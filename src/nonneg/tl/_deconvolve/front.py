@@ -123,6 +123,7 @@ def find_cell_types(
         kept=kept,
         shared=shared,
         depth=depth,
+        per_cell=per_cell,
         params={
             "layer": read.layer,
             "mask_var": _named(read.mask_var),

@@ -33,6 +33,7 @@ def write_result(
     kept: NDArray[np.intp],
     shared: NDArray[np.intp],
     depth: NDArray[np.float64],
+    per_cell: NDArray[np.float64],
     params: Mapping[str, Any],
     fdr: float,
 ) -> None:
@@ -59,6 +60,7 @@ def write_result(
         info={
             "cell_types": found.types.astype(object),
             "library_size": found.library_size,
+            "counts_per_cell": per_cell,
             "objective": np.asarray(trace.objective),
             "iteration": np.asarray(trace.iteration),
             "n_iter": trace.n_iter,
