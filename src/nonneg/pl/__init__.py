@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._cluster_composition import cluster_composition
 from ._comparison import comparison
+from ._deconvolution import deconvolution
 from ._factor_maps import factor_maps
 from ._inmf_search import inmf_search
 from ._loadings import loadings
@@ -16,6 +17,7 @@ from ._top_genes import top_genes
 __all__ = [
     "cluster_composition",
     "comparison",
+    "deconvolution",
     "factor_maps",
     "inmf_search",
     "loadings",
