@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
 from .._adata.compositions import read_compositions, select_types
 from .._adata.read import select_matrix
-from .._core.docs import shared_docs
+from ..operators.choose import as_operator
+from ..operators.gather import to_csr
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
 # Entries whose mixtures are computed at a time.
 _BLOCK = 1 << 22
 
 
-@shared_docs
 def expected_counts(
     adata: AnnData,
     cell_type: str | int,
@@ -90,8 +90,9 @@ def expected_counts(
     x, where = select_matrix(adata, layer=layer)
     signatures = np.asarray(found.factors.loadings, np.float64)
     used = np.flatnonzero(np.isfinite(signatures).all(axis=1))
+    op = as_operator(x, where=where, columns=used, on_cluster=False)
     # A copy: its entries are changed.
-    counts = sp.csr_matrix(x[:, used], dtype=np.float32, copy=True)
+    counts = sp.csr_matrix(to_csr(op), dtype=np.float32, copy=True)
     amounts = np.where(found.known[:, None], found.shares, 0.0)
     if found.entry.counts_per_cell is not None:
         # Signatures have unit sum: shares of cells become shares of the counts.
@@ -122,5 +123,7 @@ def _divide(
         part = slice(start, start + step)
         share = amounts[row[part]] * signatures[column[part]]
         total = share.sum(axis=1)
-        data[part] *= np.where(total > 0, share[:, k] / np.where(total > 0, total, 1), 0)
+        data[part] *= np.where(
+            total > 0, share[:, k] / np.where(total > 0, total, 1), 0
+        )
     counts.eliminate_zeros()

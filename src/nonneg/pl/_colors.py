@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.colors import is_color_like
+from matplotlib.colors import is_color_like, rgb_to_hsv, to_rgba
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
 
     from .._adata.compositions import Compositions
 
@@ -19,6 +22,14 @@ type Palette = Mapping[str, Any] | Sequence[Any]
 
 # Of what is not known: seen on white and on black.
 NO_DATA = "0.7"
+
+
+def intensity_map(given: str | Colormap | None, figure: Figure) -> Colormap:
+    """The caller's colours, or some that begin near those of the paper."""
+    color = to_rgba(figure.get_facecolor())
+    # Transparent figures are put on white.
+    dark = color[3] > 0.5 and rgb_to_hsv(color[:3])[2] < 0.5
+    return plt.get_cmap(given or ("magma" if dark else "magma_r"))
 
 
 def default_palette(n: int) -> list[str]:

@@ -137,9 +137,7 @@ def deconvolution(
     check_one_of(kind, ("pies", "dominant", None), "kind")
     found = read_compositions(adata, key, share)
     colors = type_colors(adata, key, found, palette)
-    names, shares = _shown(
-        found.names, found.shares, found.known, cell_types, n_types
-    )
+    names, shares = _shown(found.names, found.shares, found.known, cell_types, n_types)
     shades = [colors.get(name, _OTHER_COLOR) for name in names]
     sections = read_tissue(adata, spatial_key, library_key)
     if crop_coord is not None and len(sections) > 1:
@@ -160,9 +158,7 @@ def deconvolution(
             draw_pies(panel, section.coords[known], values[known], shades, diameter)
         else:
             leading = np.array(shades, object)[values[known].argmax(axis=1)]
-            draw_spots(
-                panel, section.coords[known], diameter, facecolors=list(leading)
-            )
+            draw_spots(panel, section.coords[known], diameter, facecolors=list(leading))
         if not known.all():
             style = {"facecolors": "none", "edgecolors": NO_DATA, "linewidths": 0.6}
             draw_spots(panel, section.coords[~known], 0.7 * diameter, **style)
@@ -213,9 +209,7 @@ def _choose(sections: Sequence[Tissue]) -> Literal["pies", "dominant"]:
     return "dominant"
 
 
-def _titles(
-    sections: Sequence[Tissue], given: str | Sequence[str] | None
-) -> list[str]:
+def _titles(sections: Sequence[Tissue], given: str | Sequence[str] | None) -> list[str]:
     if given is None:
         return [section.name or "" for section in sections]
     titles = [given] if isinstance(given, str) else list(given)
@@ -225,9 +219,7 @@ def _titles(
     return titles
 
 
-def _make_panels(
-    sections: Sequence[Tissue], ncols: int, ax: Axes | None
-) -> list[Axes]:
+def _make_panels(sections: Sequence[Tissue], ncols: int, ax: Axes | None) -> list[Axes]:
     if ax is not None:
         if len(sections) == 1:
             return [ax]
@@ -270,7 +262,11 @@ def draw_pies(
         corners = np.concatenate([place, place + edge], axis=1)
         ax.add_collection(
             PolyCollection(
-                corners, facecolors=[color], edgecolors="none", linewidths=0, zorder=2
+                list(corners),
+                facecolors=[color],
+                edgecolors="none",
+                linewidths=0,
+                zorder=2,
             ),
             autolim=False,
         )
@@ -292,7 +288,6 @@ def _add_legend(
         handles.append(Patch(fill=False, edgecolor=NO_DATA, label="no counts"))
     figure = figure_of(panels[0])
     style: dict[str, Any] = {
-        "handles": handles,
         "fontsize": "small",
         "frameon": False,
         "handlelength": 1,
@@ -301,12 +296,16 @@ def _add_legend(
         "labelspacing": 0.35,
     }
     if inside:
-        panels[0].legend(loc="center left", bbox_to_anchor=(1, 0.5), **style)
+        panels[0].legend(
+            handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), **style
+        )
         return
     size = plt.rcParams["font.size"] * 0.833 * 1.5 / 72
     rows = max(int(figure.get_figheight() / size) - 1, 4)
     ncols = -(-len(handles) // min(rows, _LEGEND_ROWS))
-    made = figure.legend(loc="outside center right", ncols=ncols, **style)
+    made = figure.legend(
+        handles=handles, loc="outside right center", ncols=ncols, **style
+    )
     # The legend does not take its room from the maps.
     figure.draw_without_rendering()
     width = made.get_window_extent().width / figure.dpi

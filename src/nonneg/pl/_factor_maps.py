@@ -20,7 +20,7 @@ from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get import factors as get_factors
-from ._colors import NO_DATA
+from ._colors import NO_DATA, intensity_map
 from ._panels import figure_of, fit_titles, new_panels
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def factor_maps(
     ncols
         Panels per row. With several sections, each factor has rows of its own.
     cmap
-        Colour map. `None`: `magma_r`, or `RdBu_r` around zero where scores are
-        negative.
+        Colour map. `None`: `magma_r` (`magma` on a dark figure), or `RdBu_r` around
+        zero where scores are negative.
     vmin, vmax
         Colour range, the same for all panels, or a percentile of each factor such as
         `"p99"` for `vmax`. `vmin=None`: 0, or `-vmax` where scores are negative.
@@ -186,7 +186,7 @@ def factor_maps(
         low, high = ranges[i]
         style: dict[str, Any] = {
             "color": maps.var_names[i],
-            "cmap": _color_map(cmap, low),
+            "cmap": _color_map(cmap, low, panel),
             "vmin": low,
             "vmax": high,
             "size": size,
@@ -310,9 +310,11 @@ def _percentile(values: NDArray[np.floating[Any]], given: str) -> float:
         raise ValueError(msg) from None
 
 
-def _color_map(given: str | Colormap | None, low: float) -> Colormap:
+def _color_map(given: str | Colormap | None, low: float, panel: Axes) -> Colormap:
     # A copy: squidpy sets the colour of missing values on it.
-    return plt.get_cmap(given or ("RdBu_r" if low < 0 else "magma_r")).copy()
+    if low < 0:
+        return plt.get_cmap(given or "RdBu_r").copy()
+    return intensity_map(given, figure_of(panel)).copy()
 
 
 def _draw_points(section: _Section, spatial_key: str, style: dict[str, Any]) -> None:

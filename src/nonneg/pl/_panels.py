@@ -52,7 +52,14 @@ def fit_titles(panels: Sequence[Axes]) -> None:
         grid = ax.get_subplotspec()
         if grid is None:
             continue
-        room = 0.97 * figure.bbox.width / grid.get_gridspec().ncols
+        # Titles are in the middle of the axes, which ticks push off that of their place.
+        box = ax.get_window_extent()
+        middle = (box.x0 + box.x1) / 2
+        room = 0.97 * min(
+            figure.bbox.width / grid.get_gridspec().ncols,
+            2 * middle,
+            2 * (figure.bbox.width - middle),
+        )
         title = ax.title
         if title.get_window_extent().width > room:
             title.set_text(_break(title.get_text()))

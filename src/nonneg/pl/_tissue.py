@@ -95,12 +95,14 @@ def read_tissue(
     ]
 
 
-def map_size(sections: Sequence[Tissue], box: tuple[float, float]) -> tuple[float, float]:
+def map_size(
+    sections: Sequence[Tissue], box: tuple[float, float]
+) -> tuple[float, float]:
     """Inches of a map, of the largest section in a box."""
     extent = np.max([np.ptp(section.coords, axis=0) for section in sections], axis=0)
-    extent = extent + max(section.diameter for section in sections)
-    scale = np.min(np.asarray(box) / extent)
-    width, height = np.maximum(extent * scale, 0.6)
+    room: NDArray[np.float64] = extent + max(each.diameter for each in sections)
+    scale = np.min(np.asarray(box) / room)
+    width, height = np.maximum(room * scale, 0.6)
     return float(width), float(height)
 
 
