@@ -260,16 +260,10 @@ def draw_pies(
         edge = np.stack([np.sin(angle), -np.cos(angle)], axis=-1) * diameter / 2
         place = coords[rows, None]
         corners = np.concatenate([place, place + edge], axis=1)
-        ax.add_collection(
-            PolyCollection(
-                list(corners),
-                facecolors=[color],
-                edgecolors="none",
-                linewidths=0,
-                zorder=2,
-            ),
-            autolim=False,
-        )
+        # As one array, which is read at once.
+        parts = PolyCollection(corners, facecolors=[color], zorder=2)  # type: ignore[arg-type]
+        parts.set(edgecolors="none", linewidths=0)
+        ax.add_collection(parts, autolim=False)
 
 
 def _add_legend(
