@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._cell_type_counts import cell_type_counts
 from ._dataset_specificity import dataset_specificity
 from ._dominant_type import dominant_type
 from ._expected_counts import expected_counts
@@ -13,6 +14,7 @@ from ._presence import presence
 from ._top_genes import top_genes
 
 __all__ = [
+    "cell_type_counts",
     "dataset_specificity",
     "dominant_type",
     "expected_counts",
