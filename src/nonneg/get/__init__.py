@@ -5,7 +5,6 @@ from __future__ import annotations
 from ._cell_type_counts import cell_type_counts
 from ._dataset_specificity import dataset_specificity
 from ._dominant_type import dominant_type
-from ._expected_counts import expected_counts
 from ._factor_df import factor_df
 from ._factors import factors
 from ._image import image
@@ -17,7 +16,6 @@ __all__ = [
     "cell_type_counts",
     "dataset_specificity",
     "dominant_type",
-    "expected_counts",
     "factor_df",
     "factors",
     "image",

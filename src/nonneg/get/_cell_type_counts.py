@@ -26,12 +26,12 @@ def cell_type_counts(
 ) -> AnnData:
     r"""Counts of each location that are expected to come from cells of one type.
 
-    Every count is shared out among the types in proportion to what each of them is
+    Also known as cell-type-specific expression. Every count is shared out among the types in proportion to what each of them is
     expected to have of the gene,
 
     .. math:: y_{ig} \frac{v_{ik} b_{kg}}{\sum_l v_{il} b_{lg}},
 
-    with shares of RNA :math:`v` and signatures :math:`b` of the fit. What a type does
+    with amounts :math:`v` and signatures :math:`b` of the fit. What a type does
     differently in a part of the tissue shows as far as other types do not express the
     gene.
 
@@ -83,8 +83,11 @@ def cell_type_counts(
         source = read_matrix(adata, Read(given, mask_var=used), on_cluster=False)
         counts = to_csr(source.op)
     signatures = stored.loadings[used].T.astype(np.float64)
-    # Shares of counts: those of cells times the counts of a cell.
-    rna = np.nan_to_num(stored.scores, nan=0.0) * np.asarray(stored.entry.library_size)
+    rna = np.nan_to_num(stored.scores, nan=0.0).astype(np.float64)
+    if stored.entry.counts_per_cell is not None:
+        # Signatures are of unit sum over the genes used, so that shares of cells become
+        # shares of their counts. Simulated ones are counts of a cell already.
+        rna = rna * np.asarray(stored.entry.counts_per_cell)
     rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     data = np.zeros(counts.nnz, np.float32)
     for start in range(0, counts.shape[0], _ROWS):
