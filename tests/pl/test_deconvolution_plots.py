@@ -358,7 +358,10 @@ class TestMarkerAgreement:
         axes = nng.pl.marker_agreement(adata, markers)
         assert [ax.get_title() for ax in axes] == ["type_0", "type_1"]
         r = nng.metrics.marker_agreement(
-            adata.X, adata.var_names, nng.get.factor_df(adata, "deconv"), markers
+            adata.X,
+            nng.get.factor_df(adata, "deconv"),
+            markers,
+            genes=list(adata.var_names),
         )
         for ax, name in zip(axes, ["type_0", "type_1"], strict=True):
             text = ax.texts[0].get_text().replace("\N{MINUS SIGN}", "-")

@@ -105,7 +105,7 @@ def marker_agreement(
     x, where = select_matrix(adata, layer=layer)
     counts = to_csr(as_operator(x, where=where, on_cluster=False))
     shares = pd.DataFrame(found.shares, index=adata.obs_names, columns=found.names)
-    r = get_agreement(counts, list(adata.var_names), shares[chosen], markers)
+    r = get_agreement(counts, shares[chosen], markers, genes=list(adata.var_names))
     panels = _make_panels(len(r), ncols, ax)
     depth = np.asarray(counts.sum(axis=1), np.float64).ravel()
     colors = type_colors(adata, key, found, palette)
