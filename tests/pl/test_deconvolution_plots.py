@@ -331,7 +331,7 @@ class TestPresence:
         assert sorted(names) == sorted(called)
         assert [called[name].sum() for name in names] == count.tolist()
         numbers = texts(ax.texts)
-        assert numbers[-1] == "present at FDR 0.05"
+        assert numbers[-1] == "present at\nFDR 0.05"
         for name, number in zip(names, numbers[:-1], strict=True):
             n = called[name].sum()
             # Of the locations that have counts.

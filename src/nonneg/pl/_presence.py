@@ -83,7 +83,7 @@ def presence(
     chosen = sorted(chosen, key=lambda k: -count[k])
     if ax is None:
         longest = 0.075 * max(len(found.names[k]) for k in chosen)
-        size = 3.6 + longest, 1.0 + 0.21 * len(chosen)
+        size = 3.6 + longest, 1.2 + 0.21 * len(chosen)
         _, ax = plt.subplots(figsize=size, layout="constrained")
     labels = ["all locations"]
     for y, k in enumerate(chosen):
@@ -114,10 +114,10 @@ def presence(
     fdr = float(found.entry.presence["fdr"])
     ax.text(
         1.02,
-        -0.9,
-        f"present at FDR {fdr:g}",
-        transform=ax.get_yaxis_transform(),
-        va="center",
+        1.0,
+        f"present at\nFDR {fdr:g}",
+        transform=ax.transAxes,
+        va="bottom",
         fontsize="small",
     )
     # The legend's dot has no colour of a type.
@@ -128,8 +128,8 @@ def presence(
         frameon=False,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        borderaxespad=0.2,
-        ncols=2,
+        borderaxespad=0,
+        labelspacing=0.2,
         handletextpad=0.4,
         columnspacing=1,
     )
