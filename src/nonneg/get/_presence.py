@@ -57,7 +57,8 @@ def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
         msg = f"adata.uns[{key!r}] has no calls of presence."
         raise KeyError(msg)
     std = np.asarray(adata.obsm[found.side(adata, "obsm", "std")])
-    threshold = float(found.entry.presence["threshold"])
+    # The threshold is one of the ratios, whose parts are of single precision.
+    threshold = float(found.entry.presence["threshold"]) * (1 - 1e-6)
     with np.errstate(invalid="ignore"):
         called = (found.shares > 0) & (
             found.shares >= threshold * np.maximum(std, 1e-12)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _MOST_PIES = 5000
 # Shares that are not seen.
 _LEAST = 0.005
-_OTHER_COLOR = "0.45"
+_OTHER_COLOR = "0.8"
 # Of the distance between locations.
 _PIE_SIZE = 0.92
 _LEGEND_ROWS = 22

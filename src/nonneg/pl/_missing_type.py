@@ -109,7 +109,8 @@ def missing_type(
     for panel, section in zip(panels, sections, strict=True):
         frame(panel, section, img=img, img_alpha=img_alpha)
         values, diameter = score[section.rows], section.diameter
-        known, certain = np.isfinite(values), values >= threshold
+        # Scores are of single precision, and the threshold is one of them.
+        known, certain = np.isfinite(values), values >= np.float32(threshold)
         # Those with an edge over the others.
         for rows, edge in ((known & ~certain, "none"), (certain, _EDGE)):
             draw_spots(
