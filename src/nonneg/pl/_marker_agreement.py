@@ -10,7 +10,6 @@ from matplotlib.ticker import MaxNLocator
 
 from .._adata.compositions import read_compositions, select_types
 from .._adata.read import select_matrix
-from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..metrics import marker_agreement as get_agreement
 from ..operators.choose import as_operator
@@ -34,7 +33,6 @@ _TARGET = 10_000
 _MANY = 2000
 
 
-@shared_docs
 def marker_agreement(
     adata: AnnData,
     markers: Mapping[str, Sequence[str]],
@@ -56,10 +54,13 @@ def marker_agreement(
 
     Parameters
     ----------
-    %(key)s
+    adata
+        Annotated data with a deconvolution.
     markers
         Marker genes of types, from names of types. Types without a marker in the
         data have no panel.
+    key
+        Key of the deconvolution.
     share
         Of `"cells"` or of `"rna"`.
     layer
