@@ -100,7 +100,7 @@ def map_size(
 ) -> tuple[float, float]:
     """Inches of a map, of the largest section in a box."""
     extent = np.max([np.ptp(section.coords, axis=0) for section in sections], axis=0)
-    room: NDArray[np.float64] = extent + max(each.diameter for each in sections)
+    room: NDArray[np.floating[Any]] = extent + max(each.diameter for each in sections)
     scale = np.min(np.asarray(box) / room)
     width, height = np.maximum(room * scale, 0.6)
     return float(width), float(height)
