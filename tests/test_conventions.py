@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nonneg as nng
@@ -68,6 +69,12 @@ def integrated():
     return adata[:0].copy()
 
 
+def types_of(adata):
+    """Two cell types with the genes of the data."""
+    means = 1.0 + np.arange(2 * adata.n_vars).reshape(2, -1) % 7
+    return pd.DataFrame(means, index=["a", "b"], columns=adata.var_names)
+
+
 # Smallest calls of the functions that have `copy`.
 CALLS = {
     "tl.nmf": lambda adata, **kwargs: nng.tl.nmf(adata, 3, **kwargs),
@@ -115,12 +122,20 @@ CALLS = {
     "tl.factor_markers": lambda adata, **kwargs: nng.tl.factor_markers(
         adata, key="stored", **kwargs
     ),
+    "tl.deconvolve": lambda adata, **kwargs: nng.tl.deconvolve(
+        adata, types_of(adata), graph_weight=1, group_weight=0, effects=False, **kwargs
+    ),
     "pp.deviant_genes": lambda adata, **kwargs: nng.pp.deviant_genes(
         adata, 10, subset=True, **kwargs
     ),
 }
-# Data may be files and mappings as well, and arrive at a model that comes first.
-FIRST = {"tl.online_inmf": "data", "tl.online_inmf_update": "reference"}
+# Data may be files and mappings as well, and arrive at a model that comes first;
+# signatures are of a reference.
+FIRST = {
+    "tl.online_inmf": "data",
+    "tl.online_inmf_update": "reference",
+    "pp.signatures": "reference",
+}
 # A data set that arrives is an AnnData or a file, not a table of many.
 WITHOUT_TABLE = {"tl.online_inmf_update"}
 WITH_COPY = [public for public in PUBLIC if "copy" in public.parameters]

@@ -27,6 +27,8 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "std": "_std",
         # scores after tl.quantile_align or tl.centroid_align
         "aligned": "_aligned",
+        # deconvolution: shares of RNA instead of cells
+        "rna": "_rna",
     },
     "varm": {
         # integrations: metagenes of data sets, sums over cells, scales of genes
@@ -41,12 +43,18 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "dispersion": "_dispersion",
         "importance": "_spatial_importance",
         "importance_std": "_spatial_importance_std",
+        # deconvolution: genes that were used
+        "used": "_used",
     },
     "obs": {
         "importance": "_spatial_importance",
         "importance_std": "_spatial_importance_std",
         # leading factor of each cell, by an alignment
         "cluster": "_cluster",
+        # deconvolution: counts of the genes used, misfit, share of an unknown type
+        "depth": "_depth",
+        "residual": "_residual",
+        "missing": "_missing",
     },
     # tl.factor_markers
     "uns": {"markers": "_markers"},

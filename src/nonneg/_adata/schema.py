@@ -76,14 +76,30 @@ class IntegrationEntry(Entry):
     projected_objective: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeconvolutionEntry(Entry):
+    """Mixtures of cell types."""
+
+    cell_types: NDArray[Any] | None = None
+    library_size: NDArray[Any] | None = None
+    counts_per_cell: NDArray[Any] | None = None
+    tuning: Mapping[str, Any] | None = None
+    trials: pd.DataFrame | None = None
+    presence: Mapping[str, Any] | None = None
+    missing_threshold: float | None = None
+    missing_genes: pd.DataFrame | None = None
+
+
 ENTRIES: dict[str, type[Entry]] = {
     "nmf": Entry,
     "seminmf": Entry,
     **dict.fromkeys(("nsf", "nsfh", "pnmf", "rsf", "fa"), ProbabilisticEntry),
     **dict.fromkeys(("inmf", "online_inmf"), IntegrationEntry),
+    "deconvolve": DeconvolutionEntry,
     # Simulated, with the truth in the form of a fit.
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
     "batches": IntegrationEntry,
+    "spots": DeconvolutionEntry,
 }
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from .._core.validators import check_one_of
 from .checks import check_key
 from .keys import FactorKeys
-from .schema import from_uns, is_entry
+from .schema import DeconvolutionEntry, from_uns, is_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Factors:
     entry: Entry
     keys: FactorKeys
     names: list[str]
-    """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …"""
+    """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …; or cell types."""
 
 
 def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
@@ -59,8 +59,14 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
         loadings=loadings,
         entry=entry,
         keys=FactorKeys(obsm=entry.obsm_key, varm=entry.varm_key or "", uns=key),
-        names=[f"{key}_{i}" for i in range(scores.shape[1])],
+        names=_names(entry, key, scores.shape[1]),
     )
+
+
+def _names(entry: Entry, key: str, n_factors: int) -> list[str]:
+    if isinstance(entry, DeconvolutionEntry) and entry.cell_types is not None:
+        return [str(name) for name in entry.cell_types]
+    return [f"{key}_{i}" for i in range(n_factors)]
 
 
 type Normalize = Literal["spde", "lda", "sum", "l2", "max"]

@@ -5,5 +5,6 @@ from __future__ import annotations
 from ._batches import batches
 from ._ggblocks import ggblocks
 from ._quilt import quilt
+from ._spots import Spots, spots
 
-__all__ = ["batches", "ggblocks", "quilt"]
+__all__ = ["Spots", "batches", "ggblocks", "quilt", "spots"]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from ._cell_type_counts import cell_type_counts
 from ._dataset_specificity import dataset_specificity
+from ._dominant_type import dominant_type
 from ._factor_df import factor_df
 from ._factors import factors
 from ._image import image
 from ._loadings_df import loadings_df
+from ._presence import presence
 from ._top_genes import top_genes
 
 __all__ = [
+    "cell_type_counts",
     "dataset_specificity",
+    "dominant_type",
     "factor_df",
     "factors",
     "image",
     "loadings_df",
+    "presence",
     "top_genes",
 ]

@@ -11,6 +11,7 @@ import pandas as pd
 from .._adata.labels import read_labels
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
+from ._colors import default_palette
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -132,23 +133,13 @@ def cluster_composition(
 
 def _colors(adata: AnnData, cluster_key: str, names: NDArray[Any]) -> list[str]:
     """Colours that scanpy stored, or those that it would take."""
-    from scanpy.plotting import palettes
-
     column = adata.obs[cluster_key].astype("category").cat.categories.astype(str)
     stored = adata.uns.get(f"{cluster_key}_colors", ())
     if len(stored) == len(column):
         known = dict(zip(column, stored, strict=True))
         return [str(known[name]) for name in names]
-    palette = next(
-        (
-            some
-            for some in (palettes.default_20, palettes.default_28)
-            if len(some) >= len(column)
-        ),
-        palettes.default_102,
-    )
-    positions = column.get_indexer(pd.Index(names)).tolist()
-    return [palette[i % len(palette)] for i in positions]
+    palette = default_palette(len(column))
+    return [palette[i] for i in column.get_indexer(pd.Index(names)).tolist()]
 
 
 def _batch_key(adata: AnnData, key: str) -> str:

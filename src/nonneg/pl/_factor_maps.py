@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from .._adata.checks import as_numbers, check_key
@@ -19,7 +20,8 @@ from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get import factors as get_factors
-from ._panels import figure_of, new_panels
+from ._colors import NO_DATA, intensity_map
+from ._panels import figure_of, fit_titles, new_panels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +106,7 @@ def factor_maps(
     cmap: str | Colormap | None = None,
     vmin: float | None = None,
     vmax: float | str = "p99.5",
+    share_scale: bool = False,
     size: float | None = None,
     colorbar: bool = True,
     ax: Axes | None = None,
@@ -117,7 +120,8 @@ def factor_maps(
     bar shows with a tip that there are such. Points are as large as the distance
     between them: squares on a perfect grid, discs elsewhere. Where
     `uns[spatial_key]` holds a picture of the tissue, spots are drawn on it in their
-    true size.
+    true size. Observations without a score, such as empty spots after
+    :func:`nonneg.tl.deconvolve`, are grey.
 
     Parameters
     ----------
@@ -136,11 +140,14 @@ def factor_maps(
     ncols
         Panels per row. With several sections, each factor has rows of its own.
     cmap
-        Colour map. `None`: `magma_r`, or `RdBu_r` around zero where scores are
-        negative.
+        Colour map. `None`: `magma_r` (`magma` on a dark figure), or `RdBu_r` around
+        zero where scores are negative.
     vmin, vmax
         Colour range, the same for all panels, or a percentile of each factor such as
         `"p99"` for `vmax`. `vmin=None`: 0, or `-vmax` where scores are negative.
+    share_scale
+        One colour range for all factors, so that maps can be compared, instead of one
+        for each.
     size
         Area of a point in square points. `None`: from the distance between points.
         With a picture of the tissue: a factor for the true size.
@@ -188,6 +195,10 @@ def factor_maps(
         sections = [_Section(None, maps, coords, None)]
     scores = np.asarray(maps.X)
     ranges = {i: _color_range(scores[:, i], vmin, vmax) for i in chosen}
+    if share_scale:
+        low = min(low for low, _ in ranges.values())
+        high = max(high for _, high in ranges.values())
+        ranges = dict.fromkeys(chosen, (low, high))
     places = [(i, section) for i in chosen for section in sections]
     titles = _titles(maps, places, kwargs.pop("title", None))
     panels = _make_panels(len(chosen), sections, ncols, ax)
@@ -195,12 +206,13 @@ def factor_maps(
         low, high = ranges[i]
         style: dict[str, Any] = {
             "color": maps.var_names[i],
-            "cmap": _color_map(cmap, low),
+            "cmap": _color_map(cmap, low, panel),
             "vmin": low,
             "vmax": high,
             "size": size,
             "title": title,
             "frameon": False,
+            "na_color": to_rgba(NO_DATA),
             "ax": panel,
             **kwargs,
         }
@@ -213,6 +225,8 @@ def factor_maps(
         panel.title.set_fontsize("medium")
         if colorbar:
             _add_colorbar(panel, scores[:, i])
+    if ax is None:
+        fit_titles(panels)
     if basis is None and size is None:
         _fill(panels, [section for _, section in places])
     return panels
@@ -318,9 +332,11 @@ def _percentile(values: NDArray[np.floating[Any]], given: str) -> float:
         raise ValueError(msg) from None
 
 
-def _color_map(given: str | Colormap | None, low: float) -> Colormap:
+def _color_map(given: str | Colormap | None, low: float, panel: Axes) -> Colormap:
     # A copy: squidpy sets the colour of missing values on it.
-    return plt.get_cmap(given or ("RdBu_r" if low < 0 else "magma_r")).copy()
+    if low < 0:
+        return plt.get_cmap(given or "RdBu_r").copy()
+    return intensity_map(given, figure_of(panel)).copy()
 
 
 def _draw_points(section: _Section, spatial_key: str, style: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -40,3 +42,36 @@ def figure_of(ax: Axes) -> Figure:
     figure = ax.get_figure(root=True)
     assert figure is not None
     return figure
+
+
+def fit_titles(panels: Sequence[Axes]) -> None:
+    """Break, and then shrink, titles that reach into the next panel."""
+    figure = figure_of(panels[0])
+    figure.draw_without_rendering()
+    for ax in panels:
+        grid = ax.get_subplotspec()
+        if grid is None:
+            continue
+        # Titles are in the middle of the axes, which ticks push off that of their place.
+        box = ax.get_window_extent()
+        middle = (box.x0 + box.x1) / 2
+        room = 0.97 * min(
+            figure.bbox.width / grid.get_gridspec().ncols,
+            2 * middle,
+            2 * (figure.bbox.width - middle),
+        )
+        title = ax.title
+        if title.get_window_extent().width > room:
+            title.set_text(_break(title.get_text()))
+        width = title.get_window_extent().width
+        if width > room:
+            title.set_fontsize(max(title.get_fontsize() * room / width, 5))
+
+
+def _break(text: str) -> str:
+    """Two lines of about the same length, where the text has a joint."""
+    joints = [i + 1 for i, letter in enumerate(text[:-1]) if letter in " _-|/"]
+    if not joints:
+        return text
+    best = min(joints, key=lambda i: abs(2 * i - len(text)))
+    return f"{text[:best].rstrip()}\n{text[best:]}"

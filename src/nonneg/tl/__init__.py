@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._deconvolve.deconvolve import deconvolve
 from ._inmf.centroid_align import centroid_align
 from ._inmf.factor_markers import factor_markers
 from ._inmf.inmf import inmf
@@ -23,6 +24,7 @@ from ._project.project import project
 __all__ = [
     "centroid_align",
     "compare",
+    "deconvolve",
     "fa",
     "factor_markers",
     "inmf",

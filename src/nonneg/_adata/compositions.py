@@ -1,0 +1,100 @@
+"""Compositions of cell types, as a deconvolution stored them."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .._core.validators import check_one_of
+from .checks import check_key
+from .keys import side_key
+from .schema import DeconvolutionEntry, is_entry
+from .views import read_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .views import Factors
+
+type Share = Literal["cells", "rna"]
+
+type TypeSelection = int | str | Sequence[int | str]
+
+
+@dataclass(frozen=True)
+class Compositions:
+    """Shares of cell types in locations."""
+
+    names: list[str]
+    shares: NDArray[np.floating]
+    """(n_obs, k): of cells or of RNA; NaN for locations without counts."""
+    factors: Factors
+    entry: DeconvolutionEntry
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Locations that have a composition."""
+        return np.isfinite(self.shares).all(axis=1)
+
+    def side(self, adata: AnnData, attr: Literal["obs", "obsm"], kind: str) -> str:
+        """Key of what was stored beside the shares."""
+        name = side_key(self.factors.keys, attr, kind)
+        check_key(adata, attr, name, hint="`nonneg.tl.deconvolve` writes it.")
+        return name
+
+
+def read_compositions(adata: AnnData, key: str, share: Share = "cells") -> Compositions:
+    """The compositions stored under a key."""
+    check_one_of(share, ("cells", "rna"), "share")
+    if key not in adata.uns or not is_entry(adata.uns[key]):
+        fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
+        msg = (
+            f"No deconvolution is stored under key={key!r}; there are {fitted}. Call "
+            "`nonneg.tl.deconvolve` first."
+        )
+        raise KeyError(msg)
+    factors = read_factors(adata, key)
+    entry = factors.entry
+    if not isinstance(entry, DeconvolutionEntry):
+        msg = (
+            f"adata.uns[{key!r}] is of the method {entry.method!r}, which has no cell "
+            "types. Name the key of a `nonneg.tl.deconvolve`."
+        )
+        raise ValueError(msg)
+    shares = factors.scores
+    if share == "rna":
+        name = side_key(factors.keys, "obsm", "rna")
+        check_key(adata, "obsm", name, hint="It was removed after the fit.")
+        shares = np.asarray(adata.obsm[name])
+    return Compositions(factors.names, shares, factors, entry)
+
+
+def select_types(names: Sequence[str], selection: TypeSelection | None) -> list[int]:
+    """Positions of cell types given by name or number; `None`: all."""
+    if selection is None:
+        return list(range(len(names)))
+    if isinstance(selection, str | int | np.integer):
+        selection = [selection]
+    chosen = []
+    for one in selection:
+        if isinstance(one, str):
+            if one not in names:
+                msg = f"There is no cell type {one!r}; there are {list(names)}."
+                raise KeyError(msg)
+            chosen.append(names.index(one))
+            continue
+        position = operator.index(one)
+        if not 0 <= position < len(names):
+            msg = f"There is no cell type {position}; there are 0 to {len(names) - 1}."
+            raise KeyError(msg)
+        chosen.append(position)
+    if not chosen:
+        msg = f"No cell type is selected; there are {list(names)}."
+        raise ValueError(msg)
+    return chosen

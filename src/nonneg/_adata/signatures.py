@@ -1,0 +1,175 @@
+"""Signatures of cell types: from cells, from a table, or as they were stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from ..operators.choose import as_operator
+from .checks import as_numbers, check_key, check_nonnegative, check_unique_names
+from .labels import encode_labels, read_labels
+from .read import select_matrix
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from numpy.typing import NDArray
+
+    type Definition = Literal["pooled", "fractions"]
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """Mean counts of a cell of every type."""
+
+    types: NDArray[Any]
+    """As strings."""
+    genes: pd.Index[str]
+    means: NDArray[np.float64]
+    """(n_types, n_genes)"""
+    library_size: NDArray[np.float64]
+    """(n_types,): mean total count of a cell, over all genes of the reference."""
+    n_cells: NDArray[np.intp] | None = None
+    """(n_types,), where they were counted."""
+
+
+def average_cells(
+    adata: AnnData,
+    cell_type_key: str,
+    *,
+    layer: str | None,
+    sample_key: str | None,
+    definition: Definition,
+    name: str,
+) -> Signatures:
+    """Signatures of the types of annotated cells; cells without a type are left out."""
+    check_unique_names(adata.var_names, f"Genes of {name}")
+    labels = read_labels(
+        adata, cell_type_key, hint="It must name the column with the cell types."
+    )
+    if labels.names.size == 0:
+        msg = f"No cell of {name} has a type in obs[{cell_type_key!r}]."
+        raise ValueError(msg)
+    x, where = select_matrix(adata, layer=layer)
+    where = where.replace("adata", name, 1)
+    op = as_operator(x, where=where)
+    stats = op.stats()
+    check_nonnegative(stats, where)
+    if not stats.integer:
+        msg = (
+            f"{where} does not hold counts: some entries are not whole numbers, as "
+            "after normalisation or a logarithm. Name the layer with counts, or pass "
+            "mean expression as a data frame of cell types x genes."
+        )
+        raise ValueError(msg)
+    sample = np.zeros(adata.n_obs, np.intp)
+    if sample_key is not None:
+        check_key(adata, "obs", sample_key)
+        sample, _ = encode_labels(adata.obs[sample_key], f"{name}.obs[{sample_key!r}]")
+    n_types, n_samples = labels.names.size, int(sample.max()) + 1
+    used = (labels.codes >= 0) & (stats.row_sums > 0)
+    code = np.where(used, labels.codes * n_samples + sample, 0)
+    weight = np.where(used, 1.0, 0.0)
+    if definition == "fractions":
+        weight = weight / np.where(stats.row_sums > 0, stats.row_sums, 1)
+    member = np.zeros((adata.n_obs, n_types * n_samples), op.dtype)
+    member[np.arange(adata.n_obs), code] = weight
+    sums = np.asarray(op.rmatmul(member), np.float64).T
+    total = sums.sum(1, keepdims=True)
+    profiles = (sums / np.where(total > 0, total, 1)).reshape(n_types, n_samples, -1)
+    n_found = (total > 0).reshape(n_types, n_samples).sum(1)
+    profile = profiles.sum(1) / np.maximum(n_found, 1)[:, None]
+    n_cells = np.bincount(labels.codes[used], minlength=n_types)
+    empty = labels.names[n_cells == 0]
+    if empty.size:
+        msg = f"All cells of {list(empty)} in {name} are without counts. Remove them."
+        raise ValueError(msg)
+    counted = np.bincount(labels.codes[used], stats.row_sums[used], minlength=n_types)
+    size = counted / n_cells
+    return Signatures(
+        labels.names, adata.var_names, profile * size[:, None], size, n_cells
+    )
+
+
+def read_signatures(
+    reference: Any, cell_type_key: str | None, layer: str | None
+) -> Signatures:
+    """Signatures of whatever the caller has: cells, stored signatures, or a table."""
+    if isinstance(reference, pd.DataFrame):
+        if cell_type_key is not None or layer is not None:
+            msg = "cell_type_key and reference_layer are for a reference of cells, but reference is a data frame."
+            raise ValueError(msg)
+        return _from_table(reference)
+    if not isinstance(reference, AnnData):
+        msg = (
+            "reference must be an AnnData of cells, the result of "
+            "`nonneg.pp.signatures`, or a data frame of cell types x genes, not a "
+            f"{type(reference).__name__}."
+        )
+        raise TypeError(msg)
+    if cell_type_key is not None:
+        return average_cells(
+            reference,
+            cell_type_key,
+            layer=layer,
+            sample_key=None,
+            definition="pooled",
+            name="reference",
+        )
+    if "signatures" not in reference.uns:
+        msg = (
+            "reference holds cells: name the column of reference.obs with their types, "
+            f"`cell_type_key`, one of {list(reference.obs)}; or pass "
+            "`nonneg.pp.signatures(reference, ...)`."
+        )
+        raise ValueError(msg)
+    table = pd.DataFrame(
+        np.asarray(reference.X, np.float64),
+        index=reference.obs_names,
+        columns=reference.var_names,
+    )
+    found = _from_table(table)
+    size = as_numbers(reference.obs["library_size"], "reference.obs['library_size']")
+    n_cells = as_numbers(reference.obs["n_cells"], "reference.obs['n_cells']")
+    return Signatures(
+        found.types, found.genes, found.means, size, n_cells.astype(np.intp)
+    )
+
+
+def _from_table(table: pd.DataFrame) -> Signatures:
+    types = table.index.astype(str)
+    if not types.is_unique:
+        repeated = list(types[types.duplicated()].unique()[:3])
+        msg = f"Cell types must be named once, but {repeated} repeat in reference."
+        raise ValueError(msg)
+    genes = table.columns.astype(str)
+    check_unique_names(genes, "Genes of reference")
+    means = as_numbers(table, "reference")
+    if not np.isfinite(means).all() or (means < 0).any():
+        msg = (
+            "reference has negative, NaN or infinite entries; signatures are mean "
+            "counts, not logarithms or scores."
+        )
+        raise ValueError(msg)
+    return Signatures(types.to_numpy(object), genes, means, means.sum(1))
+
+
+def align_genes(
+    found: Signatures, var_names: pd.Index[str], used: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Positions of the shared genes among the variables, and signatures of these."""
+    check_unique_names(var_names, "Variables")
+    position = found.genes.get_indexer(var_names)
+    shared = np.flatnonzero((position >= 0) & used)
+    if shared.size == 0:
+        msg = (
+            "adata and reference share no gene: names are "
+            f"{list(var_names[:3])} … there, {list(found.genes[:3])} … here. Are they "
+            "of the same kind (symbols or Ensembl identifiers) and species?"
+        )
+        raise ValueError(msg)
+    return shared, found.means[:, position[shared]]

@@ -1,0 +1,65 @@
+"""The leading cell type of every location."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._adata.compositions import Share, read_compositions
+from .._core.docs import shared_docs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@shared_docs
+def dominant_type(
+    adata: AnnData,
+    key: str = "deconv",
+    *,
+    share: Share = "cells",
+    min_share: float = 0.0,
+) -> pd.Series[str]:
+    """The cell type with the largest share in every location.
+
+    As a column of `adata.obs` it serves squidpy's neighbourhood enrichment and
+    interaction matrices, and scanpy's groups.
+
+    Parameters
+    ----------
+    %(key)s
+    share
+        Of `"cells"` or of `"rna"`.
+    min_share
+        Least share of the leading type. Locations where it is lower have NaN.
+
+    Returns
+    -------
+    Categorical series, indexed by `obs_names`. Categories are the types that lead
+    somewhere, in the order of the reference. Locations without counts have NaN.
+
+    Raises
+    ------
+    KeyError
+        If there is no deconvolution under the key.
+    ValueError
+        If the key is that of another method.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata, _ = nng.datasets.spots(10, 60)
+    >>> adata.obs["leading"] = nng.get.dominant_type(adata, "truth")
+    >>> adata.obs["leading"].value_counts().index[0]
+    'type_2'
+    """
+    found = read_compositions(adata, key, share)
+    filled = np.where(found.known[:, None], found.shares, -1.0)
+    code = filled.argmax(axis=1)
+    code[~found.known | (filled.max(axis=1) < min_share)] = -1
+    leading = pd.Categorical.from_codes(code, pd.Index(found.names))
+    return pd.Series(
+        leading.remove_unused_categories(), index=adata.obs_names, name=f"{key}_type"
+    )

@@ -1,0 +1,66 @@
+"""Which cell types are where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._adata.compositions import read_compositions
+from .._core.docs import shared_docs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@shared_docs
+def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
+    """Call cell types present or absent, location by location.
+
+    A type is present where its share of cells is at least
+    `uns[key]["presence"]["threshold"]` standard errors, which holds the false discovery
+    rate asked for by `fdr` of :func:`nonneg.tl.deconvolve`. This is about evidence: a
+    share may be large where there are too few counts to call it.
+
+    Parameters
+    ----------
+    %(key)s
+
+    Returns
+    -------
+    Data frame of booleans, locations x cell types. Locations without counts have
+    `False`.
+
+    Raises
+    ------
+    KeyError
+        If there is no deconvolution under the key, or it has no standard errors.
+    ValueError
+        If the key is that of another method.
+
+    See Also
+    --------
+    nonneg.pl.presence : the numbers of all types
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata, reference = nng.datasets.spots(10, 60)
+    >>> nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    >>> called = nng.get.presence(adata)
+    >>> called.shape
+    (100, 5)
+    """
+    found = read_compositions(adata, key)
+    if found.entry.presence is None:
+        msg = f"adata.uns[{key!r}] has no calls of presence."
+        raise KeyError(msg)
+    std = np.asarray(adata.obsm[found.side(adata, "obsm", "std")])
+    # The threshold is one of the ratios, whose parts are of single precision.
+    threshold = float(found.entry.presence["threshold"]) * (1 - 1e-6)
+    with np.errstate(invalid="ignore"):
+        called = (found.shares > 0) & (
+            found.shares >= threshold * np.maximum(std, 1e-12)
+        )
+    return pd.DataFrame(called, index=adata.obs_names, columns=found.names)

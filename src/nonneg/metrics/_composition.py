@@ -1,0 +1,31 @@
+"""Compositions as they are given to metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def read_compositions(
+    estimate: Any, truth: Any
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two matrices of one shape, without the rows that have NaN in either."""
+    found, true = (np.asarray(x, np.float64) for x in (estimate, truth))
+    if found.ndim != 2 or found.shape != true.shape:
+        msg = (
+            f"estimate {found.shape} and truth {true.shape} must be matrices of one "
+            "shape, observations x types."
+        )
+        raise ValueError(msg)
+    kept = ~(np.isnan(found).any(1) | np.isnan(true).any(1))
+    if not kept.any():
+        msg = "No row is free of NaN in both matrices."
+        raise ValueError(msg)
+    if (found[kept] < 0).any() or (true[kept] < 0).any():
+        msg = "estimate and truth are shares, which are not negative."
+        raise ValueError(msg)
+    return found[kept], true[kept]

@@ -1,0 +1,1 @@
+"""Mixtures of known signatures over a tissue."""

@@ -1,0 +1,127 @@
+"""All of a deconvolution: tune, fit, and say what is known of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .choose import Chosen, Wishes, choose
+from .coarse import coarse_start
+from .fit import Budget, fit_mixture
+from .problem import Fit, LikelihoodName, Mixture, Tuning
+from .summary import (
+    Missing,
+    misfit,
+    missing_type,
+    presence_threshold,
+    standard_errors,
+    weighted,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..loop import Callback
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to deconvolve."""
+
+    likelihood: LikelihoodName = "poisson"
+    wishes: Wishes = field(default_factory=Wishes)
+    max_types: int | None = None
+    fdr: float = 0.05
+    budget: Budget = field(default_factory=Budget)
+    seed: int = 0
+
+
+class Result(NamedTuple):
+    """Compositions of locations, and what is known of them."""
+
+    cells: NDArray[np.float64]
+    """(n, k): share of cells."""
+    rna: NDArray[np.float64]
+    """(n, k): share of RNA."""
+    std: NDArray[np.float32]
+    """(n, k): standard errors of the share of cells."""
+    fit: Fit
+    chosen: Chosen
+    threshold: float
+    """Share over error above which a type is present."""
+    residual: NDArray[np.float64]
+    missing: Missing
+
+
+def deconvolve(
+    mixture: Mixture,
+    coords: NDArray[np.float64] | None,
+    per_cell: NDArray[np.float64],
+    rna_per_cell: NDArray[np.float64],
+    *,
+    options: Options,
+    callback: Callback | None = None,
+) -> Result:
+    """Shares of cells and of RNA.
+
+    ``per_cell`` is how many counts of the genes used, and ``rna_per_cell`` how many of
+    all genes, a cell of every type has.
+    """
+    likelihood = options.likelihood
+    chosen = choose(mixture, coords, likelihood, options.wishes, options.seed)
+    tuning, dispersion = chosen.tuning, chosen.dispersion
+    fit = fit_mixture(
+        mixture,
+        tuning,
+        likelihood,
+        dispersion=dispersion,
+        start=coarse_start(mixture, coords, tuning, dispersion),
+        budget=options.budget,
+        callback=callback,
+    )
+    if options.max_types is not None and options.max_types < len(per_cell):
+        fit = _sparse(mixture, fit, tuning, dispersion, options)
+    conversion = 1 / per_cell
+    terms = weighted(mixture, fit, tuning, dispersion)
+    cells = _shares(fit.amounts * conversion)
+    std = standard_errors(terms, tuning, conversion)
+    return Result(
+        cells,
+        _shares(cells * rna_per_cell),
+        std,
+        fit,
+        chosen,
+        presence_threshold(cells, std, options.fdr),
+        misfit(terms, mixture.counts.shape[1]),
+        missing_type(terms, options.fdr, options.seed),
+    )
+
+
+def _sparse(
+    mixture: Mixture,
+    fit: Fit,
+    tuning: Tuning,
+    dispersion: NDArray[np.float64],
+    options: Options,
+) -> Fit:
+    """Keep the largest types of every location, and fit these again."""
+    assert options.max_types is not None
+    order = np.argsort(-fit.amounts, axis=1, kind="stable")
+    support = np.zeros(fit.amounts.shape, np.float32)
+    np.put_along_axis(support, order[:, : options.max_types], 1, axis=1)
+    fixed = replace(tuning, gene_effect=0.0, entry_effect=0.0)
+    return fit_mixture(
+        replace(mixture, signatures=fit.signatures),
+        fixed,
+        options.likelihood,
+        dispersion=dispersion,
+        start=fit.amounts,
+        support=support,
+        budget=options.budget,
+    )
+
+
+def _shares(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return amounts / np.maximum(amounts.sum(1, keepdims=True), 1e-300)

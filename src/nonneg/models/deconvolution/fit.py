@@ -1,0 +1,242 @@
+"""Fit amounts, and where asked the effects on signatures in turn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..._core.settings import settings
+from ...operators.choose import local_operator
+from ...operators.device import on_accelerator
+from ..loop import drive
+from .counts import CountLayer, NegativeBinomial, Poisson
+from .coupling import Coupling
+from .least_squares import LeastSquaresLayer, Quadratic
+from .problem import Fit, Mixture, Tuning
+from .solver import DeconvolutionSolver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from ...operators.protocol import MatrixOperator
+    from ..loop import Callback
+    from .problem import LikelihoodName
+
+# Steps of amounts between rounds of effects.
+_STEPS = 1
+
+# Of a type that a start does not have: what is zero could not grow.
+_START = 1e-5
+
+
+class Budget(NamedTuple):
+    """How far a fit goes."""
+
+    tol: float = 1e-3
+    max_iter: int = 200
+    rounds: int = 12
+    """Of effects after amounts."""
+
+
+def as_local(x: Any, where: str) -> MatrixOperator:
+    """Operator of a matrix in memory, where the settings say."""
+    return local_operator(
+        x,
+        where=where,
+        columns=None,
+        dtype=np.dtype(np.float32),
+        n_threads=settings.n_threads,
+        on_device=on_accelerator(),
+    )
+
+
+def fit_mixture(
+    mixture: Mixture,
+    tuning: Tuning,
+    likelihood: LikelihoodName = "poisson",
+    *,
+    dispersion: NDArray[np.float64] | None = None,
+    start: NDArray[np.floating[Any]] | None = None,
+    support: NDArray[np.float32] | None = None,
+    budget: Budget = Budget(),  # noqa: B008
+    callback: Callback | None = None,
+) -> Fit:
+    """Minimise over amounts, and over effects by turns.
+
+    ``dispersion`` holds what variances of the genes are times that of Poisson counts,
+    ``support`` (n, k) which types a location may have.
+    """
+    weights = np.ones(mixture.signatures.shape[1])
+    if tuning.gene_weights:
+        assert dispersion is not None
+        # Residuals of genes of one type go together, so that the inverse of their
+        # variance is too much: between it and the likelihood as it is.
+        weights = dispersion**-0.5
+    columns = np.asarray(mixture.counts.sum(0), np.float64).ravel()
+    # Couplings are in counts: those that count for less can carry less.
+    kept = float(weights @ columns / columns.sum())
+    size = np.asarray(mixture.counts.sum(1), np.float32)
+    scaled = mixture.scaled(weights) if tuning.gene_weights else mixture
+    make = _LAYERS[likelihood](scaled, size, tuning, kept, dispersion)
+    layer = make(scaled.signatures)
+    if start is None:
+        start = layer.start()
+    roots = np.sqrt(np.maximum(start, _START)).astype(np.float32)
+    if support is not None:
+        layer = replace(layer, support=jnp.asarray(support))
+    solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)
+    state, trace = drive(solver, solver.init(roots), callback)
+    signatures = scaled.signatures
+    if tuning.gene_effect or tuning.entry_effect:
+        for _ in range(budget.rounds):
+            signatures = _effects(
+                solver,
+                scaled,
+                signatures,
+                size=size,
+                amounts=np.asarray(state.moved, np.float64) ** 2,
+                tuning=tuning,
+            )
+            solver = replace(solver, layer=make(signatures), max_iter=_STEPS)
+            state, _ = drive(solver, solver.init(state.moved))
+    return Fit(
+        np.asarray(solver.finish(state), np.float64), signatures / weights, trace
+    )
+
+
+def _effects(
+    solver: DeconvolutionSolver,
+    mixture: Mixture,
+    present: NDArray[np.float64],
+    *,
+    size: NDArray[np.float32],
+    amounts: NDArray[np.float64],
+    tuning: Tuning,
+) -> NDArray[np.float64]:
+    """Signatures times the most probable factors, given amounts.
+
+    Factors have gamma priors with mean 1: first one for every gene, then one for each
+    of its entries.
+    """
+    exposure = (size * amounts).sum(0, dtype=np.float64)[:, None]
+    base = mixture.signatures
+    if tuning.gene_effect:
+        counted = np.asarray(mixture.counts.sum(0), np.float64).ravel()
+        expected = (exposure * base).sum(0)
+        shape = 1 / tuning.gene_effect
+        base = base * (shape + counted) / (shape + expected)
+    if not tuning.entry_effect:
+        return base
+    shared = solver.layer.likelihood.op.allocate(
+        np.asarray(amounts, np.float32), np.asarray(present, np.float32)
+    )
+    shape = 1 / tuning.entry_effect
+    return base * (shape + np.asarray(shared.columns).T) / (shape + exposure * base)
+
+
+type _Make = Callable[[NDArray[np.float64]], Any]
+
+
+def _coupling(mixture: Mixture, tuning: Tuning, kept: float) -> Coupling:
+    coupling = Coupling()
+    if tuning.graph_weight and mixture.graph is not None:
+        coupling = replace(
+            coupling,
+            graph=as_local(mixture.graph, "the graph"),
+            degree=jnp.asarray(mixture.graph.sum(1), jnp.float32),
+            graph_weight=np.float32(tuning.graph_weight * kept),
+        )
+    if tuning.group_weight:
+        sizes = np.bincount(mixture.group).astype(np.float32)
+        coupling = replace(
+            coupling,
+            group=jnp.asarray(mixture.group),
+            group_size=jnp.asarray(sizes[:, None]),
+            group_weight=np.float32(tuning.group_weight * kept),
+        )
+    return coupling
+
+
+def _poisson(
+    mixture: Mixture,
+    size: NDArray[np.float32],
+    tuning: Tuning,
+    kept: float,
+    dispersion: NDArray[np.float64] | None,
+) -> _Make:
+    op = as_local(mixture.counts, "the counts")
+    coupling = _coupling(mixture, tuning, kept)
+    return lambda b: CountLayer(
+        Poisson(op, jnp.asarray(size), jnp.asarray(b, jnp.float32)),
+        coupling,
+        float(len(size)),
+    )
+
+
+def _negative_binomial(
+    mixture: Mixture,
+    size: NDArray[np.float32],
+    tuning: Tuning,
+    kept: float,
+    dispersion: NDArray[np.float64] | None,
+) -> _Make:
+    op = as_local(mixture.counts, "the counts")
+    coupling = _coupling(mixture, tuning, kept)
+    assert dispersion is not None
+    mean = np.asarray(mixture.counts.mean(0), np.float64).ravel()
+    shape = np.clip(mean / np.maximum(dispersion - 1, 1e-3), 0.1, 1e4)
+    return lambda b: CountLayer(
+        NegativeBinomial(
+            op,
+            jnp.asarray(size),
+            jnp.asarray(b, jnp.float32),
+            jnp.asarray(shape, jnp.float32),
+        ),
+        coupling,
+        float(len(size)),
+    )
+
+
+def _least_squares(
+    mixture: Mixture,
+    size: NDArray[np.float32],
+    tuning: Tuning,
+    kept: float,
+    dispersion: NDArray[np.float64] | None,
+) -> _Make:
+    unit = mixture.counts.multiply(1 / size).tocsr()
+    # Of mean 1, as signatures are, so that weights mean the same for all data.
+    scale = mixture.signatures.shape[1]
+    op = as_local(unit * scale, "the counts")
+    sq_norm = float(np.square(unit.data.astype(np.float64)).sum()) * scale**2
+    quadratic = Quadratic()
+    if tuning.graph_weight and mixture.graph is not None:
+        quadratic = Quadratic(
+            as_local(mixture.graph, "the graph"),
+            jnp.asarray(mixture.graph.sum(1), jnp.float32),
+            np.float32(tuning.graph_weight),
+        )
+
+    def make(b: NDArray[np.float64]) -> LeastSquaresLayer:
+        b = b * scale
+        return LeastSquaresLayer(
+            jnp.asarray(op.matmul(np.asarray(b.T, np.float32))),
+            jnp.asarray(b @ b.T, jnp.float32),
+            sq_norm,
+            quadratic,
+            1e-6 * sq_norm,
+        )
+
+    return make
+
+
+_LAYERS: dict[str, Callable[..., _Make]] = {
+    "poisson": _poisson,
+    "negative_binomial": _negative_binomial,
+    "gaussian": _least_squares,
+}

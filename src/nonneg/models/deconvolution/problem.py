@@ -1,0 +1,72 @@
+"""What a deconvolution is given, what it may choose, and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+    from numpy.typing import NDArray
+
+    from ..loop import Trace
+
+
+type LikelihoodName = Literal["poisson", "negative_binomial", "gaussian"]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Counts of locations, and the signatures that they are mixtures of."""
+
+    counts: sp.csr_matrix
+    """(n, n_vars), float32, no row empty."""
+    signatures: NDArray[np.float64]
+    """(k, n_vars): profiles with rows of sum 1."""
+    graph: sp.csr_matrix | None
+    """(n, n): affinities of neighbours."""
+    group: NDArray[np.intp]
+    """(n,): region, or section, of every location."""
+
+    def genes(self, index: NDArray[np.intp]) -> Mixture:
+        """The same with some of the variables; profiles are not rescaled."""
+        return Mixture(
+            self.counts[:, index], self.signatures[:, index], self.graph, self.group
+        )
+
+    def scaled(self, weights: NDArray[np.float64]) -> Mixture:
+        """Counts and signatures times weights of the variables.
+
+        The Poisson likelihood of these has every variable's term times its weight.
+        """
+        counts = self.counts.copy()
+        counts.data *= weights.astype(counts.dtype)[counts.indices]
+        return Mixture(counts, self.signatures * weights, self.graph, self.group)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What decides how counts are read; all of it can be chosen on held-out genes."""
+
+    graph_weight: float = 0.0
+    """λ, in counts."""
+    group_weight: float = 0.0
+    """κ, in counts."""
+    gene_weights: bool = True
+    """Whether overdispersed genes count less: by the root of their dispersion."""
+    gene_effect: float = 0.0
+    """Prior variance of a gene's factor between reference and locations."""
+    entry_effect: float = 0.0
+    """The same for each type's factor of a gene."""
+
+
+class Fit(NamedTuple):
+    """Amounts, and the signatures that they are amounts of."""
+
+    amounts: NDArray[np.float64]
+    """(n, k): of the location's depth; sums near 1."""
+    signatures: NDArray[np.float64]
+    """(k, n_vars): with effects, without weights."""
+    trace: Trace

@@ -1,0 +1,192 @@
+"""Where the reference lacks a cell type, and which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize as ColorRange
+from matplotlib.ticker import MaxNLocator
+
+from .._adata.checks import as_numbers
+from .._adata.compositions import read_compositions
+from .._core.docs import shared_docs
+from .._core.validators import check_positive_int
+from ._colors import NO_DATA, intensity_map
+from ._panels import figure_of
+from ._tissue import draw_spots, frame, map_size, read_tissue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+    from ._tissue import Tissue
+
+_EDGE = "#1f9e89"
+
+
+@shared_docs
+def missing_type(
+    adata: AnnData,
+    key: str = "deconv",
+    *,
+    n_genes: int = 15,
+    spatial_key: str = "spatial",
+    library_key: str | None = None,
+    cmap: str | Colormap | None = None,
+    vmax: float | None = None,
+    img: bool = True,
+    img_alpha: float = 1.0,
+) -> list[Axes]:
+    """Map the share of a type that the reference lacks, with its leading genes.
+
+    Locations where the share is certain, at the false discovery rate of the fit, have a
+    green edge, and the threshold is a line in the colour bar. Genes are ranked by how
+    much they add to the profile of that type; the length is their share of the profile, the
+    colour their fold change against the signatures. Genes that one platform catches
+    better than the other look like a missing type that is everywhere: trust a map that
+    has a shape, and genes that are known together.
+
+    Parameters
+    ----------
+    %(key)s
+    n_genes
+        Number of genes to name.
+    spatial_key
+        Coordinates in `adata.obsm`.
+    library_key
+        Column of `adata.obs` that names the section of every location. Every section
+        gets its own panel.
+    cmap
+        Colour map of the share. `None`: `magma_r`, or `magma` on a dark figure.
+    vmax
+        Upper end of the colours. `None`: the largest share.
+    img, img_alpha
+        Whether to draw the picture of the tissue, if there is one; its opacity.
+
+    Returns
+    -------
+    One Axes per section, and that of the genes.
+
+    Raises
+    ------
+    KeyError
+        If there is no deconvolution under the key, it has no such scores, or there are
+        no coordinates.
+    ValueError
+        If the key is that of another method, or `n_genes` is not positive.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata, reference = nng.datasets.spots(10, 60)
+    >>> known = reference[reference.obs["cell_type"] != "type_2"].copy()
+    >>> nng.tl.deconvolve(adata, known, cell_type_key="cell_type")
+    >>> tissue, genes = nng.pl.missing_type(adata, n_genes=5)
+    >>> len(genes.get_yticklabels())
+    5
+    """
+    n_genes = check_positive_int(n_genes, "n_genes")
+    found = read_compositions(adata, key)
+    table, threshold = found.entry.missing_genes, found.entry.missing_threshold
+    if table is None or threshold is None:
+        msg = f"adata.uns[{key!r}] has no scores of a missing type."
+        raise KeyError(msg)
+    column = found.side(adata, "obs", "missing")
+    score = as_numbers(adata.obs[column], f"adata.obs[{column!r}]")
+    sections = read_tissue(adata, spatial_key, library_key)
+    table = table.head(n_genes)
+    panels, genes = _make_panels(sections, len(table))
+    top = np.nanmax(score) if np.isfinite(score).any() else 1.0
+    colors = intensity_map(cmap, figure_of(genes))
+    shades = ScalarMappable(ColorRange(0, vmax or top or 1.0), colors)
+    for panel, section in zip(panels, sections, strict=True):
+        frame(panel, section, img=img, img_alpha=img_alpha)
+        values, diameter = score[section.rows], section.diameter
+        # Scores are of single precision, and the threshold is one of them.
+        known, certain = np.isfinite(values), values >= np.float32(threshold)
+        # Those with an edge over the others.
+        for rows, edge in ((known & ~certain, "none"), (certain, _EDGE)):
+            draw_spots(
+                panel,
+                section.coords[rows],
+                0.86 * diameter,
+                facecolors=shades.to_rgba(values[rows]),
+                edgecolors=edge,
+                linewidths=0.9 if edge != "none" else 0,
+            )
+        draw_spots(panel, section.coords[~known], 0.86 * diameter, facecolors=NO_DATA)
+        head = f"{section.name}: " if section.name else ""
+        panel.set_title(
+            f"{head}{certain.sum():,} of {known.sum():,} certain", fontsize="medium"
+        )
+    bar = figure_of(genes).colorbar(
+        shades,
+        ax=panels,
+        extend="max" if vmax is not None and vmax < top else "neither",
+        fraction=0.05,
+        pad=0.02,
+        aspect=16,
+        shrink=0.6,
+        ticks=MaxNLocator(4),
+    )
+    if threshold <= shades.norm.vmax:  # type: ignore[operator]
+        bar.ax.axhline(threshold, color=_EDGE, lw=2)
+    bar.outline.set_visible(False)
+    bar.set_label("share of a missing type", fontsize="small")
+    bar.ax.tick_params(labelsize="x-small", length=0)
+    _draw_genes(genes, table)
+    return [*panels, genes]
+
+
+def _make_panels(sections: Sequence[Tissue], n_genes: int) -> tuple[list[Axes], Axes]:
+    box = (3.2, 3.2) if len(sections) == 1 else (2.2, 2.6)
+    width, height = map_size(sections, box)
+    height = max(height + 0.3, 0.17 * n_genes + 0.7)
+    _, axes = plt.subplots(
+        1,
+        len(sections) + 1,
+        figsize=(width * len(sections) + 3.2, height),
+        width_ratios=[width] * len(sections) + [1.5],
+        layout="constrained",
+        squeeze=False,
+    )
+    *panels, genes = axes[0].tolist()
+    return panels, genes
+
+
+def _draw_genes(ax: Axes, table: pd.DataFrame) -> None:
+    rank = np.arange(len(table))
+    share = 100 * table["share"].to_numpy(np.float64)
+    fold = table["log2_fold_change"].to_numpy(np.float64)
+    ax.hlines(rank, 0, share, color=NO_DATA, lw=1, zorder=1)
+    dots = ax.scatter(
+        share, rank, c=fold, s=24, cmap="viridis", vmin=0, zorder=2, clip_on=False
+    )
+    ax.set_yticks(rank, table["gene"].astype(str), fontsize="small", style="italic")
+    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="% of its profile")
+    ax.set_xlim(left=0)
+    ax.set_title("genes of its profile", fontsize="medium")
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", labelsize="x-small")
+    ax.xaxis.label.set_fontsize("small")
+    ax.locator_params(axis="x", nbins=3)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    bar = figure_of(ax).colorbar(
+        dots,
+        ax=ax,
+        fraction=0.08,
+        pad=0.04,
+        aspect=14,
+        shrink=0.6,
+        ticks=MaxNLocator(4),
+    )
+    bar.outline.set_visible(False)
+    bar.set_label("log2 fold change", fontsize="small")
+    bar.ax.tick_params(labelsize="x-small", length=0)

@@ -1,0 +1,137 @@
+"""Which cell types go together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from .._adata.compositions import read_compositions, select_types
+from .._core.docs import shared_docs
+from ._colors import NO_DATA
+from ._panels import figure_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from numpy.typing import NDArray
+
+    from .._adata.compositions import Share, TypeSelection
+
+# Inches of a cell of the matrix.
+_CELL = 0.21
+
+
+@shared_docs
+def type_correlation(
+    adata: AnnData,
+    key: str = "deconv",
+    *,
+    share: Share = "cells",
+    cell_types: TypeSelection | None = None,
+    cluster: bool = True,
+    cmap: str | Colormap = "RdBu_r",
+    ax: Axes | None = None,
+) -> Axes:
+    """Show which cell types are found in the same locations.
+
+    Pearson correlations of shares over locations; types with similar rows are next to
+    each other. Shares of a location add up to one, so that unrelated types have
+    correlations somewhat below zero. Types that are nowhere, or everywhere the same,
+    are grey.
+
+    Parameters
+    ----------
+    %(key)s
+    share
+        Of `"cells"` or of `"rna"`.
+    cell_types
+        Types to show, by name or number; `None`: all.
+    cluster
+        Order types by hierarchical clustering (average linkage); otherwise as given.
+    cmap
+        Colour map, from -1 to 1.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        If there is no deconvolution under the key, or no such type.
+    ValueError
+        If the key is that of another method, or fewer than two locations have shares.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata, _ = nng.datasets.spots(10, 60)
+    >>> ax = nng.pl.type_correlation(adata, "truth", cluster=False)
+    >>> [label.get_text() for label in ax.get_yticklabels()][:2]
+    ['type_0', 'type_1']
+    """
+    found = read_compositions(adata, key, share)
+    chosen = select_types(found.names, cell_types)
+    shares = np.asarray(found.shares[found.known][:, chosen], np.float64)
+    if len(shares) < 2:
+        msg = (
+            f"Correlations need two locations with shares, but there are {len(shares)}."
+        )
+        raise ValueError(msg)
+    matrix = _correlate(shares)
+    if cluster:
+        order = _cluster(matrix)
+        matrix, chosen = matrix[np.ix_(order, order)], [chosen[i] for i in order]
+    names = [found.names[k] for k in chosen]
+    if ax is None:
+        # The names take as much room at the side as beneath.
+        letters = 0.075 * max(map(len, names))
+        side = max(_CELL * len(names), 1.2) + letters + 0.2
+        _, ax = plt.subplots(figsize=(side + 0.7, side), layout="constrained")
+    colors = plt.get_cmap(cmap).with_extremes(bad=NO_DATA)
+    picture = ax.imshow(matrix, cmap=colors, vmin=-1, vmax=1, interpolation="none")
+    place = np.arange(len(names))
+    ax.set_xticks(place, names, rotation=90, fontsize="small")
+    ax.set_yticks(place, names, fontsize="small")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    bar = figure_of(ax).colorbar(
+        picture, ax=ax, fraction=0.04, pad=0.02, aspect=14, shrink=0.6, ticks=[-1, 0, 1]
+    )
+    bar.outline.set_visible(False)
+    label = "cells" if share == "cells" else "RNA"
+    bar.set_label(f"correlation of shares of {label}", fontsize="small")
+    bar.ax.tick_params(labelsize="x-small", length=0)
+    return ax
+
+
+def _correlate(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson's, NaN for types that do not vary."""
+    centred = shares - shares.mean(axis=0)
+    norm = np.sqrt((centred**2).sum(axis=0))
+    norm = np.where(norm > 1e-9 * np.sqrt(len(shares)), norm, np.nan)
+    scaled = centred / norm
+    return np.asarray(np.clip(scaled.T @ scaled, -1, 1))
+
+
+def _cluster(matrix: NDArray[np.float64]) -> list[int]:
+    """Similar rows together; those without a number last."""
+    kept = np.flatnonzero(np.isfinite(np.diag(matrix)))
+    rest = np.setdiff1d(np.arange(len(matrix)), kept).tolist()
+    if len(kept) < 3:
+        return [*kept.tolist(), *rest]
+    distance: NDArray[Any] = 1 - matrix[np.ix_(kept, kept)]
+    np.fill_diagonal(distance, 0)
+    tree = linkage(
+        squareform((distance + distance.T) / 2), "average", optimal_ordering=True
+    )
+    return [*kept[leaves_list(tree)].tolist(), *rest]

@@ -1,0 +1,205 @@
+"""Cell types in every location."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..._adata.read import Read
+from ..._adata.write import Write
+from ..._core.docs import shared_docs
+from ...models.deconvolution.choose import Wishes
+from ...models.deconvolution.deconvolve import Options
+from ...models.deconvolution.fit import Budget
+from .front import Choices, find_cell_types
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pandas as pd
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._core.random import RNGLike
+    from ...models.deconvolution.problem import LikelihoodName
+
+
+@shared_docs
+def deconvolve(
+    adata: AnnData | SpatialData,
+    reference: AnnData | pd.DataFrame,
+    *,
+    cell_type_key: str | None = None,
+    layer: str | None = None,
+    reference_layer: str | None = None,
+    mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
+    n_genes: int | None = 6000,
+    likelihood: LikelihoodName = "poisson",
+    spatial_key: str | None = "spatial",
+    library_key: str | None = None,
+    region_key: str | None = None,
+    n_neighbors: int = 6,
+    graph_weight: float | None = None,
+    group_weight: float | None = None,
+    gene_weights: bool = True,
+    effects: bool | None = None,
+    max_types: int | None = None,
+    fdr: float = 0.05,
+    tol: float = 1e-3,
+    max_iter: int = 200,
+    chunk_size: int | None = None,
+    rng: RNGLike = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    r"""Cell types in every location, from a reference of single cells.
+
+    Counts of location :math:`i` with depth :math:`d_i` are a mixture of the signatures
+    :math:`b_k` of cell types,
+
+    .. math::
+
+        y_{ig} \sim \mathrm{Poisson}\Big(d_i \sum_k u_{ik} b_{kg}\Big), \qquad
+        \min_{u \ge 0} \; -\log L(u)
+        + \frac{\lambda}{2} \sum_{ij} a_{ij} \lVert \sqrt{u_i} - \sqrt{u_j} \rVert^2
+        + \kappa \sum_i \lVert \sqrt{u_i} - \sqrt{w} \rVert^2
+
+    where neighbours borrow from each other with the weight :math:`\lambda`, and all
+    locations of a region from their common mean :math:`w` with :math:`\kappa`. The
+    problem is convex, and no step raises its objective. Both weights, and whether
+    signatures differ between reference and tissue, are decided on genes that the fit
+    does not see: half of the genes must predict where the counts of the others are.
+    Where neighbours have nothing in common, :math:`\lambda` comes out as 0.
+    {doc}`/deconvolution` describes the method.
+
+    Parameters
+    ----------
+    adata
+        Annotated locations with counts.
+    reference
+        Annotated cells, with `cell_type_key`; the result of
+        :func:`nonneg.pp.signatures`; or a data frame of cell types x genes with the
+        mean counts of a cell. Genes are matched by name.
+    cell_type_key
+        Column of `reference.obs` with the type of every cell.
+    layer
+        Layer with counts instead of `adata.X`.
+    reference_layer
+        Layer with counts instead of `reference.X`.
+    mask_var
+        Genes to use: a boolean column of `adata.var`, an array, or their names. Of
+        these, the ones that the reference has.
+    n_genes
+        Number of genes to use at most, those whose signatures tell types apart best.
+        `None`: all.
+    likelihood
+        `"poisson"`; `"negative_binomial"`, which takes all entries and several times as
+        long; `"gaussian"`, least squares over the simplex with a graph Laplacian, for
+        values that are not counts, or are nearly without noise.
+    spatial_key
+        Element of `adata.obsm` with coordinates. `None`: locations are unrelated.
+    library_key
+        Column of `adata.obs` that names sections, which have no neighbours in common.
+    region_key
+        Column of `adata.obs` with annotated regions: neighbours across a border weigh
+        little, and :math:`w` is the mean of a region instead of a section.
+    n_neighbors
+        Number of nearest neighbours, with those that are as far as the last one.
+    graph_weight
+        :math:`\lambda`, in counts. `None`: chosen.
+    group_weight
+        :math:`\kappa`, in counts. `None`: chosen.
+    gene_weights
+        Let genes count less that scatter more than their signatures explain.
+    effects
+        Fit factors of genes, and of types' genes, between reference and locations, as
+        of another platform. `None`: where held-out genes are predicted better.
+    max_types
+        Number of types that a location holds at most, for small bins.
+    fdr
+        False discovery rate of calls of presence, and of a missing type.
+    tol
+        Stop when a step lowers the objective by at most `tol` per location.
+    %(max_iter)s
+    %(chunk_size)s
+    %(rng)s
+    key_added
+        Key under which to store the result instead of `deconv`.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. All locations come back; those without
+    a count in any gene used have NaN. Sets:
+
+    `.obsm['X_deconv' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_types)`)
+        Share of cells. Columns are named in `.uns`, and by
+        :func:`nonneg.get.factor_df`.
+    `.obsm['X_deconv_rna' | key_added + '_rna']`
+        Share of RNA.
+    `.obsm['X_deconv_std' | key_added + '_std']`
+        Standard errors of the share of cells.
+    `.varm['deconv' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_types)`)
+        Signatures as fitted, with sum 1 per type before effects; NaN for genes that
+        were not used.
+    `.var['deconv_used']` : :class:`pandas.Series` (dtype `bool`)
+        The genes used.
+    `.obs['deconv_depth']`, `.obs['deconv_residual']`, `.obs['deconv_missing']`
+        Counts of the genes used; mean squared residual over that expected of counts;
+        and the share of counts that a type beyond the reference would take, certain
+        from the threshold in `.uns` on. Named after `key_added` where that is given.
+    `.uns['deconv' | key_added]` : :class:`dict`
+        `cell_types`, `library_size`, `params`, `tuning` (what was chosen), `trials`
+        (what was tried, and its gain in log likelihood of held-out genes), `presence`
+        (`threshold` of share over error, and `fdr`), `missing_threshold`,
+        `missing_genes` (genes that the type beyond the reference would have),
+        `objective`, `n_iter`, `converged`.
+
+    Raises
+    ------
+    TypeError
+        If the data are not numbers, or the reference is of another kind.
+    KeyError
+        If a layer, mask, table, column or coordinates do not exist.
+    ValueError
+        If there are no shared genes, no counts, labels are missing, types or genes
+        repeat, or an argument does not suit.
+
+    See Also
+    --------
+    nonneg.pp.signatures : signatures from cells, by choice
+    nonneg.get.factor_df : shares with the names of the types
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata, reference = nng.datasets.spots(10, 60)
+    >>> nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    >>> nng.get.factor_df(adata, "deconv").shape
+    (100, 5)
+    """
+    return find_cell_types(
+        adata,
+        reference,
+        Choices(
+            options=Options(
+                likelihood=likelihood,
+                wishes=Wishes(graph_weight, group_weight, gene_weights, effects),
+                max_types=max_types,
+                fdr=fdr,
+                budget=Budget(tol, max_iter),
+            ),
+            cell_type_key=cell_type_key,
+            reference_layer=reference_layer,
+            n_genes=n_genes,
+            spatial_key=spatial_key,
+            library_key=library_key,
+            region_key=region_key,
+            n_neighbors=n_neighbors,
+        ),
+        read=Read(layer, mask_var=mask_var, chunk_size=chunk_size),
+        write=Write(key_added, copy, table_key),
+        rng=rng,
+    )

@@ -1,0 +1,274 @@
+"""Read locations and reference, deconvolve, store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..._adata.checks import check_key, check_nonnegative
+from ..._adata.coordinates import read_coordinates
+from ..._adata.genes import read_mask
+from ..._adata.keys import factor_keys
+from ..._adata.labels import encode_labels, read_sections
+from ..._adata.read import resolve_adata, select_matrix
+from ..._adata.signatures import align_genes, read_signatures
+from ..._core.progress import progress
+from ..._core.random import as_seed
+from ..._core.validators import check_at_least, check_one_of, check_positive_int
+from ..._core.warnings import warn, warn_unfinished
+from ...models.deconvolution.deconvolve import deconvolve
+from ...models.deconvolution.graph import neighbour_graph
+from ...models.deconvolution.problem import Mixture
+from ...operators.choose import as_operator
+from ...operators.gather import to_csr
+from ...operators.threads import computing
+from .store import write_result
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import scipy.sparse as sp
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+    from ..._adata.genes import Genes
+    from ..._adata.read import Read
+    from ..._adata.signatures import Signatures
+    from ..._adata.write import Write
+    from ..._core.random import RNGLike
+    from ...models.deconvolution.deconvolve import Options
+
+
+_LIKELIHOODS = ("poisson", "negative_binomial", "gaussian")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The arguments that describe a deconvolution."""
+
+    options: Options
+    cell_type_key: str | None
+    reference_layer: str | None
+    n_genes: int | None
+    spatial_key: str | None
+    library_key: str | None
+    region_key: str | None
+    n_neighbors: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where locations are."""
+
+    coords: NDArray[np.float64] | None
+    section: NDArray[np.intp]
+    group: NDArray[np.intp]
+    """Region within a section, or the section."""
+    labels: NDArray[np.intp] | None
+    """Region."""
+
+
+def find_cell_types(
+    data: AnnData | SpatialData,
+    reference: AnnData | pd.DataFrame,
+    choices: Choices,
+    *,
+    read: Read,
+    write: Write,
+    rng: RNGLike,
+) -> AnnData | None:
+    """Read, deconvolve, store."""
+    _check(choices)
+    keys = factor_keys("deconv", write.key_added)
+    seed = as_seed(rng)
+    options = replace(choices.options, seed=seed)
+    adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
+    layout = _read_layout(adata, choices)
+    with computing(), progress("deconvolve", options.budget.max_iter) as callback:
+        found = read_signatures(
+            reference, choices.cell_type_key, choices.reference_layer
+        )
+        mask = np.ones(adata.n_vars, bool)
+        if read.mask_var is not None:
+            mask = read_mask(adata, read.mask_var)
+        shared, means = align_genes(found, adata.var_names, mask)
+        counts = _read_counts(adata, read, shared, options.likelihood)
+        used = _informative(counts, means, choices.n_genes)
+        counts, means, shared = counts[:, used], means[:, used], shared[used]
+        per_cell = means.sum(1)
+        _check_types(found, per_cell)
+        depth = np.asarray(counts.sum(1), np.float64).ravel()
+        kept = np.flatnonzero(depth > 0)
+        if kept.size == 0:
+            msg = f"adata has no counts of the {shared.size} genes used."
+            raise ValueError(msg)
+        mixture, coords = _mixture(
+            counts[kept], means / per_cell[:, None], layout, kept, choices
+        )
+        result = deconvolve(
+            mixture,
+            coords,
+            per_cell,
+            found.library_size,
+            options=options,
+            callback=callback,
+        )
+    write_result(
+        adata,
+        keys,
+        result,
+        found,
+        kept=kept,
+        shared=shared,
+        depth=depth,
+        per_cell=per_cell,
+        params={
+            "layer": read.layer,
+            "mask_var": _named(read.mask_var),
+            "likelihood": options.likelihood,
+            "cell_type_key": choices.cell_type_key,
+            "reference_layer": choices.reference_layer,
+            "n_genes": choices.n_genes,
+            "spatial_key": choices.spatial_key,
+            "library_key": choices.library_key,
+            "region_key": choices.region_key,
+            "n_neighbors": choices.n_neighbors,
+            "gene_weights": options.wishes.gene_weights,
+            "max_types": options.max_types,
+            "tol": float(options.budget.tol),
+            "max_iter": options.budget.max_iter,
+            "seed": seed,
+        },
+        fdr=options.fdr,
+    )
+    budget = options.budget
+    warn_unfinished(result.fit.trace, max_iter=budget.max_iter, tol=budget.tol)
+    n_empty = depth.size - kept.size
+    if n_empty:
+        warn(
+            f"{n_empty} of {depth.size} locations have no counts of the genes used; "
+            "their shares are NaN."
+        )
+    return adata if write.copy else None
+
+
+def _named(mask_var: Genes) -> str | None:
+    """A mask as it is recorded."""
+    return mask_var if isinstance(mask_var, str | None) else "array"
+
+
+def _check(choices: Choices) -> None:
+    options = choices.options
+    check_one_of(options.likelihood, _LIKELIHOODS, "likelihood")
+    for name in ("n_genes", "max_types"):
+        value = choices.n_genes if name == "n_genes" else options.max_types
+        if value is not None:
+            check_positive_int(value, name)
+    check_positive_int(choices.n_neighbors, "n_neighbors")
+    check_positive_int(options.budget.max_iter, "max_iter")
+    check_at_least(options.budget.tol, 0, "tol")
+    for name in ("graph_weight", "group_weight"):
+        value = getattr(options.wishes, name)
+        if value is not None:
+            check_at_least(value, 0, name)
+    if not 0 < options.fdr < 1:
+        msg = f"fdr={options.fdr!r} must be above 0 and below 1."
+        raise ValueError(msg)
+    if choices.spatial_key is None and options.wishes.graph_weight:
+        msg = (
+            f"graph_weight={options.wishes.graph_weight} needs coordinates, but "
+            "spatial_key is None."
+        )
+        raise ValueError(msg)
+    if options.likelihood != "poisson" and options.wishes.effects:
+        msg = "effects=True is for likelihood='poisson'."
+        raise ValueError(msg)
+
+
+def _read_layout(adata: AnnData, choices: Choices) -> Layout:
+    section, _ = read_sections(adata, choices.library_key)
+    coords = None
+    if choices.spatial_key is not None:
+        coords = read_coordinates(
+            adata,
+            choices.spatial_key,
+            hint="Pass spatial_key=None to treat locations as unrelated.",
+        )
+    if choices.region_key is None:
+        return Layout(coords, section, section, None)
+    check_key(adata, "obs", choices.region_key)
+    labels, names = encode_labels(
+        adata.obs[choices.region_key], f"adata.obs[{choices.region_key!r}]"
+    )
+    _, group = np.unique(section * len(names) + labels, return_inverse=True)
+    return Layout(coords, section, group, labels)
+
+
+def _read_counts(
+    adata: AnnData, read: Read, shared: NDArray[np.intp], likelihood: str
+) -> sp.csr_matrix:
+    """Counts of the shared genes, in memory."""
+    x, where = select_matrix(adata, layer=read.layer)
+    op = as_operator(
+        x, where=where, columns=shared, chunk_size=read.chunk_size, on_cluster=False
+    )
+    stats = op.stats()
+    check_nonnegative(stats, where)
+    if likelihood != "gaussian" and not stats.integer:
+        msg = (
+            f"{where} does not hold counts: some entries are not whole numbers, as "
+            "after normalisation or a logarithm. Name the layer with counts, or use "
+            "likelihood='gaussian'."
+        )
+        raise ValueError(msg)
+    return to_csr(op)
+
+
+def _informative(
+    counts: sp.csr_matrix, means: NDArray[np.float64], n_genes: int | None
+) -> NDArray[np.intp]:
+    """Genes that some signature and some location have; of many, the most telling."""
+    counted = np.asarray(counts.sum(0), np.float64).ravel()
+    used = np.flatnonzero((counted > 0) & (means.sum(0) > 0))
+    if n_genes is None or used.size <= n_genes:
+        return used
+    profiles = means[:, used] / np.maximum(means[:, used].sum(1, keepdims=True), 1e-300)
+    middle = profiles.mean(0)
+    # What a count of the gene says about types, by how many there are.
+    worth = ((profiles - middle) ** 2).sum(0) / middle
+    return np.sort(used[np.argsort(-worth, kind="stable")[:n_genes]])
+
+
+def _check_types(found: Signatures, per_cell: NDArray[np.float64]) -> None:
+    if found.types.size < 2:
+        msg = f"There is one cell type, {found.types[0]!r}; nothing is mixed."
+        raise ValueError(msg)
+    empty = found.types[~(per_cell > 0)]
+    if empty.size:
+        msg = (
+            f"The signatures of {list(empty)} are zero in all genes used. Remove these "
+            "types, or use more genes."
+        )
+        raise ValueError(msg)
+
+
+def _mixture(
+    counts: sp.csr_matrix,
+    profiles: NDArray[np.float64],
+    layout: Layout,
+    kept: NDArray[np.intp],
+    choices: Choices,
+) -> tuple[Mixture, NDArray[np.float64] | None]:
+    _, group = np.unique(layout.group[kept], return_inverse=True)
+    coords, graph = None, None
+    if layout.coords is not None and kept.size > 1:
+        coords = layout.coords[kept]
+        graph = neighbour_graph(
+            coords,
+            layout.section[kept],
+            n_neighbours=choices.n_neighbors,
+            labels=None if layout.labels is None else layout.labels[kept],
+        )
+    return Mixture(counts, profiles, graph, group), coords

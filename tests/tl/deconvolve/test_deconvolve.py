@@ -1,0 +1,269 @@
+"""Compositions of simulated spots, and what must not change them."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import nonneg as nng
+from testing.nonneg import assert_same, snapshot
+
+
+def test_truth_is_found(tissue, rmse):
+    adata, reference = tissue
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    assert adata.uns["deconv"]["converged"]
+    assert rmse(adata.obsm["X_deconv"], adata.obsm["truth"]) < 0.06
+    assert rmse(adata.obsm["X_deconv_rna"], adata.obsm["truth_rna"]) < 0.06
+    np.testing.assert_allclose(adata.obsm["X_deconv"].sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(adata.obsm["X_deconv_rna"].sum(1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", ["negative_binomial", "gaussian"])
+def test_other_likelihoods(likelihood, tissue, quick, rmse):
+    adata, reference = tissue
+    weight = 1.0 if likelihood == "gaussian" else 5.0
+    nng.tl.deconvolve(
+        adata, reference, likelihood=likelihood, **quick | {"graph_weight": weight}
+    )
+    assert rmse(adata.obsm["X_deconv"], adata.obsm["truth"]) < 0.1
+
+
+def test_cells_are_not_rna(quick, rmse):
+    """Types whose cells differ much in size."""
+    adata, reference = nng.datasets.spots(12, 200, 4, library_sizes=1.2, depth=0.2)
+    nng.tl.deconvolve(adata, reference, **quick)
+    truth = adata.obsm["truth"]
+    assert rmse(adata.obsm["X_deconv"], truth) < 0.06
+    assert rmse(adata.obsm["X_deconv_rna"], truth) > 0.1
+
+
+def test_sharp_border():
+    """Two pure halves stay apart, with the weight that is chosen."""
+    rng = np.random.default_rng(0)
+    profiles = rng.gamma(0.5, 1, (3, 200)) + 0.01
+    table = pd.DataFrame(
+        1000 * profiles / profiles.sum(1, keepdims=True),
+        index=["left", "right", "none"],
+        columns=[f"g{j}" for j in range(200)],
+    )
+    x, y = np.divmod(np.arange(400), 20)
+    is_left = x < 10
+    mean = np.where(is_left[:, None], table.loc["left"], table.loc["right"])
+    adata = ad.AnnData(
+        sp.csr_matrix(rng.poisson(0.3 * mean), dtype=np.float32),
+        var=pd.DataFrame(index=table.columns),
+    )
+    adata.obsm["spatial"] = np.stack([x, y], 1).astype(float)
+    nng.tl.deconvolve(adata, table)
+    assert adata.uns["deconv"]["tuning"]["graph_weight"] > 0
+    shares = pd.DataFrame(adata.obsm["X_deconv"], columns=table.index)
+    own = np.where(is_left, shares["left"], shares["right"])
+    inside = (x == 8) | (x == 11)
+    assert 1 - own[inside].mean() < 0.05
+    assert 1 - own[inside].min() < 0.15
+
+
+def test_shuffled_coordinates_are_not_used(tissue, rmse):
+    adata, reference = tissue
+    alone = nng.tl.deconvolve(
+        adata, reference, cell_type_key="cell_type", graph_weight=0, copy=True
+    )
+    rng = np.random.default_rng(2)
+    adata.obsm["spatial"] = rng.permutation(adata.obsm["spatial"])
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    truth = adata.obsm["truth"]
+    ours, theirs = (rmse(a.obsm["X_deconv"], truth) for a in (adata, alone))
+    assert ours < 1.02 * theirs
+
+
+class TestInvariance:
+    @pytest.fixture
+    def fitted(self, tissue, quick):
+        return nng.tl.deconvolve(tissue.adata, tissue.reference, **quick, copy=True)
+
+    def check(self, fitted, adata, reference, quick, order=slice(None)):
+        found = nng.tl.deconvolve(adata, reference, **quick, copy=True)
+        np.testing.assert_allclose(
+            found.obsm["X_deconv"], fitted.obsm["X_deconv"][order], atol=2e-3
+        )
+
+    def test_rows(self, fitted, tissue, quick):
+        order = np.random.default_rng(0).permutation(tissue.adata.n_obs)
+        adata = tissue.adata[order].copy()
+        self.check(fitted, adata, tissue.reference, quick, order)
+
+    def test_genes(self, fitted, tissue, quick):
+        order = np.random.default_rng(0).permutation(tissue.adata.n_vars)
+        self.check(fitted, tissue.adata[:, order].copy(), tissue.reference, quick)
+
+    def test_cells(self, fitted, tissue, quick):
+        order = np.random.default_rng(0).permutation(tissue.reference.n_obs)
+        self.check(fitted, tissue.adata, tissue.reference[order].copy(), quick)
+
+    def test_rotation_and_unit(self, fitted, tissue, quick):
+        turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+        tissue.adata.obsm["spatial"] = 250 * tissue.adata.obsm["spatial"] @ turn
+        self.check(fitted, tissue.adata, tissue.reference, quick)
+
+    def test_array_type(self, fitted, tissue, quick):
+        adata = tissue.adata
+        adata.X = adata.X.toarray()
+        self.check(fitted, adata, tissue.reference, quick)
+
+    def test_form_of_the_reference(self, fitted, tissue, quick):
+        types = nng.pp.signatures(tissue.reference, "cell_type")
+        plain = {name: quick[name] for name in quick if name != "cell_type_key"}
+        self.check(fitted, tissue.adata, types, plain)
+        self.check(fitted, tissue.adata, types.to_df(), plain)
+
+
+def test_depth(tissue, quick):
+    """Without neighbours, means of any depth have the same composition."""
+    adata, reference = tissue
+    types = nng.pp.signatures(reference, "cell_type").to_df()
+    mean = adata.obsm["truth"] @ types.to_numpy()
+    options = quick | {"graph_weight": 0, "gene_weights": False, "tol": 1e-6}
+    del options["cell_type_key"]
+    shares = []
+    for scale in (10, 1000):
+        adata.X = np.rint(scale * mean).astype(np.float32)
+        nng.tl.deconvolve(adata, types, **options, max_iter=1000)
+        shares.append(adata.obsm["X_deconv"].copy())
+    np.testing.assert_allclose(*shares, atol=2e-3)
+
+
+def test_empty_locations(tissue, quick):
+    adata, reference = tissue
+    adata.X = sp.csr_matrix(adata.X.toarray() * ~np.isin(range(144), [3, 7])[:, None])
+    with pytest.warns(UserWarning, match="2 of 144 locations have no counts"):
+        nng.tl.deconvolve(adata, reference, **quick)
+    missing = np.isnan(adata.obsm["X_deconv"]).all(1)
+    assert np.flatnonzero(missing).tolist() == [3, 7]
+    for key in ("X_deconv_rna", "X_deconv_std"):
+        assert (np.isnan(adata.obsm[key]).all(1) == missing).all()
+    assert adata.obs["deconv_depth"].iloc[3] == 0
+    assert adata.obs["deconv_residual"].isna().sum() == 2
+
+
+def test_sections(tissue, quick):
+    """Two sections in one area have no neighbours in common."""
+    adata, reference = tissue
+    both = ad.concat([adata, adata], index_unique="-", merge="same")
+    both.obs["section"] = np.repeat(["a", "b"], adata.n_obs)
+    nng.tl.deconvolve(both, reference, library_key="section", **quick)
+    nng.tl.deconvolve(adata, reference, **quick)
+    for part in np.split(both.obsm["X_deconv"], 2):
+        np.testing.assert_allclose(part, adata.obsm["X_deconv"], atol=5e-3)
+
+
+def test_regions_and_unrelated_locations(tissue, quick, rmse):
+    adata, reference = tissue
+    options = quick | {"group_weight": 5}
+    nng.tl.deconvolve(adata, reference, region_key="region", **options)
+    assert rmse(adata.obsm["X_deconv"], adata.obsm["truth"]) < 0.06
+    del adata.obsm["spatial"]
+    alone = quick | {"graph_weight": None}
+    nng.tl.deconvolve(adata, reference, spatial_key=None, **alone)
+    assert adata.uns["deconv"]["tuning"]["graph_weight"] == 0
+
+
+def test_few_types(tissue, quick):
+    adata, reference = tissue
+    nng.tl.deconvolve(adata, reference, max_types=2, **quick)
+    assert ((adata.obsm["X_deconv"] > 0).sum(1) <= 2).all()
+    np.testing.assert_allclose(adata.obsm["X_deconv"].sum(1), 1, rtol=1e-5)
+
+
+def test_intervals_and_presence(rmse):
+    adata, reference = nng.datasets.spots(20, 300, depth=0.05, rng=3)
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    shares, truth = adata.obsm["X_deconv"], adata.obsm["truth"]
+    std = adata.obsm["X_deconv_std"]
+    covered = np.abs(shares - truth) < 1.645 * std
+    assert 0.85 < covered.mean() < 0.97
+    presence = adata.uns["deconv"]["presence"]
+    called = shares / std > presence["threshold"]
+    assert (truth[called] == 0).mean() <= 2 * presence["fdr"]
+    assert called[truth > 0.2].mean() > 0.95
+
+
+def test_missing_type(quick):
+    """A type that the reference lacks."""
+    adata, reference = nng.datasets.spots(16, 300, 6, depth=0.2, rng=4)
+    truth = adata.obsm["truth"]
+    absent = int(np.argmax((truth > 0.3).sum(0)))
+    name = f"type_{absent}"
+    nng.tl.deconvolve(adata, reference, **quick)
+    threshold = adata.uns["deconv"]["missing_threshold"]
+    assert (adata.obs["deconv_missing"] >= threshold).mean() <= 0.05
+    rest = reference[reference.obs["cell_type"] != name].copy()
+    nng.tl.deconvolve(adata, rest, **quick)
+    missing = adata.obs["deconv_missing"].to_numpy()
+    has = truth[:, absent] > 0.3
+    ranks = pd.Series(missing).rank().to_numpy()
+    n = has.sum()
+    auc = (ranks[has].sum() - n * (n + 1) / 2) / (n * (~has).sum())
+    assert auc > 0.85
+    types = nng.pp.signatures(reference, "cell_type")
+    own = types.var_names[types.var["marker_of"] == name]
+    assert adata.uns["deconv"]["missing_genes"]["gene"][:20].isin(own).sum() >= 10
+
+
+def test_effects_of_the_platform(rmse):
+    """Chosen where they are there, and better then."""
+    adata, reference = nng.datasets.spots(20, 300, platform=0.5, depth=0.3, rng=0)
+    types = nng.pp.signatures(reference, "cell_type")
+    nng.tl.deconvolve(adata, types, graph_weight=0, effects=False)
+    plain = rmse(adata.obsm["X_deconv"], adata.obsm["truth"])
+    nng.tl.deconvolve(adata, types, graph_weight=0)
+    assert adata.uns["deconv"]["tuning"]["gene_effect"] > 0
+    assert rmse(adata.obsm["X_deconv"], adata.obsm["truth"]) < plain
+
+
+def test_what_is_stored(tissue, quick, tmp_path):
+    adata, reference = tissue
+    nng.tl.deconvolve(adata, reference, **quick, mask_var=adata.var_names[:100])
+    entry = adata.uns["deconv"]
+    assert list(entry["cell_types"]) == [f"type_{i}" for i in range(5)]
+    assert adata.var["deconv_used"].sum() <= 100
+    used = adata.var["deconv_used"].to_numpy()
+    assert np.isnan(adata.varm["deconv"][~used]).all()
+    np.testing.assert_allclose(adata.varm["deconv"][used].sum(0), 1, rtol=1e-4)
+    frame = nng.get.factor_df(adata, "deconv")
+    assert list(frame.columns) == list(entry["cell_types"])
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = ad.read_h5ad(tmp_path / "a.h5ad")
+    assert_same(snapshot(again), snapshot(adata))
+    pd.testing.assert_frame_equal(nng.get.factor_df(again, "deconv"), frame)
+
+
+def test_second_key_leaves_the_first_alone(tissue, quick):
+    adata, reference = tissue
+    nng.tl.deconvolve(adata, reference, **quick)
+    first = adata.obsm["X_deconv"].copy()
+    nng.tl.deconvolve(
+        adata, reference, key_added="other", **quick | {"graph_weight": 0}
+    )
+    np.testing.assert_array_equal(adata.obsm["X_deconv"], first)
+    assert {"other", "other_rna", "other_std"} <= set(adata.obsm)
+    assert {"other_depth", "other_residual", "other_missing"} <= set(adata.obs)
+
+
+def test_layers_and_backed(tissue, quick, tmp_path):
+    adata, reference = tissue
+    nng.tl.deconvolve(adata, reference, **quick)
+    expected = adata.obsm["X_deconv"]
+    adata.layers["counts"], reference.layers["counts"] = adata.X, reference.X
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    nng.tl.deconvolve(backed, reference, chunk_size=50, **quick)
+    np.testing.assert_allclose(backed.obsm["X_deconv"], expected, atol=1e-5)
+    adata.X = np.log1p(adata.X)
+    nng.tl.deconvolve(
+        adata, reference, layer="counts", reference_layer="counts", **quick
+    )
+    np.testing.assert_allclose(adata.obsm["X_deconv"], expected, atol=1e-5)

@@ -1,0 +1,137 @@
+"""What must be refused, with nothing changed, and says what to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nonneg as nng
+from testing.nonneg import assert_same, snapshot
+
+
+def ensembl(adata, reference):
+    adata.var_names = [f"ENSG{j}" for j in range(adata.n_vars)]
+
+
+def negative(adata, reference):
+    adata.X.data[0] = -1
+
+
+def logarithms(adata, reference):
+    adata.X = np.log1p(adata.X)
+
+
+def normalised_reference(adata, reference):
+    reference.X = reference.X / 7
+
+
+def repeated_genes(adata, reference):
+    adata.var_names = ["gene_0", *adata.var_names[:-1]]
+
+
+def no_counts(adata, reference):
+    adata.X = np.zeros(adata.shape, np.float32)
+
+
+def no_coordinates(adata, reference):
+    del adata.obsm["spatial"]
+
+
+def no_region(adata, reference):
+    adata.obs["region"] = adata.obs["region"].astype(object)
+    adata.obs.iloc[0, adata.obs.columns.get_loc("region")] = None
+
+
+def one_type(adata, reference):
+    reference._inplace_subset_obs(reference.obs["cell_type"] == "type_0")
+
+
+CASES = {
+    "no shared genes": (ensembl, ValueError, "share no gene.*ENSG0.*gene_0.*symbols"),
+    "negative": (negative, ValueError, "negative entries"),
+    "logarithms": (logarithms, ValueError, "not hold counts.*gaussian"),
+    "normalised reference": (normalised_reference, ValueError, "reference.X.*counts"),
+    "repeated genes": (repeated_genes, ValueError, "repeat.*gene_0"),
+    "no counts": (no_counts, ValueError, "all zero"),
+    "no coordinates": (no_coordinates, KeyError, "spatial_key=None"),
+    "no region": (no_region, ValueError, "missing for 1 observations"),
+    "one type": (one_type, ValueError, "one cell type"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_data(case, tissue, quick):
+    change, error, match = CASES[case]
+    change(*tissue)
+    before = [snapshot(each) for each in tissue]
+    with pytest.raises(error, match=match):
+        nng.tl.deconvolve(*tissue, region_key="region", **quick)
+    for each, old in zip(tissue, before, strict=True):
+        assert_same(snapshot(each), old)
+
+
+def without_gene(table):
+    table.iloc[0] = 0
+
+
+def twice(table):
+    table.index = ["type_1", *table.index[1:]]
+
+
+def signed(table):
+    table.iloc[0, 0] = -1
+
+
+TABLES = {
+    "zero row": (without_gene, "zero in all genes used"),
+    "type twice": (twice, r"\['type_1'\] repeat"),
+    "negative": (signed, "negative"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_tables(case, tissue):
+    table = nng.pp.signatures(tissue.reference, "cell_type").to_df()
+    change, match = TABLES[case]
+    change(table)
+    before = snapshot(tissue.adata)
+    with pytest.raises(ValueError, match=match):
+        nng.tl.deconvolve(tissue.adata, table)
+    assert_same(snapshot(tissue.adata), before)
+
+
+ARGUMENTS = {
+    "likelihood": (dict(likelihood="normal"), ValueError, "must be one of"),
+    "graph_weight": (dict(graph_weight=-1), ValueError, "at least 0"),
+    "fdr": (dict(fdr=1), ValueError, "below 1"),
+    "max_types": (dict(max_types=0), ValueError, "at least 1"),
+    "n_neighbors": (dict(n_neighbors=1.5), TypeError, "integer"),
+    "no space": (dict(spatial_key=None), ValueError, "needs coordinates"),
+    "effects": (
+        dict(likelihood="gaussian", effects=True),
+        ValueError,
+        "likelihood='poisson'",
+    ),
+    "cell_type_key": (dict(cell_type_key=None), ValueError, "name the column"),
+    "unknown column": (dict(cell_type_key="type"), KeyError, "'type' is not in"),
+    "library": (dict(library_key="slice"), KeyError, "'slice' is not in"),
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_arguments(case, tissue, quick):
+    change, error, match = ARGUMENTS[case]
+    before = snapshot(tissue.adata)
+    with pytest.raises(error, match=match):
+        nng.tl.deconvolve(*tissue, **quick | change)
+    assert_same(snapshot(tissue.adata), before)
+
+
+def test_reference_of_another_kind(tissue):
+    with pytest.raises(TypeError, match="not a dict"):
+        nng.tl.deconvolve(tissue.adata, {})
+    with pytest.raises(ValueError, match="for a reference of cells"):
+        nng.tl.deconvolve(
+            tissue.adata, pd.DataFrame(np.ones((2, 3))), cell_type_key="cell_type"
+        )
