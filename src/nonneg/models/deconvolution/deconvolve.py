@@ -37,7 +37,7 @@ class Options:
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     n_layers: int | None = None
-    """Plain steps from even shares, as in training; ``None``: as far as the budget."""
+    """So many steps from even shares, as in training; ``None``: by the budget."""
 
 
 class Result(NamedTuple):
@@ -78,7 +78,7 @@ def deconvolve(
     if options.n_layers is None:
         start = coarse_start(mixture, coords, tuning, dispersion)
     else:
-        budget = Budget(-np.inf, options.n_layers, accelerate=False)
+        budget = Budget(-np.inf, options.n_layers)
     fit = fit_mixture(
         mixture,
         tuning,

@@ -41,7 +41,6 @@ class Budget(NamedTuple):
     max_iter: int = 200
     rounds: int = 12
     """Of effects after amounts."""
-    accelerate: bool = True
 
 
 def as_local(x: Any, where: str) -> MatrixOperator:
@@ -79,9 +78,7 @@ def fit_mixture(
     layer = make(scaled.signatures)
     if support is not None:
         layer = replace(layer, support=jnp.asarray(support))
-    solver = DeconvolutionSolver(
-        layer, budget.tol, budget.max_iter, budget.accelerate
-    )
+    solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)
     state, trace = drive(solver, solver.init(roots), callback)
     signatures = scaled.signatures
     if tuning.gene_effect or tuning.entry_effect:

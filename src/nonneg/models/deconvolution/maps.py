@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # Of the Dirichlet law that compositions of regions come from.
 _REGIONS = (0.3, 1.0)
 
+# Cells of a type that are not split.
+_FEW = 20
+
 # Every type may be anywhere, if seldom.
 _EVERYWHERE = 0.1
 
@@ -43,11 +46,14 @@ class Halves(NamedTuple):
 
 
 def split_cells(cells: Cells, rng: np.random.Generator) -> Halves:
-    """Two halves of every type; a single cell is in both."""
+    """Two halves of every type; types with few cells are in both as a whole.
+
+    Signatures of one or two cells are so wrong that no weights would matter.
+    """
     chosen: tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]] = ([], [])
     for k in np.unique(cells.code):
         inside = rng.permutation(np.flatnonzero(cells.code == k))
-        middle = inside.size // 2
+        middle = inside.size // 2 if inside.size >= _FEW else 0
         chosen[0].append(inside[middle:])
         chosen[1].append(inside[:middle] if middle else inside)
     rows = [np.concatenate(half) for half in chosen]
@@ -76,7 +82,7 @@ class Map(NamedTuple):
     counts: sp.csr_matrix
     """(n, n_vars), float32, no row empty."""
     shares: NDArray[np.float64]
-    """(n, k): of cells."""
+    """(n, k): of counts, before noise."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,10 @@ class Simulator:
             typical = rng.dirichlet(alpha, int(region.max()) + 1)
         firm = _between(law.concentration, rng)
         weight = rng.standard_gamma(firm * typical[region] + _EVERYWHERE) + 1e-12
-        shares = weight / weight.sum(1, keepdims=True)
+        wanted = weight / weight.sum(1, keepdims=True)
         fewest, most = law.cells_per_spot
-        number = rng.multinomial(rng.integers(fewest, most + 1, n), shares)
-        mixed = self._mixed(number, rng)
+        number = rng.multinomial(rng.integers(fewest, most + 1, n), wanted)
+        mixed, shares = self._mixed(number, rng)
         genes = np.exp(law.platform * rng.standard_normal(mixed.shape[1]))
         mean = mixed * genes
         depth = rng.permutation(self.depths)[:n] * _between(law.depth, rng)
@@ -116,7 +122,7 @@ class Simulator:
         counts = rng.poisson(mean).astype(np.float32)
         empty = np.flatnonzero(counts.sum(1) == 0)
         counts[empty, mean[empty].argmax(1)] = 1
-        return Map(sp.csr_matrix(counts), number / number.sum(1, keepdims=True))
+        return Map(sp.csr_matrix(counts), shares)
 
     def _regions(self, rng: np.random.Generator) -> NDArray[np.intp]:
         if self.labels is not None:
@@ -128,8 +134,8 @@ class Simulator:
 
     def _mixed(
         self, number: NDArray[np.int64], rng: np.random.Generator
-    ) -> NDArray[np.float64]:
-        """Counts of the cells of every location, drawn with replacement."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Counts of the cells of every location, drawn with replacement, by type."""
         rows, columns = [], []
         for k in range(self.n_types):
             have = np.flatnonzero(self.cells.code == k)
@@ -139,7 +145,12 @@ class Simulator:
         drawn = sp.csr_matrix(
             (np.ones(i.size), (i, j)), shape=(len(number), self.cells.code.size)
         )
-        return (drawn @ self.cells.counts).toarray().astype(np.float64)
+        mixed = (drawn @ self.cells.counts).toarray().astype(np.float64)
+        size = np.asarray(self.cells.counts.sum(1), np.float64).ravel()
+        own = np.zeros((size.size, self.n_types))
+        own[np.arange(size.size), self.cells.code] = size
+        parts = drawn @ own
+        return mixed, parts / parts.sum(1, keepdims=True)
 
 
 def _between(ends: tuple[float, float], rng: np.random.Generator) -> float:

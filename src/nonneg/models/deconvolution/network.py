@@ -42,17 +42,20 @@ class Example(NamedTuple):
     """(k, n_vars), times weights; least squares: their Gram matrix."""
     kept: Any
     truth: Any
-    """(n, k): share of cells."""
+    """(n, k): share of counts."""
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["squared", "other", "edges", "group", "group_size", "conversion"],
+    data_fields=["squared", "other", "edges", "group", "group_size"],
     meta_fields=["likelihood", "n_layers"],
 )
 @dataclass(frozen=True)
 class Network:
-    """P layers, the ones that a deconvolution iterates, over one arrangement."""
+    """P steps, the ones that a deconvolution makes, over one arrangement.
+
+    A step is a layer, and with it an extrapolation of the last two.
+    """
 
     squared: Any
     """(n, n): squared distances of neighbours."""
@@ -62,15 +65,13 @@ class Network:
     """(n, n): 1 for neighbours."""
     group: Any
     group_size: Any
-    conversion: Any
-    """(k,): cells per count of the genes used."""
     likelihood: Unrolled
     n_layers: int
 
     def amounts(self, parameters: Parameters, example: Example) -> Any:
         """Amounts of the types, (n, k)."""
         solver = DeconvolutionSolver(
-            self.layer(parameters, example), 0.0, self.n_layers, accelerate=False
+            self.layer(parameters, example), 0.0, self.n_layers
         )
         n, k = example.truth.shape
         start = first_roots(np.full((n, k), 1 / k))
@@ -79,8 +80,8 @@ class Network:
 
     def error(self, parameters: Parameters, example: Example) -> Any:
         """Frobenius norm of the error of shares, over that of the truth."""
-        cells = self.amounts(parameters, example) * self.conversion
-        shares = cells / cells.sum(1, keepdims=True)
+        amounts = self.amounts(parameters, example)
+        shares = amounts / amounts.sum(1, keepdims=True)
         away = shares - example.truth
         return jnp.sqrt((away**2).sum() / (example.truth**2).sum())
 
@@ -128,7 +129,6 @@ class Network:
 def network_of(
     edges: Edges,
     group: NDArray[np.intp],
-    per_cell: NDArray[np.float64],
     likelihood: Unrolled,
     n_layers: int,
 ) -> Network:
@@ -144,7 +144,6 @@ def network_of(
         present,
         jnp.asarray(group),
         jnp.asarray(np.bincount(group)[:, None], _dtype()),
-        jnp.asarray(1 / per_cell, _dtype()),
         likelihood,
         n_layers,
     )

@@ -46,7 +46,7 @@ def learn_deconvolution(
     depth: tuple[float, float] = (0.5, 2.0),
     platform: float = 0.2,
     noise: float = 0.2,
-    n_layers: int = 40,
+    n_layers: int = 12,
     n_maps: int = 16,
     n_validation: int = 8,
     n_locations: int = 300,
@@ -63,7 +63,7 @@ def learn_deconvolution(
 
     Maps have the coordinates and depths of the locations, and cells of the reference:
     one half of the cells of every type gives the signatures, the other half is in the
-    locations. `n_layers` steps of :func:`nonneg.tl.deconvolve`, the very same ones, are
+    locations; types with fewer than 20 cells are not split. `n_layers` steps of :func:`nonneg.tl.deconvolve`, the very same ones, are
     a network :cite:p:`Hershey2014` whose few parameters, the weights :math:`\lambda` of
     neighbours and :math:`\kappa` of regions and the widths of affinities, are trained
     with Adam :cite:p:`Kingma2015` to lower
@@ -72,8 +72,8 @@ def learn_deconvolution(
 
         \lVert \hat V - V \rVert_F / \lVert V \rVert_F
 
-    between shares of cells found and true. What is kept is best on maps that are not
-    trained on. :doc:`/deconvolution` says how it compares with weights that are chosen
+    between shares of RNA found and true. What is kept is best on maps that are not
+    trained on. {doc}`/deconvolution` says how it compares with weights that are chosen
     on held-out genes.
 
     Parameters
@@ -124,7 +124,8 @@ def learn_deconvolution(
     noise
         Variance of a factor of every count beyond Poisson noise.
     n_layers
-        Number of layers, and of the steps that `learned=` makes.
+        Number of layers, and of the steps that `learned=` makes: a step lowers the
+        objective twice and extrapolates, so that a dozen is near convergence.
     n_maps, n_validation
         Number of maps to train on, and to decide with.
     n_locations

@@ -169,9 +169,7 @@ def prepare(
         _compositions(adata, training, types),
         training.law,
     )
-    network = network_of(
-        edges, group, per_cell, training.likelihood, training.n_layers
-    )
+    network = network_of(edges, group, training.likelihood, training.n_layers)
     examples = []
     for _ in range(training.n_maps + training.n_validation):
         drawn = simulate(rng)
