@@ -35,9 +35,7 @@ def neighbour_graph(
     stands for no label, which is none of the others. Affinities are divided by the roots
     of both degrees, so that a location at the margin is held as much as one inside.
     """
-    edges = neighbour_edges(
-        coords, section, n_neighbours=n_neighbours, labels=labels
-    )
+    edges = neighbour_edges(coords, section, n_neighbours=n_neighbours, labels=labels)
     a = np.exp(-edges.squared / width**2)
     if labels is not None:
         a = a * np.exp(-edges.other / label_width**2)
@@ -75,9 +73,7 @@ def neighbour_edges(
     i, j = np.concatenate(rows), np.concatenate(columns)
     squared = np.concatenate(values)
     n = len(coords)
-    pairs, first = np.unique(
-        np.concatenate([i * n + j, j * n + i]), return_index=True
-    )
+    pairs, first = np.unique(np.concatenate([i * n + j, j * n + i]), return_index=True)
     source, target = np.divmod(pairs, n)
     squared = np.concatenate([squared, squared])[first]
     other = np.zeros(squared.size)

@@ -196,9 +196,7 @@ def train(
     state = solver.init(logarithms(start, training))
     first = state.lowest
     state, trace = drive(solver, state, callback)
-    return Trained(
-        solver.finish(state), state.lowest, first, list(state.losses), trace
-    )
+    return Trained(solver.finish(state), state.lowest, first, list(state.losses), trace)
 
 
 def search(

@@ -257,9 +257,7 @@ def read_layout(
     if region_key is None:
         return Layout(coords, section, section, None)
     check_key(adata, "obs", region_key)
-    labels, names = encode_labels(
-        adata.obs[region_key], f"adata.obs[{region_key!r}]"
-    )
+    labels, names = encode_labels(adata.obs[region_key], f"adata.obs[{region_key!r}]")
     _, group = np.unique(section * len(names) + labels, return_inverse=True)
     return Layout(coords, section, group, labels)
 

@@ -173,7 +173,12 @@ def learn_deconvolution(
     >>> import nonneg as nng
     >>> adata, reference = nng.datasets.spots(6, 40)
     >>> nng.tl.learn_deconvolution(
-    ...     adata, reference, cell_type_key="cell_type", n_maps=2, n_validation=1, max_iter=5
+    ...     adata,
+    ...     reference,
+    ...     cell_type_key="cell_type",
+    ...     n_maps=2,
+    ...     n_validation=1,
+    ...     max_iter=5,
     ... )
     >>> nng.tl.deconvolve(
     ...     adata, reference, cell_type_key="cell_type", learned="deconv_learned"

@@ -204,9 +204,7 @@ def _names(training: Training, edges: Edges) -> list[str]:
     return names
 
 
-def _read_cells(
-    reference: AnnData, training: Training, genes: pd.Index[str]
-) -> Cells:
+def _read_cells(reference: AnnData, training: Training, genes: pd.Index[str]) -> Cells:
     labels = read_labels(reference, training.cell_type_key, hint="")
     x, where = select_matrix(reference, layer=training.reference_layer)
     columns = reference.var_names.get_indexer(genes)
