@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # Steps of amounts between rounds of effects.
 _STEPS = 1
 
-# A composition that the coupling holds everywhere needs no counts of its own.
-_START = 1e-4
+# Of a type that a start does not have: what is zero could not grow.
+_START = 1e-5
 
 
 class Budget(NamedTuple):
@@ -73,9 +73,8 @@ def fit_mixture(
     """
     scaled, weights, size, kept = weigh(mixture, tuning, dispersion)
     make = _LAYERS[likelihood](scaled, size, tuning, kept, dispersion)
-    n, k = mixture.counts.shape[0], len(mixture.signatures)
-    roots = first_roots(np.full((n, k), 1 / k) if start is None else start)
     layer = make(scaled.signatures)
+    roots = first_roots(layer.start() if start is None else start)
     if support is not None:
         layer = replace(layer, support=jnp.asarray(support))
     solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)

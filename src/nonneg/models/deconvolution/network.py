@@ -41,6 +41,8 @@ class Example(NamedTuple):
     signatures: Any
     """(k, n_vars), times weights; least squares: their Gram matrix."""
     kept: Any
+    start: Any
+    """(n, k): square roots of the amounts to begin with."""
     truth: Any
     """(n, k): share of counts."""
 
@@ -73,9 +75,7 @@ class Network:
         solver = DeconvolutionSolver(
             self.layer(parameters, example), 0.0, self.n_layers
         )
-        n, k = example.truth.shape
-        start = first_roots(np.full((n, k), 1 / k))
-        state = solver.init(jnp.asarray(start, example.truth.dtype))
+        state = solver.init(example.start)
         return run(solver, state, self.n_layers, remat=True).moved ** 2
 
     def error(self, parameters: Parameters, example: Example) -> Any:
@@ -160,13 +160,13 @@ def example_of(
     dispersion = gene_dispersion(mixture, likelihood) if gene_weights else None
     tuning = Tuning(gene_weights=gene_weights)
     scaled = weigh(mixture, tuning, dispersion)
-    kept = scaled.kept
     layer = make_layer(likelihood, scaled, tuning, dispersion)
     if isinstance(layer, LeastSquaresLayer):
-        parts: tuple[Any, ...] = (layer.product, layer.sq_norm, layer.gram, kept, truth)
+        parts: tuple[Any, ...] = (layer.product, layer.sq_norm, layer.gram)
     else:
         counts = scaled.mixture.counts.toarray()
-        parts = (counts, scaled.size, scaled.mixture.signatures, kept, truth)
+        parts = (counts, scaled.size, scaled.mixture.signatures)
+    parts = (*parts, scaled.kept, first_roots(layer.start()), truth)
     return Example(*(jnp.asarray(part, _dtype()) for part in parts))
 
 

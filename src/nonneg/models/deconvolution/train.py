@@ -45,7 +45,7 @@ _CLIP = 1.0
 class Trained(NamedTuple):
     """Parameters, and how they were found."""
 
-    values: dict[str, float]
+    numbers: dict[str, float]
     error: float
     """On validation maps."""
     first_error: float

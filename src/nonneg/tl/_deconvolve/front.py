@@ -116,7 +116,12 @@ def find_cell_types(
             msg = f"adata has no counts of the {shared.size} genes used."
             raise ValueError(msg)
         mixture, coords = _mixture(
-            counts[kept], means / per_cell[:, None], layout, kept, choices, learned
+            counts[kept],
+            means / per_cell[:, None],
+            layout,
+            kept=kept,
+            choices=choices,
+            learned=learned,
         )
         result = deconvolve(
             mixture,
@@ -315,6 +320,7 @@ def _mixture(
     counts: sp.csr_matrix,
     profiles: NDArray[np.float64],
     layout: Layout,
+    *,
     kept: NDArray[np.intp],
     choices: Choices,
     learned: Learned | None,

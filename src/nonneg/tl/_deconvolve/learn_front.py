@@ -264,7 +264,7 @@ def _compositions(
 def _stored(
     training: Training, found: Trained, *, read: Read, seed: int
 ) -> dict[str, Any]:
-    numbers = {"group_weight": 0.0, "width": 1.0, "label_width": 1.0} | found.values
+    numbers = {"group_weight": 0.0, "width": 1.0, "label_width": 1.0} | found.numbers
     learned = Learned(
         likelihood=training.likelihood,
         n_layers=training.n_layers,
