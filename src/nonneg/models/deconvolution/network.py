@@ -135,13 +135,14 @@ def network_of(
     """A network over an arrangement of locations."""
     n = group.size
     dense = np.zeros((3, n, n))
-    for part, value in zip(dense, (edges.squared, edges.other, 1.0), strict=True):
+    present = np.ones(edges.source.size)
+    for part, value in zip(dense, (edges.squared, edges.other, present), strict=True):
         part[edges.source, edges.target] = value
-    squared, other, present = (jnp.asarray(a, _dtype()) for a in dense)
+    squared, other, known = (jnp.asarray(a, _dtype()) for a in dense)
     return Network(
         squared,
         other,
-        present,
+        known,
         jnp.asarray(group),
         jnp.asarray(np.bincount(group)[:, None], _dtype()),
         likelihood,

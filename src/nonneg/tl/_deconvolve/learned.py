@@ -72,8 +72,12 @@ def read_learned(adata: AnnData, learned: str | Mapping[str, Any]) -> Learned:
         likelihood=str(learned["likelihood"]),  # type: ignore[arg-type]
         gene_weights=bool(learned["gene_weights"]),
         has_regions=bool(learned["has_regions"]),
-        **{name: int(learned[name]) for name in ("n_layers", "n_neighbors")},
-        **{name: float(learned[name]) for name in _WEIGHTS + _WIDTHS},
+        n_layers=int(learned["n_layers"]),
+        n_neighbors=int(learned["n_neighbors"]),
+        graph_weight=float(learned["graph_weight"]),
+        group_weight=float(learned["group_weight"]),
+        width=float(learned["width"]),
+        label_width=float(learned["label_width"]),
     )
     values = asdict(found)
     wrong = [name for name in _WEIGHTS if not 0 <= values[name] < np.inf]
