@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nonneg.operators.threads import available_cpus
 
-from . import device, inmf, nmf, nsf, streaming
+from . import deconvolution_learned, device, inmf, nmf, nsf, streaming
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
@@ -19,6 +19,7 @@ _INMF = {
     "inmf-online": inmf.against_batch,
     "inmf-disk": inmf.from_disk,
 }
+_DECONVOLUTION = {"deconvolution-learned": deconvolution_learned.compare}
 _GROUPS = {
     "inmf": list(_INMF),
     "memory": list(nmf.CASES),
@@ -28,7 +29,7 @@ _GROUPS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    names = [*nmf.CASES, *_STREAMED, *_NSF, *_INMF, "device"]
+    names = [*nmf.CASES, *_STREAMED, *_NSF, *_INMF, *_DECONVOLUTION, "device"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names",
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     sizes = [size for name, size in _NSF.items() if size and name in chosen]
     if sizes:
         print("\n" + nsf.scale(sizes, quick=args.quick))
-    for name, run in _INMF.items():
+    for name, run in {**_INMF, **_DECONVOLUTION}.items():
         if name in chosen:
             print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
     if "device" in chosen:

@@ -75,6 +75,13 @@ def types_of(adata):
     return pd.DataFrame(means, index=["a", "b"], columns=adata.var_names)
 
 
+def cells_of(adata):
+    """The same observations as cells of two types."""
+    cells = counts(seed=1)
+    cells.obs["cell_type"] = np.array(["a", "b"])[np.arange(cells.n_obs) % 2]
+    return cells
+
+
 # Smallest calls of the functions that have `copy`.
 CALLS = {
     "tl.nmf": lambda adata, **kwargs: nng.tl.nmf(adata, 3, **kwargs),
@@ -124,6 +131,16 @@ CALLS = {
     ),
     "tl.deconvolve": lambda adata, **kwargs: nng.tl.deconvolve(
         adata, types_of(adata), graph_weight=1, group_weight=0, effects=False, **kwargs
+    ),
+    "tl.learn_deconvolution": lambda adata, **kwargs: nng.tl.learn_deconvolution(
+        adata,
+        cells_of(adata),
+        cell_type_key="cell_type",
+        n_maps=2,
+        n_validation=1,
+        n_layers=2,
+        max_iter=2,
+        **kwargs,
     ),
     "pp.deviant_genes": lambda adata, **kwargs: nng.pp.deviant_genes(
         adata, 10, subset=True, **kwargs

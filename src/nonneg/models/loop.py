@@ -114,16 +114,22 @@ def drive[State](
 
 
 def run[State](
-    solver: Solver[State, Any], state: State, n_steps: int | None = None
+    solver: Solver[State, Any],
+    state: State,
+    n_steps: int | None = None,
+    *,
+    remat: bool = False,
 ) -> State:
     """Step inside one compiled loop, for problems whose operators are traceable.
 
     Until the fit is finished, or exactly ``n_steps`` times, which can be
-    differentiated in reverse.
+    differentiated in reverse; with ``remat``, steps are computed again on the way back
+    instead of kept.
     """
     if n_steps is not None:
+        once = jax.checkpoint(solver.step) if remat else solver.step
         return jax.lax.scan(
-            lambda state, _: (solver.step(state), None), state, length=n_steps
+            lambda state, _: (once(state), None), state, length=n_steps
         )[0]
 
     def going(carry: tuple[jax.Array, State]) -> jax.Array:

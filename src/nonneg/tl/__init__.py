@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._deconvolve.deconvolve import deconvolve
+from ._deconvolve.learn_deconvolution import learn_deconvolution
 from ._inmf.centroid_align import centroid_align
 from ._inmf.factor_markers import factor_markers
 from ._inmf.inmf import inmf
@@ -29,6 +30,7 @@ __all__ = [
     "factor_markers",
     "inmf",
     "inmf_search",
+    "learn_deconvolution",
     "nmf",
     "nsf",
     "nsfh",

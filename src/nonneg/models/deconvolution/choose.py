@@ -135,6 +135,13 @@ def choose(
     return Chosen(best.tuning, trials.dispersion, table)
 
 
+def gene_dispersion(
+    mixture: Mixture, likelihood: LikelihoodName
+) -> NDArray[np.float64]:
+    """(n_vars,): variance over that of Poisson counts, of genes that are held out."""
+    return _Trials(mixture, likelihood).dispersion
+
+
 class _Trials:
     """Fits to either half of the genes, and what they say about the other one."""
 

@@ -36,6 +36,8 @@ class Options:
     fdr: float = 0.05
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
+    n_layers: int | None = None
+    """So many steps from even shares, as in training; ``None``: by the budget."""
 
 
 class Result(NamedTuple):
@@ -72,13 +74,18 @@ def deconvolve(
     likelihood = options.likelihood
     chosen = choose(mixture, coords, likelihood, options.wishes, options.seed)
     tuning, dispersion = chosen.tuning, chosen.dispersion
+    budget, start = options.budget, None
+    if options.n_layers is None:
+        start = coarse_start(mixture, coords, tuning, dispersion)
+    else:
+        budget = Budget(-np.inf, options.n_layers)
     fit = fit_mixture(
         mixture,
         tuning,
         likelihood,
         dispersion=dispersion,
-        start=coarse_start(mixture, coords, tuning, dispersion),
-        budget=options.budget,
+        start=start,
+        budget=budget,
         callback=callback,
     )
     if options.max_types is not None and options.max_types < len(per_cell):

@@ -71,22 +71,10 @@ def fit_mixture(
     ``dispersion`` holds what variances of the genes are times that of Poisson counts,
     ``support`` (n, k) which types a location may have.
     """
-    weights = np.ones(mixture.signatures.shape[1])
-    if tuning.gene_weights:
-        assert dispersion is not None
-        # Residuals of genes of one type go together, so that the inverse of their
-        # variance is too much: between it and the likelihood as it is.
-        weights = dispersion**-0.5
-    columns = np.asarray(mixture.counts.sum(0), np.float64).ravel()
-    # Couplings are in counts: those that count for less can carry less.
-    kept = float(weights @ columns / columns.sum())
-    size = np.asarray(mixture.counts.sum(1), np.float32)
-    scaled = mixture.scaled(weights) if tuning.gene_weights else mixture
+    scaled, weights, size, kept = weigh(mixture, tuning, dispersion)
     make = _LAYERS[likelihood](scaled, size, tuning, kept, dispersion)
     layer = make(scaled.signatures)
-    if start is None:
-        start = layer.start()
-    roots = np.sqrt(np.maximum(start, _START)).astype(np.float32)
+    roots = first_roots(layer.start() if start is None else start)
     if support is not None:
         layer = replace(layer, support=jnp.asarray(support))
     solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)
@@ -107,6 +95,55 @@ def fit_mixture(
     return Fit(
         np.asarray(solver.finish(state), np.float64), signatures / weights, trace
     )
+
+
+class Scaled(NamedTuple):
+    """A mixture as it enters the likelihood."""
+
+    mixture: Mixture
+    """Counts and signatures times the weights."""
+    weights: NDArray[np.float64]
+    """(n_vars,)"""
+    size: NDArray[np.float32]
+    """(n, 1): depth, without weights."""
+    kept: float
+    """What a count is worth on average."""
+
+
+def weigh(
+    mixture: Mixture, tuning: Tuning, dispersion: NDArray[np.float64] | None
+) -> Scaled:
+    """Weights of the genes, and what follows from them."""
+    weights = np.ones(mixture.signatures.shape[1])
+    if tuning.gene_weights:
+        assert dispersion is not None
+        # Residuals of genes of one type go together, so that the inverse of their
+        # variance is too much: between it and the likelihood as it is.
+        weights = dispersion**-0.5
+    columns = np.asarray(mixture.counts.sum(0), np.float64).ravel()
+    # Couplings are in counts: those that count for less can carry less.
+    kept = float(weights @ columns / columns.sum())
+    size = np.asarray(mixture.counts.sum(1), np.float32)
+    scaled = mixture.scaled(weights) if tuning.gene_weights else mixture
+    return Scaled(scaled, weights, size, kept)
+
+
+def first_roots(start: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Square roots of amounts to begin with, none of which is near zero."""
+    return np.sqrt(np.maximum(start, _START)).astype(np.float32)
+
+
+def make_layer(
+    likelihood: LikelihoodName,
+    scaled: Scaled,
+    tuning: Tuning,
+    dispersion: NDArray[np.float64] | None,
+) -> Any:
+    """The layer of a mixture, with its signatures as they are."""
+    make = _LAYERS[likelihood](
+        scaled.mixture, scaled.size, tuning, scaled.kept, dispersion
+    )
+    return make(scaled.mixture.signatures)
 
 
 def _effects(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,14 +25,44 @@ def neighbour_graph(
     *,
     n_neighbours: int = 6,
     labels: NDArray[np.intp] | None = None,
+    width: float = 1.0,
+    label_width: float = 1.0,
 ) -> sp.csr_matrix:
     """Symmetric affinities of nearest neighbours within sections, with degrees near 1.
 
-    ``exp(-d² / s²)`` with s the distance of the last neighbour, and ``exp(-4)`` times
-    that between locations of different labels; -1 stands for no label, which is none of
-    the others. Affinities are divided by the roots of both degrees, so that a location
-    at the margin is held as much as one inside.
+    ``exp(-d² / (s width)²)`` with s the distance of the last neighbour, and
+    ``exp(-4 / label_width²)`` times that between locations of different labels; -1
+    stands for no label, which is none of the others. Affinities are divided by the roots
+    of both degrees, so that a location at the margin is held as much as one inside.
     """
+    edges = neighbour_edges(coords, section, n_neighbours=n_neighbours, labels=labels)
+    a = np.exp(-edges.squared / width**2)
+    if labels is not None:
+        a = a * np.exp(-edges.other / label_width**2)
+    n = len(coords)
+    graph = sp.csr_matrix((a, (edges.source, edges.target)), shape=(n, n))
+    return balanced(graph)
+
+
+class Edges(NamedTuple):
+    """Pairs of neighbours, each in both directions."""
+
+    source: NDArray[np.intp]
+    target: NDArray[np.intp]
+    squared: NDArray[np.float64]
+    """Squared distances, in units of that of the last neighbour."""
+    other: NDArray[np.float64]
+    """The same of labels: 0 where they are equal."""
+
+
+def neighbour_edges(
+    coords: NDArray[np.floating[Any]],
+    section: NDArray[np.intp],
+    *,
+    n_neighbours: int = 6,
+    labels: NDArray[np.intp] | None = None,
+) -> Edges:
+    """Nearest neighbours within sections: each pair of which one is near the other."""
     rows, columns, values = [], [], []
     for s in np.unique(section):
         inside = np.flatnonzero(section == s)
@@ -41,13 +71,15 @@ def neighbour_graph(
         columns.append(inside[target])
         values.append(value)
     i, j = np.concatenate(rows), np.concatenate(columns)
-    a = np.concatenate(values)
-    if labels is not None:
-        a = a * np.where(labels[i] == labels[j], 1, np.exp(-_OTHER_LABEL))
+    squared = np.concatenate(values)
     n = len(coords)
-    graph = sp.csr_matrix((a, (i, j)), shape=(n, n))
-    graph = graph.maximum(graph.T)
-    return balanced(graph)
+    pairs, first = np.unique(np.concatenate([i * n + j, j * n + i]), return_index=True)
+    source, target = np.divmod(pairs, n)
+    squared = np.concatenate([squared, squared])[first]
+    other = np.zeros(squared.size)
+    if labels is not None:
+        other[labels[source] != labels[target]] = _OTHER_LABEL
+    return Edges(source, target, squared, other)
 
 
 def balanced(graph: sp.csr_matrix) -> sp.csr_matrix:
@@ -78,4 +110,4 @@ def _section_edges(
     reach = distance[:, wanted - 1 : wanted]
     kept = distance <= reach * _TIE
     scale = float(np.median(reach)) or 1.0
-    return source[kept], index[kept], np.exp(-((distance[kept] / scale) ** 2))
+    return source[kept], index[kept], (distance[kept] / scale) ** 2

@@ -46,7 +46,9 @@ def _extrapolated(old: Any, middle: Any, new: Any) -> Any:
     move = middle - old
     bend = new - middle - move
     tiny = jnp.finfo(old.dtype).tiny
-    length = jnp.sqrt((move * move).sum() / ((bend * bend).sum() + tiny))
+    # Differentiable where nothing moves any more.
+    squares = ((move * move).sum() + tiny) / ((bend * bend).sum() + tiny)
+    length = jnp.sqrt(squares)
     # A length of 1 is the second move itself.
     length = jnp.clip(length, 1, _LONGEST)
     return old + 2 * length * move + length * length * bend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..._adata.read import Read
 from ..._adata.write import Write
@@ -13,7 +13,7 @@ from ...models.deconvolution.fit import Budget
 from .front import Choices, find_cell_types
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import pandas as pd
@@ -44,6 +44,7 @@ def deconvolve(
     group_weight: float | None = None,
     gene_weights: bool = True,
     effects: bool | None = None,
+    learned: str | Mapping[str, Any] | None = None,
     max_types: int | None = None,
     fdr: float = 0.05,
     tol: float = 1e-3,
@@ -116,6 +117,10 @@ def deconvolve(
     effects
         Fit factors of genes, and of types' genes, between reference and locations, as
         of another platform. `None`: where held-out genes are predicted better.
+    learned
+        Result of :func:`nonneg.tl.learn_deconvolution`: its key in `adata.uns`, or what
+        another object has there. Weights and widths are then taken from it, and as many
+        steps are made as it has layers. Effects are decided as before.
     max_types
         Number of types that a location holds at most, for small bins.
     fdr
@@ -169,6 +174,7 @@ def deconvolve(
 
     See Also
     --------
+    nonneg.tl.learn_deconvolution : learns the weights on simulated maps
     nonneg.pp.signatures : signatures from cells, by choice
     nonneg.get.factor_df : shares with the names of the types
 
@@ -198,6 +204,7 @@ def deconvolve(
             library_key=library_key,
             region_key=region_key,
             n_neighbors=n_neighbors,
+            learned=learned,
         ),
         read=Read(layer, mask_var=mask_var, chunk_size=chunk_size),
         write=Write(key_added, copy, table_key),

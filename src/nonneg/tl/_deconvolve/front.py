@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,14 +19,18 @@ from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
 from ...models.deconvolution.deconvolve import deconvolve
+from ...models.deconvolution.fit import Budget
 from ...models.deconvolution.graph import neighbour_graph
 from ...models.deconvolution.problem import Mixture
 from ...operators.choose import as_operator
 from ...operators.gather import to_csr
 from ...operators.threads import computing
+from .learned import N_NEIGHBORS, read_learned
 from .store import write_result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     import scipy.sparse as sp
     from anndata import AnnData
@@ -35,10 +39,10 @@ if TYPE_CHECKING:
 
     from ..._adata.genes import Genes
     from ..._adata.read import Read
-    from ..._adata.signatures import Signatures
     from ..._adata.write import Write
     from ..._core.random import RNGLike
     from ...models.deconvolution.deconvolve import Options
+    from .learned import Learned
 
 
 _LIKELIHOODS = ("poisson", "negative_binomial", "gaussian")
@@ -56,6 +60,7 @@ class Choices:
     library_key: str | None
     region_key: str | None
     n_neighbors: int
+    learned: str | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,15 @@ def find_cell_types(
     _check(choices)
     keys = factor_keys("deconv", write.key_added)
     seed = as_seed(rng)
-    options = replace(choices.options, seed=seed)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
-    layout = _read_layout(adata, choices)
+    learned = None
+    if choices.learned is not None:
+        learned = read_learned(adata, choices.learned)
+        choices = _with_learned(choices, learned)
+    options = replace(choices.options, seed=seed)
+    layout = read_layout(
+        adata, choices.spatial_key, choices.library_key, choices.region_key
+    )
     with computing(), progress("deconvolve", options.budget.max_iter) as callback:
         found = read_signatures(
             reference, choices.cell_type_key, choices.reference_layer
@@ -94,18 +105,23 @@ def find_cell_types(
         if read.mask_var is not None:
             mask = read_mask(adata, read.mask_var)
         shared, means = align_genes(found, adata.var_names, mask)
-        counts = _read_counts(adata, read, shared, options.likelihood)
-        used = _informative(counts, means, choices.n_genes)
+        counts = read_counts(adata, read, shared, options.likelihood)
+        used = informative(counts, means, choices.n_genes)
         counts, means, shared = counts[:, used], means[:, used], shared[used]
         per_cell = means.sum(1)
-        _check_types(found, per_cell)
+        check_types(found.types, per_cell)
         depth = np.asarray(counts.sum(1), np.float64).ravel()
         kept = np.flatnonzero(depth > 0)
         if kept.size == 0:
             msg = f"adata has no counts of the {shared.size} genes used."
             raise ValueError(msg)
         mixture, coords = _mixture(
-            counts[kept], means / per_cell[:, None], layout, kept, choices
+            counts[kept],
+            means / per_cell[:, None],
+            layout,
+            kept=kept,
+            choices=choices,
+            learned=learned,
         )
         result = deconvolve(
             mixture,
@@ -137,6 +153,7 @@ def find_cell_types(
             "n_neighbors": choices.n_neighbors,
             "gene_weights": options.wishes.gene_weights,
             "max_types": options.max_types,
+            "learned": None if learned is None else learned.to_uns(),
             "tol": float(options.budget.tol),
             "max_iter": options.budget.max_iter,
             "seed": seed,
@@ -144,7 +161,9 @@ def find_cell_types(
         fdr=options.fdr,
     )
     budget = options.budget
-    warn_unfinished(result.fit.trace, max_iter=budget.max_iter, tol=budget.tol)
+    # So many layers are not meant to be more.
+    if learned is None or result.fit.trace.interrupted:
+        warn_unfinished(result.fit.trace, max_iter=budget.max_iter, tol=budget.tol)
     n_empty = depth.size - kept.size
     if n_empty:
         warn(
@@ -187,26 +206,69 @@ def _check(choices: Choices) -> None:
         raise ValueError(msg)
 
 
-def _read_layout(adata: AnnData, choices: Choices) -> Layout:
-    section, _ = read_sections(adata, choices.library_key)
+def _with_learned(choices: Choices, learned: Learned) -> Choices:
+    """Choices with what training has found, or an error if it is for others."""
+    options = choices.options
+    wishes = options.wishes
+    suits = {
+        "likelihood": (options.likelihood, learned.likelihood),
+        "gene_weights": (wishes.gene_weights, learned.gene_weights),
+        "region_key": (choices.region_key is not None, learned.has_regions),
+    }
+    for name, (here, there) in suits.items():
+        if here != there:
+            what = (
+                f"{name}={there!r}"
+                if name != "region_key"
+                else f"{'a' if there else 'no'} region_key"
+            )
+            msg = f"learned= is the result of training with {what}. Pass the same here, or train again."
+            raise ValueError(msg)
+    if choices.spatial_key is None:
+        msg = "learned= needs coordinates, but spatial_key is None."
+        raise ValueError(msg)
+    default = Budget()
+    given = {
+        "graph_weight": wishes.graph_weight is not None,
+        "group_weight": wishes.group_weight is not None,
+        "tol": options.budget.tol != default.tol,
+        "max_iter": options.budget.max_iter != default.max_iter,
+        "n_neighbors": choices.n_neighbors not in {N_NEIGHBORS, learned.n_neighbors},
+    }
+    if both := [name for name, is_given in given.items() if is_given]:
+        msg = f"{both} are part of what was learned; do not pass them with learned=."
+        raise ValueError(msg)
+    wishes = replace(
+        wishes, graph_weight=learned.graph_weight, group_weight=learned.group_weight
+    )
+    options = replace(options, wishes=wishes, n_layers=learned.n_layers)
+    return replace(choices, options=options, n_neighbors=learned.n_neighbors)
+
+
+def read_layout(
+    adata: AnnData,
+    spatial_key: str | None,
+    library_key: str | None,
+    region_key: str | None,
+) -> Layout:
+    """Coordinates, sections and regions."""
+    section, _ = read_sections(adata, library_key)
     coords = None
-    if choices.spatial_key is not None:
+    if spatial_key is not None:
         coords = read_coordinates(
             adata,
-            choices.spatial_key,
+            spatial_key,
             hint="Pass spatial_key=None to treat locations as unrelated.",
         )
-    if choices.region_key is None:
+    if region_key is None:
         return Layout(coords, section, section, None)
-    check_key(adata, "obs", choices.region_key)
-    labels, names = encode_labels(
-        adata.obs[choices.region_key], f"adata.obs[{choices.region_key!r}]"
-    )
+    check_key(adata, "obs", region_key)
+    labels, names = encode_labels(adata.obs[region_key], f"adata.obs[{region_key!r}]")
     _, group = np.unique(section * len(names) + labels, return_inverse=True)
     return Layout(coords, section, group, labels)
 
 
-def _read_counts(
+def read_counts(
     adata: AnnData, read: Read, shared: NDArray[np.intp], likelihood: str
 ) -> sp.csr_matrix:
     """Counts of the shared genes, in memory."""
@@ -226,7 +288,7 @@ def _read_counts(
     return to_csr(op)
 
 
-def _informative(
+def informative(
     counts: sp.csr_matrix, means: NDArray[np.float64], n_genes: int | None
 ) -> NDArray[np.intp]:
     """Genes that some signature and some location have; of many, the most telling."""
@@ -241,11 +303,12 @@ def _informative(
     return np.sort(used[np.argsort(-worth, kind="stable")[:n_genes]])
 
 
-def _check_types(found: Signatures, per_cell: NDArray[np.float64]) -> None:
-    if found.types.size < 2:
-        msg = f"There is one cell type, {found.types[0]!r}; nothing is mixed."
+def check_types(types: NDArray[Any], per_cell: NDArray[np.float64]) -> None:
+    """Raise unless there are several types, each with counts."""
+    if types.size < 2:
+        msg = f"There is one cell type, {types[0]!r}; nothing is mixed."
         raise ValueError(msg)
-    empty = found.types[~(per_cell > 0)]
+    empty = types[~(per_cell > 0)]
     if empty.size:
         msg = (
             f"The signatures of {list(empty)} are zero in all genes used. Remove these "
@@ -258,8 +321,10 @@ def _mixture(
     counts: sp.csr_matrix,
     profiles: NDArray[np.float64],
     layout: Layout,
+    *,
     kept: NDArray[np.intp],
     choices: Choices,
+    learned: Learned | None,
 ) -> tuple[Mixture, NDArray[np.float64] | None]:
     _, group = np.unique(layout.group[kept], return_inverse=True)
     coords, graph = None, None
@@ -270,5 +335,7 @@ def _mixture(
             layout.section[kept],
             n_neighbours=choices.n_neighbors,
             labels=None if layout.labels is None else layout.labels[kept],
+            width=1.0 if learned is None else learned.width,
+            label_width=1.0 if learned is None else learned.label_width,
         )
     return Mixture(counts, profiles, graph, group), coords
