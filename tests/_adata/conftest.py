@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -44,6 +45,13 @@ def _projected(adata):
     nng.tl.project(adata, reference, key_added=KEY)
 
 
+def _deconvolved(adata):
+    means = 1.0 + np.arange(3 * adata.n_vars).reshape(3, -1) % 7
+    types = pd.DataFrame(means, index=["a", "b", "c"], columns=adata.var_names)
+    fixed = dict(graph_weight=1, group_weight=0, effects=False)
+    nng.tl.deconvolve(adata, types, **fixed, **_SHORT)
+
+
 METHODS = {
     "nmf": lambda adata: nng.tl.nmf(adata, 3, **_SHORT),
     "nmf of obsm": lambda adata: nng.tl.nmf(adata, 2, obsm="X_pca", **_SHORT),
@@ -58,6 +66,7 @@ METHODS = {
     "nsfh": lambda adata: nng.tl.nsfh(adata, 3, amplitude=1.0, **_SPATIAL, **_SHORT),
     "inmf": _integration(nng.tl.inmf, max_iter=3),
     "aligned": _aligned,
+    "deconvolve": _deconvolved,
     "online_inmf": _integration(nng.tl.online_inmf, n_epochs=1),
 }
 

@@ -98,6 +98,7 @@ ENTRIES: dict[str, type[Entry]] = {
     # Simulated, with the truth in the form of a fit.
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
     "batches": IntegrationEntry,
+    "spots": DeconvolutionEntry,
 }
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from .._adata.schema import SCHEMA
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
 
@@ -94,7 +95,8 @@ def spots(
     `.varm['truth']` : :class:`numpy.ndarray` (shape `(n_vars, n_types)`)
         Mean counts of a cell in the reference.
     `.uns['truth']` : :class:`dict`
-        `cell_types` and `params`.
+        `cell_types`, `library_size` and `params`. The entry has the form of a fitted
+        one: functions that take a `key` take `"truth"`.
 
     and `reference`, the single cells, with their types in `.obs['cell_type']`.
 
@@ -179,7 +181,12 @@ def spots(
     adata.obsm["truth_rna"] = (rna / rna.sum(1, keepdims=True)).astype(np.float32)
     adata.varm["truth"] = means.T.astype(np.float32)
     adata.uns["truth"] = {
+        "schema": SCHEMA,
+        "method": "spots",
+        "obsm_key": "truth",
+        "varm_key": "truth",
         "cell_types": types,
+        "library_size": library,
         "params": {
             "n_types": k,
             "n_regions": n_regions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._cell_type_counts import cell_type_counts
 from ._dataset_specificity import dataset_specificity
 from ._factor_df import factor_df
 from ._factors import factors
@@ -10,6 +11,7 @@ from ._loadings_df import loadings_df
 from ._top_genes import top_genes
 
 __all__ = [
+    "cell_type_counts",
     "dataset_specificity",
     "factor_df",
     "factors",

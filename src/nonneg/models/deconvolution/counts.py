@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ...kernels.mixture import root_update
 from ..factor.alternate import exact
@@ -145,6 +146,12 @@ class CountLayer:
         if self.support is not None:
             moved = moved * self.support
         return moved, parts.value + exact(value).sum()
+
+    def start(self) -> Any:
+        """Amounts to start from: nothing is known."""
+        n, _ = self.likelihood.size.shape
+        k, _ = self.likelihood.signatures.shape
+        return np.full((n, k), 1 / k)
 
     def feasible(self, roots: Any) -> Any:
         """The nearest point from which a step can go on: zeros would stay."""

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # Steps of amounts between rounds of effects.
 _STEPS = 1
 
-# A composition that the coupling holds everywhere needs no counts of its own.
-_START = 1e-4
+# Of a type that a start does not have: what is zero could not grow.
+_START = 1e-5
 
 
 class Budget(NamedTuple):
@@ -83,11 +83,10 @@ def fit_mixture(
     size = np.asarray(mixture.counts.sum(1), np.float32)
     scaled = mixture.scaled(weights) if tuning.gene_weights else mixture
     make = _LAYERS[likelihood](scaled, size, tuning, kept, dispersion)
-    n, k = mixture.counts.shape[0], len(mixture.signatures)
-    if start is None:
-        start = np.full((n, k), 1 / k)
-    roots = np.sqrt(np.maximum(start, _START)).astype(np.float32)
     layer = make(scaled.signatures)
+    if start is None:
+        start = layer.start()
+    roots = np.sqrt(np.maximum(start, _START)).astype(np.float32)
     if support is not None:
         layer = replace(layer, support=jnp.asarray(support))
     solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ...kernels.mixture import simplex_update
+from ...kernels.nnls import nnls
 from ..factor.alternate import exact
 
 if TYPE_CHECKING:
@@ -77,6 +79,11 @@ class LeastSquaresLayer:
             repulsion = repulsion + c.group_weight * shares
             value = value + c.group_weight * _total((shares - c.prototypes) ** 2)
         return jnp.sqrt(simplex_update(shares, attraction, repulsion)), value
+
+    def start(self) -> Any:
+        """Shares to start from: non-negative least squares, each by itself."""
+        found = nnls(self.product, self.gram)
+        return np.asarray(found / jnp.maximum(found.sum(1, keepdims=True), _FLOOR))
 
     def feasible(self, roots: Any) -> Any:
         """Roots of shares that are positive and sum to one."""
