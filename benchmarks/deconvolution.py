@@ -400,7 +400,9 @@ def rmse(estimate: Floats, truth: Floats) -> float:
 
 def correlation(estimate: Floats, truth: Floats) -> float:
     """Median over types of Pearson's r over locations."""
-    return float(np.median([_pearson(*pair) for pair in zip(estimate.T, truth.T)]))
+    return float(
+        np.median([_pearson(*pair) for pair in zip(estimate.T, truth.T, strict=True)])
+    )
 
 
 def _pearson(a: Floats, b: Floats) -> float:
@@ -478,7 +480,8 @@ def _accuracy_tables(table: pd.DataFrame) -> str:
     n_seeds = table["seed"].nunique()
     rows = []
     for method in methods:
-        row = [method]
+        n = table.loc[table["method"] == method, "seed"].nunique()
+        row = [method if n == n_seeds else f"{method}, {n} seeds"]
         for name in workloads:
             if (method, name) not in means.index:
                 row.append("–")
@@ -504,7 +507,7 @@ def _accuracy_tables(table: pd.DataFrame) -> str:
         ]
         best = others.groupby("method")["rmse"].mean().idxmin()
         peer = others[others["method"] == best].set_index("seed")["rmse"]
-        ratio = default.loc[name] / peer
+        ratio = (default.loc[name] / peer).dropna()
         against.append(
             [
                 name,
