@@ -22,6 +22,10 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.special import gammaln
 
+# Noise of RCTD in hundredths, 10 to 200. Without it RCTD estimates it, which takes
+# minutes for each section on few cores.
+SIGMA = os.environ.get("RCTD_SIGMA")
+
 
 def main(name: str, *folders: str) -> None:
     warnings.simplefilter("ignore")
@@ -94,7 +98,13 @@ def rctd(spots, cells):
         UMI_min=1, counts_MIN=0, UMI_min_sigma=50, device="cpu", compile=False
     )
     reference = Reference(cells, cell_type_col="cell_type", cell_min=2, min_UMI=1)
-    result = run_rctd(spots, reference, mode="full", config=config)
+    result = run_rctd(
+        spots,
+        reference,
+        mode="full",
+        config=config,
+        sigma_override=int(SIGMA) if SIGMA else None,
+    )
     weights = np.maximum(np.asarray(result.weights), 0)
     weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
     kept = np.asarray(result.pixel_mask)
@@ -107,9 +117,11 @@ def rctd(spots, cells):
 def keep_tables() -> None:
     """Read RCTD's likelihood tables and their splines once, not in every call."""
     from rctd import _rctd
-    from rctd._likelihood import compute_spline_coefficients, load_cached_q_matrices
+    from rctd._likelihood import compute_spline_coefficients
 
-    found = load_cached_q_matrices()
+    with np.load(os.environ["RCTD_Q_MATRICES"]) as stored:
+        names = [f"Q_{SIGMA}", "X_vals"] if SIGMA else stored.files
+        found = {name: stored[name] for name in names}
     splines = {
         id(table): compute_spline_coefficients(table, found["X_vals"])
         for name, table in found.items()
