@@ -114,7 +114,7 @@ def test_markers(to):
     shares.iloc[4] = np.nan
     genes = [f"g{j}" for j in range(6)]
     found = marker_agreement(
-        to(counts), genes, shares, {"a": ["g0", "g3", "other"], "b": ["other"]}
+        to(counts), shares, {"a": ["g0", "g3", "other"], "b": ["other"]}, genes=genes
     )
     kept = np.delete(np.arange(30), 4)
     level = counts[:, [0, 3]].sum(1) / counts.sum(1)
@@ -122,6 +122,6 @@ def test_markers(to):
     assert list(found.index) == ["a"]
     assert found["a"] == pytest.approx(expected)
     with pytest.raises(ValueError, match="has a marker"):
-        marker_agreement(to(counts), genes, shares, {"d": ["g0"]})
+        marker_agreement(to(counts), shares, {"d": ["g0"]}, genes=genes)
     with pytest.raises(ValueError, match="a column for each"):
-        marker_agreement(to(counts), genes[1:], shares, {"a": ["g0"]})
+        marker_agreement(to(counts), shares, {"a": ["g0"]}, genes=genes[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
@@ -11,6 +13,9 @@ from .._adata.schema import DeconvolutionEntry
 from .._adata.views import read_factors
 from ..operators.gather import to_csr
 from ..operators.threads import computing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Rows for which the mean of all genes is in memory.
 _ROWS = 512
@@ -79,8 +84,7 @@ def cell_type_counts(
         counts = to_csr(source.op)
     signatures = stored.loadings[used].T.astype(np.float64)
     # Shares of counts: those of cells times the counts of a cell.
-    rna = np.nan_to_num(adata.obsm[stored.entry.obsm_key], nan=0.0)
-    rna = rna * np.asarray(stored.entry.library_size)
+    rna = np.nan_to_num(stored.scores, nan=0.0) * np.asarray(stored.entry.library_size)
     rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     data = np.zeros(counts.nnz, np.float32)
     for start in range(0, counts.shape[0], _ROWS):
@@ -92,10 +96,10 @@ def cell_type_counts(
         data[block] = counts.data[block] * part
     result = AnnData(
         sp.csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape),
-        obs=adata.obs.copy(),
-        var=adata.var.loc[used].copy(),
+        obs=cast("pd.DataFrame", adata.obs).copy(),
+        var=cast("pd.DataFrame", adata.var)[used].copy(),
     )
     spatial_key = stored.entry.params.get("spatial_key")
-    if spatial_key in adata.obsm:
+    if isinstance(spatial_key, str) and spatial_key in adata.obsm:
         result.obsm[spatial_key] = np.array(adata.obsm[spatial_key])
     return result

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 def marker_agreement(
     counts: ArrayLike | sp.sparray | sp.spmatrix,
-    genes: Sequence[str],
     shares: pd.DataFrame,
     markers: Mapping[str, Sequence[str]],
+    *,
+    genes: Sequence[str],
 ) -> pd.Series[float]:
     """Correlation of the share of each type with its markers.
 
@@ -32,14 +33,14 @@ def marker_agreement(
     ----------
     counts
         Counts, observations x genes; dense or sparse.
-    genes
-        Names of the genes.
     shares
         Observations x types, e.g. of :func:`nonneg.get.factor_df`. Rows with NaN are
         left out.
     markers
         Names of the marker genes of types. Types that `shares` lacks, and genes that
         `genes` lacks, are left out.
+    genes
+        Names of the genes, in the order of the columns of `counts`.
 
     Returns
     -------
@@ -57,7 +58,9 @@ def marker_agreement(
     >>> import pandas as pd
     >>> shares = pd.DataFrame({"a": [0.2, 0.8, 0.5]})
     >>> counts = [[2, 8], [8, 2], [5, 5]]
-    >>> nng.metrics.marker_agreement(counts, ["x", "y"], shares, {"a": ["x"]}).round(3)
+    >>> nng.metrics.marker_agreement(
+    ...     counts, shares, {"a": ["x"]}, genes=["x", "y"]
+    ... ).round(3)
     a    1.0
     dtype: float64
     """
