@@ -654,9 +654,12 @@ def graph(*, quick: bool, workdir: Path | None) -> str:
         [
             f"### Graph: mean of {n_seeds} seeds",
             markdown(header, rows),
-            "### Two pure halves: mean share of everything else",
+            "### Two pure halves: share of the other's type, and of all wrong types",
             markdown(
-                ["column from the border", "0", "1", "2"],
+                [
+                    "column from the border",
+                    *(f"{who}, {d}" for who in ("other", "wrong") for d in range(3)),
+                ],
                 [
                     ["mean", *(f"{v:.4f}" for v in np.mean(border, 0))],
                     ["worst seed", *(f"{v:.4f}" for v in np.max(border, 0))],
@@ -667,7 +670,7 @@ def graph(*, quick: bool, workdir: Path | None) -> str:
 
 
 def halves(seed: int, side: int = 20) -> list[float]:
-    """Wrong share at the border of two pure halves, and inside."""
+    """Shares of the other half's type, and of all wrong ones, from the border inwards."""
     found = section("W5", seed)
     rng = np.random.default_rng(seed)
     b = found.signatures()
@@ -680,9 +683,12 @@ def halves(seed: int, side: int = 20) -> list[float]:
     spots = ad.AnnData(sp.csr_matrix(counts), var=found.spots.var)
     spots.obsm["spatial"] = np.c_[xx.ravel(), yy.ravel()].astype(float)
     shares = deconvolve(Section(spots, found.cells, None)).rna
+    other = np.where(right, shares[:, 0], shares[:, 1])
     wrong = 1 - np.where(right, shares[:, 1], shares[:, 0])
     inside = np.where(right, xx.ravel() - side // 2, side // 2 - 1 - xx.ravel())
-    return [float(wrong[inside == d].mean()) for d in range(3)]
+    return [
+        float(share[inside == d].mean()) for share in (other, wrong) for d in range(3)
+    ]
 
 
 def speed(*, quick: bool, workdir: Path | None) -> str:
