@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nonneg.operators.threads import available_cpus
 
-from . import deconvolution_learned, device, inmf, nmf, nsf, streaming
+from . import deconvolution, deconvolution_learned, device, inmf, nmf, nsf, streaming
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
@@ -25,11 +25,20 @@ _GROUPS = {
     "memory": list(nmf.CASES),
     "stream": list(_STREAMED),
     "nsf": list(_NSF),
+    "deconv": list(deconvolution.CASES),
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    names = [*nmf.CASES, *_STREAMED, *_NSF, *_INMF, *_DECONVOLUTION, "device"]
+    names = [
+        *nmf.CASES,
+        *_STREAMED,
+        *_NSF,
+        *_INMF,
+        *_DECONVOLUTION,
+        *deconvolution.CASES,
+        "device",
+    ]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names",
@@ -70,6 +79,11 @@ def main(argv: list[str] | None = None) -> int:
         print("\n" + nsf.scale(sizes, quick=args.quick))
     for name, run in {**_INMF, **_DECONVOLUTION}.items():
         if name in chosen:
+            print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
+    if chosen_cases := [name for name in deconvolution.CASES if name in chosen]:
+        print("\n" + deconvolution.peer_versions(), flush=True)
+        for name in chosen_cases:
+            run = deconvolution.CASES[name]
             print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
     if "device" in chosen:
         print("\n" + device.compare(quick=args.quick), flush=True)

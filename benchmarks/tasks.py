@@ -164,6 +164,43 @@ def integrate_stored(
     }
 
 
+def deconvolve_tissue(*, likelihood: str) -> dict[str, Any]:
+    """Seconds of calls on PDAC-A, the first with compilation."""
+    from .deconvolution import deconvolve, real
+
+    found = real()
+    return {"seconds": [deconvolve(found, likelihood).seconds for _ in range(3)]}
+
+
+def deconvolve_many(*, folder: str, repeat: int) -> dict[str, Any]:
+    """Time and memory of a deconvolution with ready signatures, beyond a small one."""
+    import numpy as np
+    import scipy.sparse as sp
+
+    path = Path(folder)
+    b = np.load(path / "signatures.npy")
+    genes = [f"g{j}" for j in range(b.shape[1])]
+    types = [f"t{k:02d}" for k in range(b.shape[0])]
+    reference = pd.DataFrame(1e3 * b, index=types, columns=genes)
+    adata = ad.AnnData(
+        sp.csr_matrix(sp.load_npz(path / "counts.npz")), var=pd.DataFrame(index=genes)
+    )
+    adata.obsm["spatial"] = np.load(path / "coords.npy")
+    small = adata[:2000].copy()
+    nng.tl.deconvolve(small, reference)
+    del small
+    before = resident()
+    reset_peak()
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        nng.tl.deconvolve(adata, reference)
+        seconds.append(time.perf_counter() - start)
+    growth = peak() - before
+    np.save(path / "nonneg.npy", adata.obsm["X_deconv_rna"])
+    return {"seconds": seconds, "growth": growth}
+
+
 def _csr_bytes(path: str) -> int:
     """Size of the matrix if it were read."""
     import h5py
@@ -182,6 +219,8 @@ if __name__ == "__main__":
         "measure_stream": measure_stream,
         "fit_nsf": fit_nsf,
         "integrate_stored": integrate_stored,
+        "deconvolve_tissue": deconvolve_tissue,
+        "deconvolve_many": deconvolve_many,
     }
     task = tasks[sys.argv[1]]
     print(json.dumps(task(**json.loads(sys.argv[2]))))
