@@ -106,7 +106,9 @@ def choose(
     )
     if not trials.sampled:
         # Pulls average noise, of which there is none, and would only bias.
-        asked = replace(first.tuning, **_EFFECTS[-1]) if wishes.effects else first.tuning
+        asked = (
+            replace(first.tuning, **_EFFECTS[-1]) if wishes.effects else first.tuning
+        )
         return Chosen(asked, trials.dispersion, [(first.tuning, 0.0)])
     alone = together = first
     if wishes.group_weight is None:
