@@ -158,7 +158,8 @@ def _calibrate(
     base = fit.signatures.astype(np.float32)
 
     def levelled(b: NDArray[np.float32]) -> NDArray[np.float32]:
-        return b * (counted / np.maximum(exposure.ravel() @ b, _TINY))
+        level = counted / np.maximum(exposure.ravel() @ b, _TINY)
+        return (b * level).astype(np.float32, copy=False)
 
     base = levelled(base)
     present = base
