@@ -13,6 +13,7 @@ from scipy.special import xlogy
 from nonneg.models.factor.start import initialise, right_singular_vectors
 from nonneg.operators.blocks import BlockOperator
 from nonneg.operators.choose import as_operator, local_operator
+from nonneg.operators.csr import CSROperator
 from nonneg.operators.dask import LazyOperator
 from nonneg.operators.dense import DenseOperator
 from nonneg.operators.sparse import SparseOperator
@@ -130,6 +131,24 @@ def test_allocation(op, factors):
     # Everything is shared out, nothing twice.
     close(found.rows.sum(1), X.sum(1))
     close(found.columns.sum(1), X.sum(0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_allocation_to_rows_alone(dtype, factors):
+    """The same sums; logarithms of means of any size."""
+    w, h = (np.asarray(f, dtype) for f in factors)
+    w[:100] *= 1e-6
+    w[100:200] *= 1e6
+    op = CSROperator(sp.csr_matrix(X, dtype=dtype))
+    for factor in (h, h + 1):
+        rows, log_sum = op.allocate_rows(w, factor)
+        whole = op.allocate(w, factor)
+        np.testing.assert_allclose(rows, whole.rows, rtol=1e-5)
+        assert log_sum == pytest.approx(whole.log_sum, rel=1e-7)
+    w[:200] = 0
+    rows, log_sum = op.allocate_rows(w, h)
+    assert np.isfinite(rows).all()
+    assert np.isfinite(log_sum)
 
 
 def test_allocation_where_the_mean_is_zero(op, factors):

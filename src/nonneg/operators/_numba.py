@@ -194,6 +194,96 @@ def _allocate_rows(data, indices, indptr, w, h, rows, columns, tiny, start, stop
     return total
 
 
+# Logarithms are taken of so many means at a time.
+_LOGS = 256
+
+_LOG_2 = np.log(2.0)
+
+_ROOT_2 = np.sqrt(2.0)
+
+
+@compiled
+def _weighted_logs(x, mean, part, n):  # type: ignore[no-untyped-def]
+    """``sum(x * log(mean))`` of the first n, several at a time; ``part`` is workspace.
+
+    The logarithm of the exponent, and that of the mantissa m as a series in
+    (m - √2) / (m + √2), to the precision of float64. Means are positive and normal.
+    """
+    bits = mean.view(np.int64)
+    mantissa = part.view(np.int64)
+    for q in range(n):
+        mantissa[q] = (bits[q] & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000
+    total = 0.0
+    for q in range(n):
+        exponent = np.float64(np.int32(bits[q] >> 52) - 1023)
+        t = (part[q] - _ROOT_2) / (part[q] + _ROOT_2)
+        s = t * t
+        series = 1 / 13 + s * (1 / 15 + s * (1 / 17))
+        series = 1 / 7 + s * (1 / 9 + s * (1 / 11 + s * series))
+        series = 1 + s * (1 / 3 + s * (1 / 5 + s * series))
+        total += x[q] * (_LOG_2 * (exponent + 0.5) + 2 * t * series)
+    return total
+
+
+@compiled
+def _allocate_only_rows(data, indices, indptr, w, h, rows, tiny, start, stop):  # type: ignore[no-untyped-def]
+    k = w.shape[1]
+    width = h.shape[1]
+    row = np.zeros(width, w.dtype)
+    acc = np.empty(width, w.dtype)
+    means = np.empty(_LOGS)
+    counts = np.empty(_LOGS)
+    part = np.empty(_LOGS)
+    total = 0.0
+    n = 0
+    for i in range(start, stop):
+        for t in range(k):
+            row[t] = w[i, t]
+        acc[:] = 0
+        p = indptr[i]
+        stop_row = indptr[i + 1]
+        # Four entries at a time, as above.
+        while p + 4 <= stop_row:
+            j0, j1, j2, j3 = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
+            m0 = m1 = m2 = m3 = tiny
+            for t in range(width):
+                m0 += row[t] * h[j0, t]
+                m1 += row[t] * h[j1, t]
+                m2 += row[t] * h[j2, t]
+                m3 += row[t] * h[j3, t]
+            x0, x1, x2, x3 = data[p], data[p + 1], data[p + 2], data[p + 3]
+            r0, r1, r2, r3 = x0 / m0, x1 / m1, x2 / m2, x3 / m3
+            for t in range(width):
+                acc[t] += (r0 * h[j0, t] + r1 * h[j1, t]) + (
+                    r2 * h[j2, t] + r3 * h[j3, t]
+                )
+            means[n], means[n + 1], means[n + 2], means[n + 3] = m0, m1, m2, m3
+            counts[n], counts[n + 1], counts[n + 2], counts[n + 3] = x0, x1, x2, x3
+            n += 4
+            p += 4
+            if n > _LOGS - 8:
+                total += _weighted_logs(counts, means, part, n)
+                n = 0
+        while p < stop_row:
+            mean = tiny
+            j = indices[p]
+            for t in range(width):
+                mean += row[t] * h[j, t]
+            ratio = data[p] / mean
+            for t in range(width):
+                acc[t] += ratio * h[j, t]
+            means[n] = mean
+            counts[n] = data[p]
+            n += 1
+            p += 1
+        if n > _LOGS - 8:
+            total += _weighted_logs(counts, means, part, n)
+            n = 0
+        for t in range(k):
+            rows[i, t] = row[t] * acc[t]
+    return total + _weighted_logs(counts, means, part, n)
+
+
 def matmul(x: CSR, b: Floats) -> Floats:
     """``X @ b``, with ``b`` of shape (n_vars, k)."""
     padded = _padded(b, x.data.dtype)
@@ -265,6 +355,27 @@ def allocate(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, float]:
     return rows, columns * padded[:, : w.shape[1]], sum(totals)
 
 
+def allocate_rows(x: CSR, w: Floats, padded: Floats) -> tuple[Floats, float]:
+    """The shares of rows, and ``sum(X log(W H))``, in half the time of all of them.
+
+    ``padded`` is what :func:`padded_factor` makes of H.
+    """
+    w = np.ascontiguousarray(w, x.data.dtype)
+    rows = np.empty(w.shape, x.data.dtype)
+    totals = run_parts(
+        lambda _, start, stop: _allocate_only_rows(
+            x.data, x.indices, x.indptr, w, padded, rows, _tiny(w.dtype), start, stop
+        ),
+        x.bounds,
+    )
+    return rows, sum(totals)
+
+
+def padded_factor(h: Floats, dtype: np.dtype[Any]) -> Floats:
+    """H.T with inner dimensions as the loops like them."""
+    return _padded(h.T, dtype)
+
+
 def _sum_rows(x: CSR, k: int, part: Callable[[Floats, int, int], None]) -> Floats:
     """Sum (n_vars, k) over rows, each thread in an array of its own."""
     n_parts = x.bounds.size - 1
@@ -300,6 +411,9 @@ def log_ratio(x: CSR, w: Floats, h: Floats) -> float:
 
 def _ratio_inputs(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, Any]:
     dtype = x.data.dtype
-    # Keeps x / mean finite where the mean of a positive entry is zero.
-    tiny = dtype.type(np.sqrt(np.finfo(dtype).tiny))
-    return np.ascontiguousarray(w, dtype), _padded(h, dtype), tiny
+    return np.ascontiguousarray(w, dtype), _padded(h, dtype), _tiny(dtype)
+
+
+def _tiny(dtype: np.dtype[Any]) -> Any:
+    """Keeps x / mean finite where the mean of a positive entry is zero."""
+    return dtype.type(np.sqrt(np.finfo(dtype).tiny))

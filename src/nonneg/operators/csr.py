@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import xlogy
@@ -33,6 +34,7 @@ class CSROperator:
             sparse.split_rows(x.indptr, n_threads),
             x.shape[1],
         )
+        self._last: tuple[Matrix, NDArray[Any]] | None = None
 
     @property
     def n_threads(self) -> int:
@@ -74,6 +76,12 @@ class CSROperator:
 
     def allocate(self, w: Matrix, h: Matrix) -> Allocation:
         return Allocation(*sparse.allocate(self._csr, np.asarray(w), np.asarray(h).T))
+
+    def allocate_rows(self, w: Matrix, h: Matrix) -> tuple[NDArray[Any], float]:
+        """``rows`` and ``log_sum`` of :meth:`allocate`, for one H and many W."""
+        if self._last is None or self._last[0] is not h or not isinstance(h, jax.Array):
+            self._last = h, sparse.padded_factor(np.asarray(h), self.dtype)
+        return sparse.allocate_rows(self._csr, np.asarray(w), self._last[1])
 
     def log1p(self, scale: NDArray[Any]) -> CSROperator:
         x = self.x.multiply(scale).tocsr()

@@ -81,4 +81,6 @@ def run_parts[T](
     jobs = [(i, int(bounds[i]), int(bounds[i + 1])) for i in range(n_parts)]
     if n_parts == 1:
         return [part(*jobs[0])]
-    return list(_pool(n_parts).map(lambda job: part(*job), jobs))
+    # The first one here: it need not wake a thread.
+    others = [_pool(n_parts).submit(part, *job) for job in jobs[1:]]
+    return [part(*jobs[0]), *(other.result() for other in others)]

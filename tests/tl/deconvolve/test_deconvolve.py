@@ -121,6 +121,25 @@ class TestInvariance:
         self.check(fitted, tissue.adata, types.to_df(), plain)
 
 
+def test_nothing_is_pulled_without_noise(tissue, rmse):
+    """Rounded means scatter less than counts do: there is nothing to average out."""
+    adata, reference = tissue
+    signatures = nng.pp.signatures(reference, "cell_type")
+    profiles = signatures.X / signatures.X.sum(1, keepdims=True)
+    truth = adata.obsm["truth_rna"]
+    clean = ad.AnnData(
+        sp.csr_matrix(np.round(1e5 * truth @ profiles)),
+        obs=adata.obs[[]],
+        var=signatures.var[[]],
+        obsm={"spatial": adata.obsm["spatial"]},
+    )
+    nng.tl.deconvolve(clean, signatures, tol=0.1)
+    tuning = clean.uns["deconv"]["tuning"]
+    for name in ("graph_weight", "group_weight", "gene_effect", "entry_effect"):
+        assert tuning[name] == 0
+    assert rmse(clean.obsm["X_deconv_rna"], truth) < 0.005
+
+
 def test_depth(tissue, quick):
     """Without neighbours, means of any depth have the same composition."""
     adata, reference = tissue

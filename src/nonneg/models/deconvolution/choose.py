@@ -31,6 +31,9 @@ _EFFECTS: tuple[dict[str, Any], ...] = (
 # What is added must gain so many standard errors.
 _MARGIN = 1.0
 
+# Counts that scatter by less than this, of what counts do, are not samples.
+_SAMPLED = 0.5
+
 # Starts are good: a trial need not be exact.
 _TRIAL = Budget(tol=1e-2, max_iter=15, rounds=6)
 
@@ -47,6 +50,8 @@ class _Trial:
     tuning: Tuning
     scores: NDArray[np.float64]
     amounts: list[NDArray[np.float64]]
+    settled: bool
+    """Whether the fits were finished when they ended."""
 
     def gain(self, other: _Trial) -> tuple[float, float]:
         """What it has above another one, and the standard error of that."""
@@ -99,6 +104,12 @@ def choose(
         ),
         trials.unweighted,
     )
+    if not trials.sampled:
+        # Pulls average noise, of which there is none, and would only bias.
+        asked = (
+            replace(first.tuning, **_EFFECTS[-1]) if wishes.effects else first.tuning
+        )
+        return Chosen(asked, trials.dispersion, [(first.tuning, 0.0)])
     alone = together = first
     if wishes.group_weight is None:
         alone = trials.climb(first, "group_weight", _GROUP_WEIGHTS)
@@ -107,6 +118,8 @@ def choose(
     # Neighbours must say more than the mean over all locations does: any graph draws
     # compositions to the mean, one of shuffled locations too.
     best = trials.better(alone, together)
+    if best is alone:
+        best = trials.better(first, alone)
     if wishes.effects is not False and likelihood == "poisson":
         tied = best
         found = trials.effects(best)
@@ -143,6 +156,11 @@ class _Trials:
         self.unweighted = self._trial(Tuning(gene_weights=False), None)
         self.dispersion = self._dispersion(self.unweighted)
 
+    @property
+    def sampled(self) -> bool:
+        """Whether counts scatter as counts do, about what the other genes predict."""
+        return self.dispersion @ self.counted >= _SAMPLED * self.counted.sum()
+
     def run(self, tuning: Tuning, start: _Trial | None = None) -> _Trial:
         """Fit to each half, and score the other one."""
         for trial in self.done:
@@ -155,19 +173,22 @@ class _Trials:
     def _trial(self, tuning: Tuning, start: _Trial | None) -> _Trial:
         scores = np.zeros(self.counted.size)
         amounts = []
+        settled = True
         for i, (used, held) in enumerate(self.folds):
-            found = fit_mixture(
+            fit = fit_mixture(
                 self.parts[i],
                 tuning,
                 self.likelihood,
                 dispersion=self.dispersion[used],
                 start=None if start is None else start.amounts[i],
                 budget=_TRIAL,
-            ).amounts
-            scores[held] = self._score(self.held[i], found)
-            amounts.append(found)
+            )
+            scores[held] = self._score(self.held[i], fit.amounts)
+            amounts.append(fit.amounts)
+            settled &= fit.trace.converged
         # Overdispersed genes have a say for as many counts as they are worth.
-        return _Trial(tuning, scores / np.maximum(self.dispersion, 1), amounts)
+        scores /= np.maximum(self.dispersion, 1)
+        return _Trial(tuning, scores, amounts, settled)
 
     def climb(self, start: _Trial, name: str, values: tuple[float, ...]) -> _Trial:
         """Raise a parameter as long as the score rises."""
@@ -190,6 +211,9 @@ class _Trials:
 
     def better(self, simple: _Trial, other: _Trial) -> _Trial:
         """The other one where its gain is certain enough."""
+        if other is not simple and not simple.settled:
+            # Steps that it lacks are no merit of the other one.
+            simple = self._trial(simple.tuning, other)
         gain, error = other.gain(simple)
         return other if gain > _MARGIN * error else simple
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...kernels.mixture import root_update
+from ...operators.csr import CSROperator
 from ..factor.alternate import exact
 from .coupling import Coupling
 
@@ -47,12 +48,22 @@ class Poisson:
 
     def parts(self, amounts: Any) -> Parts:
         """The bound at these amounts."""
-        found = self.op.allocate(amounts, self.signatures)
-        slope = self.size * self.signatures.sum(1)
-        rows = (slope * amounts).sum(1)
-        allocated = jnp.asarray(found.rows, amounts.dtype)
+        if isinstance(self.op, CSROperator):
+            # What columns get is not asked for; compilers leave it out elsewhere.
+            allocated, log_sum = self.op.allocate_rows(amounts, self.signatures)
+        else:
+            allocated, _, log_sum = self.op.allocate(amounts, self.signatures)
+        slope, rows = _expected(self.size, self.signatures, amounts)
         # Sums of many terms, of which the last digits matter: in float64 on the host.
-        return Parts(allocated, slope, exact(rows).sum() - exact(found.log_sum))
+        return Parts(allocated, slope, exact(rows).sum() - exact(log_sum))
+
+
+@jax.jit
+def _expected(
+    size: jax.Array, signatures: jax.Array, amounts: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    slope = size * signatures.sum(1)
+    return slope, (slope * amounts).sum(1)
 
 
 @jax.jit
@@ -111,6 +122,10 @@ def _move(
     roots: jax.Array, parts: tuple[Any, Any], coupling: Coupling, around: Any
 ) -> tuple[jax.Array, jax.Array]:
     allocated, slope = parts
+    # Products of operators on the host come as they are.
+    allocated = jnp.asarray(allocated, roots.dtype)
+    if around is not None:
+        around = jnp.asarray(around, roots.dtype)
     bound = coupling.bound(roots, around)
     slope = jnp.broadcast_to(slope, allocated.shape)
     moved = root_update(allocated, slope, bound.stiffness, bound.pull)

@@ -67,7 +67,7 @@ class Coupling:
         """Sums over neighbours, ``None`` where there are none."""
         if self.graph is None:
             return None
-        return jnp.asarray(self.graph.matmul(roots), roots.dtype)
+        return self.graph.matmul(roots)
 
     def bound(self, roots: Any, around: Any) -> Pull:
         """Separable bound that touches the coupling at these roots."""
