@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # as that.
 _FEW, _ENOUGH = 10, 1000
 
+# Genes by which the other locations are scored.
+_TELLING = 500
+
 # What signatures may be wrong by, as a factor, in steps that look for it.
 _FACTOR, _ROUNDS = 1.5, 3
 
@@ -120,11 +123,20 @@ def missing_type(mixture: Mixture, fit: Fit, fdr: float, seed: int) -> Missing:
             own = residuals[:, fold_of == f]
             profile[fold_of == f] = pattern @ own
             noise[fold_of == f] = np.square(pattern) @ np.square(own)
+        # Many locations are scored by the genes that say most.
+        order = np.argsort(-np.square(profile) / (noise + _TINY), kind="stable")
+        telling = np.sort(order[:_TELLING])
+        size = np.asarray(mixture.counts.sum(1), np.float32)
+        part = mixture.genes(telling)
+        total = expected.signatures.sum(1)
         for block in _blocks(rest):
-            y = _dense(mixture, block)
-            found = expected.residuals(y, expected.mean(y, amounts[block]))
-            variance = np.square(found) @ noise
-            score[block] = found @ profile / np.sqrt(np.maximum(variance, _TINY))
+            share = size[block] / np.maximum(amounts[block] @ total, _TINY)[:, None]
+            known = share * (amounts[block] @ expected.signatures[:, telling])
+            found = expected.residuals(_dense(part, block), known)
+            variance = np.square(found) @ noise[telling]
+            score[block] = (
+                found @ profile[telling] / np.sqrt(np.maximum(variance, _TINY))
+            )
     low, high = np.quantile(score, _LOWER)
     lowest, lower = norm.ppf(_LOWER)
     # Locations without the type: the lower part of all, and no surer than noise.
