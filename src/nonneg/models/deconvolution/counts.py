@@ -48,6 +48,8 @@ class Poisson:
 
     def parts(self, amounts: Any) -> Parts:
         """The bound at these amounts."""
+        allocated: Any
+        log_sum: Any
         if isinstance(self.op, CSROperator):
             # What columns get is not asked for; compilers leave it out elsewhere.
             allocated, log_sum = self.op.allocate_rows(amounts, self.signatures)
