@@ -18,8 +18,8 @@ from ._nsf.fa import fa
 from ._nsf.nsf import nsf
 from ._nsf.nsfh import nsfh
 from ._nsf.pnmf import pnmf
-from ._nsf.predict import predict
 from ._nsf.rsf import rsf
+from ._predict.predict import predict
 from ._project.project import project
 
 __all__ = [

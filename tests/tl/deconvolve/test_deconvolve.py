@@ -232,6 +232,65 @@ def test_missing_type(quick):
     assert adata.uns["deconv"]["missing_genes"]["gene"][:20].isin(own).sum() >= 10
 
 
+def test_platform_is_not_a_missing_type(quick):
+    """Which differs from the reference in all locations."""
+    adata, reference = nng.datasets.spots(16, 300, 6, depth=0.2, platform=0.5, rng=4)
+    nng.tl.deconvolve(adata, reference, **quick)
+    flagged = adata.obs["deconv_missing"] >= adata.uns["deconv"]["missing_threshold"]
+    assert flagged.mean() <= 0.05
+
+
+def test_missing_type_in_many_locations(monkeypatch, quick):
+    """Scores are the same where the pattern is learned from a part."""
+    adata, reference = nng.datasets.spots(24, 200, depth=0.2, rng=4)
+    rest = reference[reference.obs["cell_type"] != "type_1"].copy()
+    nng.tl.deconvolve(adata, rest, **quick)
+    score = adata.obs["deconv_missing"]
+    monkeypatch.setattr("nonneg.models.deconvolution.missing._ENOUGH", 200)
+    nng.tl.deconvolve(adata, rest, **quick)
+    assert np.corrcoef(score, adata.obs["deconv_missing"])[0, 1] > 0.95
+
+
+def test_cells_and_rna(rmse):
+    """A type of ten times the RNA: shares of cells differ from those of RNA."""
+    rng = np.random.default_rng(0)
+    base = rng.gamma(0.5, 1, (3, 200)) + 0.01
+    means = base / base.sum(1, keepdims=True) * np.array([[500], [5000], [1500]])
+    cells = np.repeat(np.arange(3), 60)
+    reference = ad.AnnData(rng.poisson(means[cells]).astype(np.float32))
+    reference.obs["cell_type"] = pd.Categorical(np.array(["a", "b", "c"])[cells])
+    truth = rng.dirichlet(np.full(3, 2.0), 150)
+    adata = ad.AnnData(rng.poisson(2 * truth @ means).astype(np.float32))
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type", spatial_key=None)
+    assert rmse(adata.obsm["X_deconv"], truth) < 0.03
+    assert rmse(adata.obsm["X_deconv_rna"], truth) > 0.1
+
+
+def test_errors_are_those_of_resampled_counts():
+    """Standard errors against the spread over counts drawn again from the fit."""
+    adata, reference = nng.datasets.spots(8, 200, 4, depth=0.3, rng=5)
+    types = nng.pp.signatures(reference, "cell_type")
+    options = dict(graph_weight=0, group_weight=0, effects=False, gene_weights=False)
+    nng.tl.deconvolve(adata, types, **options)
+    shares, std = adata.obsm["X_deconv"].copy(), adata.obsm["X_deconv_std"].copy()
+    per_cell = types.to_df().to_numpy()
+    mean = shares @ per_cell
+    depth = adata.obs["deconv_depth"].to_numpy()[:, None]
+    mean *= depth / mean.sum(1, keepdims=True)
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(20):
+        adata.X = rng.poisson(mean).astype(np.float32)
+        nng.tl.deconvolve(adata, types, **options)
+        drawn.append(adata.obsm["X_deconv"].copy())
+    spread = np.std(drawn, axis=0, ddof=1)
+    # At the border of what is possible, shares do not scatter as normal variables do.
+    inside = shares > 0.1
+    assert 0.85 < np.median(std[inside] / spread[inside]) < 1.15
+    covered = np.abs(np.asarray(drawn) - shares) < 1.645 * std
+    assert 0.85 < covered[:, inside].mean() < 0.95
+
+
 def test_effects_of_the_platform(rmse):
     """Chosen where they are there, and better then."""
     adata, reference = nng.datasets.spots(20, 300, platform=0.5, depth=0.3, rng=0)

@@ -10,11 +10,10 @@ import numpy as np
 from .choose import Chosen, Wishes, choose
 from .coarse import coarse_start
 from .fit import Budget, fit_mixture
+from .missing import Missing, missing_type
 from .problem import Fit, LikelihoodName, Mixture, Tuning
 from .summary import (
-    Missing,
     misfit,
-    missing_type,
     presence_threshold,
     standard_errors,
     weighted,
@@ -102,7 +101,7 @@ def deconvolve(
         chosen,
         presence_threshold(cells, std, options.fdr),
         misfit(terms, mixture.counts.shape[1]),
-        missing_type(terms, options.fdr, options.seed),
+        missing_type(mixture, fit, options.fdr, options.seed),
     )
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from ...operators.threads import available_cpus, run_parts
-from .rows import extra_rows, information_rows, pearson_rows
+from .rows import information_rows, pearson_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,12 +22,6 @@ _BATCH = 2048
 
 # Counts below which a squared residual is not divided by its mean.
 _FLOOR = 0.05
-
-# Smaller shares are what signatures are wrong by.
-_LEAST_SHARE = 0.15
-
-# Locations from which the profile of a missing type is learned, and rounds of it.
-_ENOUGH, _ROUNDS = 1000, 15
 
 
 class Weighted(NamedTuple):
@@ -175,78 +169,3 @@ def misfit(terms: Weighted, n_vars: int) -> NDArray[np.float64]:
     )
     out += total - terms.size
     return out / n_vars
-
-
-class Missing(NamedTuple):
-    """What the signatures leave unexplained, as one more type."""
-
-    share: NDArray[np.float64]
-    """(n,): of a location's counts, by the half of the genes that finds less."""
-    threshold: float
-    """From which on a share is certain; infinite where none is."""
-    profile: NDArray[np.float64]
-    """(n_vars,)"""
-
-
-def missing_type(terms: Weighted, fdr: float, seed: int) -> Missing:
-    """The profile that would explain most of what is left, and where it would be."""
-    x = terms.mixture.counts
-    n = x.shape[0]
-    rows = np.arange(n)
-    if n > _ENOUGH:
-        rows = np.sort(np.random.default_rng(seed).choice(n, _ENOUGH, replace=False))
-    some = x[rows]
-    mean = terms.size[rows, None] * (terms.amounts[rows] @ terms.signatures.T)
-    y = some.toarray()
-    # Scores that hold for genes of any level.
-    excess = np.maximum(y - mean, 0) / np.sqrt(mean + 1)
-    share = np.full(len(rows), 0.05, np.float32)
-    profile = excess.T @ excess.sum(1)
-    profile = np.maximum(profile * np.sqrt(mean.mean(0)), 1e-12)
-    profile *= y.sum() / terms.size[rows].sum() / profile.sum()
-    known = np.maximum(mean / terms.size[rows, None], 1e-12)
-    for _ in range(_ROUNDS):
-        extra = share[:, None] * profile
-        ratio = y * extra / ((1 - share[:, None]) * known + extra)
-        share = np.clip(ratio.sum(1) / np.maximum(y.sum(1), 1e-12), 1e-6, 0.999)
-        counted = ratio.sum(0)
-        profile = np.maximum(counted / (terms.size[rows] @ share), 1e-12)
-    # Alternately by what they add: noise of one gene is not seen by the other half.
-    order = np.argsort(-profile * np.log(profile / known.mean(0)), kind="stable")
-    halves = []
-    for half in (order[::2], order[1::2]):
-        part = np.full(profile.size, -1.0)
-        part[half] = profile[half]
-        halves.append(_extra(terms, part))
-    least = np.minimum(halves[0][0], halves[1][0])
-    gain = np.minimum(halves[0][1], halves[1][1])
-    p = chi2.sf(2 * np.maximum(gain, 0) / terms.spread, 1) / 2
-    ranked = np.argsort(p, kind="stable")
-    passed = np.flatnonzero(p[ranked] <= fdr * np.arange(1, n + 1) / n)
-    certain = np.zeros(n, bool)
-    if passed.size:
-        certain[ranked[: passed[-1] + 1]] = True
-    certain &= least >= _LEAST_SHARE
-    threshold = float(least[certain].min()) if certain.any() else float("inf")
-    return Missing(least, threshold, profile)
-
-
-def _extra(
-    terms: Weighted, profile: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    x = terms.mixture.counts
-    share, gain = np.empty(x.shape[0]), np.empty(x.shape[0])
-    run_parts(
-        lambda _, a, b: extra_rows(
-            x.data,
-            x.indices,
-            x.indptr[a : b + 1],
-            terms.amounts[a:b],
-            terms.signatures,
-            profile,
-            share[a:b],
-            gain[a:b],
-        ),
-        _bounds(x.shape[0]),
-    )
-    return share, gain

@@ -153,8 +153,8 @@ def deconvolve(
         The genes used.
     `.obs['deconv_depth']`, `.obs['deconv_residual']`, `.obs['deconv_missing']`
         Counts of the genes used; mean squared residual over that expected of counts;
-        and the share of counts that a type beyond the reference would take, certain
-        from the threshold in `.uns` on. Named after `key_added` where that is given.
+        and a score of a type beyond the reference, in standard deviations above
+        locations without it, certain from the threshold in `.uns` on. Named after `key_added` where that is given.
     `.uns['deconv' | key_added]` : :class:`dict`
         `cell_types`, `library_size`, `params`, `tuning` (what was chosen), `trials`
         (what was tried, and its gain in log likelihood of held-out genes), `presence`

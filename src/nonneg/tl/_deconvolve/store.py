@@ -80,7 +80,7 @@ def write_result(
             "obs": {
                 "depth": depth,
                 "residual": spread(result.residual),
-                "missing": spread(result.missing.share),
+                "missing": spread(result.missing.score),
             },
         },
     )
@@ -89,16 +89,13 @@ def write_result(
 def _missing_genes(
     adata: AnnData, result: Result, shared: NDArray[np.intp]
 ) -> pd.DataFrame:
-    """Genes that a type beyond the reference would have, by how much they add to it."""
-    profile = result.missing.profile / result.missing.profile.sum()
-    known = result.fit.signatures.mean(0)
-    known = known / known.sum()
-    fold = np.log2((profile + 1e-6) / (known + 1e-6))
-    order = np.argsort(-profile * fold, kind="stable")[:_LISTED]
+    """Genes of a type beyond the reference, by what they add to locations that have it."""
+    gain = result.missing.gain
+    order = np.argsort(-gain, kind="stable")[:_LISTED]
     return pd.DataFrame(
         {
             "gene": adata.var_names[shared[order]].to_numpy(object),
-            "share": profile[order],
-            "log2_fold_change": fold[order],
+            "gain": gain[order],
+            "log2_fold_change": result.missing.fold[order] / np.log(2),
         }
     )

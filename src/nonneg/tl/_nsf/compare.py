@@ -28,12 +28,12 @@ from ..._core.validators import check_one_of, check_positive_int
 from ...metrics import poisson_deviance
 from ...operators.validate import canonical_csr
 from .._nmf.nmf import nmf
+from .._predict.predict import predict
 from .fa import fa
 from .front import FAMILY, FamilyMember
 from .nsf import nsf
 from .nsfh import nsfh
 from .pnmf import pnmf
-from .predict import predict
 from .rsf import rsf
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Prediction at any coordinates."""

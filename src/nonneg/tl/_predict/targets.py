@@ -1,0 +1,59 @@
+"""Where to predict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Wanted(NamedTuple):
+    """The arguments of a prediction."""
+
+    key: str
+    coords: NDArray[np.floating[Any]]
+    section: str | NDArray[np.str_] | None
+    expression: bool
+
+
+def not_spatial(key: str, method: str) -> str:
+    """Why nothing can be predicted."""
+    return (
+        f"key={key!r} holds {method!r}, which is not a spatial model. Fit one with "
+        "`nonneg.tl.nsf`, `nsfh` or `rsf`, or `deconvolve` with coordinates."
+    )
+
+
+def read_targets(
+    wanted: Wanted, n_dims: int, sections: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Coordinates, and the section of each; one empty name where there are none."""
+    section = wanted.section
+    xy = np.asarray(wanted.coords, np.float64)
+    if xy.ndim != 2 or xy.shape[1] != n_dims or len(xy) == 0:
+        msg = (
+            f"coords must have shape (n, {n_dims}), as those that the model was fitted "
+            f"to, but have {xy.shape}."
+        )
+        raise ValueError(msg)
+    if not np.isfinite(xy).all():
+        msg = "coords contain NaN or infinite values."
+        raise ValueError(msg)
+    known = [str(name) for name in sections]
+    if known == [""]:
+        if section is not None:
+            msg = f"section={section!r}, but the model was fitted without library_key."
+            raise ValueError(msg)
+        return xy, np.zeros(len(xy), np.intp)
+    if section is None:
+        msg = f"Name the section that coords lie in, one of {known}."
+        raise ValueError(msg)
+    names = np.broadcast_to(np.asarray(section, str), len(xy))
+    missing = sorted(set(names.tolist()) - set(known))
+    if missing:
+        msg = f"There is no section {missing[0]!r}; there are {known}."
+        raise KeyError(msg)
+    return xy, np.searchsorted(np.asarray(known), names).astype(np.intp)
