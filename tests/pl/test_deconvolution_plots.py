@@ -415,7 +415,7 @@ class TestMissingType:
         assert [ax.get_title().split(":")[0] for ax in axes] == [
             "left",
             "right",
-            "genes of its profile",
+            "its genes",
         ]
 
     def test_truth_has_none(self, adata):

@@ -44,14 +44,14 @@ def missing_type(
     img: bool = True,
     img_alpha: float = 1.0,
 ) -> list[Axes]:
-    """Map the share of a type that the reference lacks, with its leading genes.
+    """Map the score of a type that the reference lacks, with its leading genes.
 
-    Locations where the share is certain, at the false discovery rate of the fit, have a
-    green edge, and the threshold is a line in the colour bar. Genes are ranked by how
-    much they add to the profile of that type; the length is their share of the profile, the
-    colour their fold change against the signatures. Genes that one platform catches
-    better than the other look like a missing type that is everywhere: trust a map that
-    has a shape, and genes that are known together.
+    Scores are standard deviations above locations without it; those below 0 have the
+    colour of 0. Locations where the score is certain, at the false discovery rate of the
+    fit, have a green edge, and the threshold is a line in the colour bar. Genes are
+    ranked by their gain: counts beyond those expected in locations with high scores,
+    times the fold change there, which is the colour. Trust a map that has a shape, and
+    genes that are known together.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def missing_type(
         Column of `adata.obs` that names the section of every location. Every section
         gets its own panel.
     cmap
-        Colour map of the share. `None`: `magma_r`, or `magma` on a dark figure.
+        Colour map of the score. `None`: `magma_r`, or `magma` on a dark figure.
     vmax
-        Upper end of the colours. `None`: the largest share.
+        Upper end of the colours. `None`: the largest score.
     img, img_alpha
         Whether to draw the picture of the tissue, if there is one; its opacity.
 
@@ -139,7 +139,7 @@ def missing_type(
     if threshold <= shades.norm.vmax:  # type: ignore[operator]
         bar.ax.axhline(threshold, color=_EDGE, lw=2)
     bar.outline.set_visible(False)
-    bar.set_label("share of a missing type", fontsize="small")
+    bar.set_label("score of a missing type (s.d.)", fontsize="small")
     bar.ax.tick_params(labelsize="x-small", length=0)
     _draw_genes(genes, table)
     return [*panels, genes]
@@ -163,16 +163,16 @@ def _make_panels(sections: Sequence[Tissue], n_genes: int) -> tuple[list[Axes], 
 
 def _draw_genes(ax: Axes, table: pd.DataFrame) -> None:
     rank = np.arange(len(table))
-    share = 100 * table["share"].to_numpy(np.float64)
+    gain = table["gain"].to_numpy(np.float64)
     fold = table["log2_fold_change"].to_numpy(np.float64)
-    ax.hlines(rank, 0, share, color=NO_DATA, lw=1, zorder=1)
+    ax.hlines(rank, 0, gain, color=NO_DATA, lw=1, zorder=1)
     dots = ax.scatter(
-        share, rank, c=fold, s=24, cmap="viridis", vmin=0, zorder=2, clip_on=False
+        gain, rank, c=fold, s=24, cmap="viridis", vmin=0, zorder=2, clip_on=False
     )
     ax.set_yticks(rank, table["gene"].astype(str), fontsize="small", style="italic")
-    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="% of its profile")
+    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="gain (counts × log2 fold change)")
     ax.set_xlim(left=0)
-    ax.set_title("genes of its profile", fontsize="medium")
+    ax.set_title("its genes", fontsize="medium")
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize="x-small")
     ax.xaxis.label.set_fontsize("small")

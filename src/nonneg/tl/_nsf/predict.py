@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..._adata.views import Factors
     from .._predict.targets import Wanted
+    from .front import Method
 
 
 def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnData:
@@ -32,7 +33,7 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     transform = _transform(entry.transform)
     xy, label = read_targets(wanted, transform.axes.size, transform.sections)
     params = entry.params
-    linear = FAMILY[entry.method].linear
+    linear = FAMILY[cast("Method", entry.method)].linear
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         mean, var = predict_fields(fields, transform(xy, label), label)
