@@ -9,17 +9,23 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._core.warnings import warn
 from ..operators.choose import as_operator
 from .checks import as_numbers, check_key, check_nonnegative, check_unique_names
 from .labels import encode_labels, read_labels
 from .read import select_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Literal
 
     from numpy.typing import NDArray
 
     type Definition = Literal["pooled", "fractions"]
+
+
+# Cells below which a signature is mostly noise of counting.
+_FEW_CELLS = 25
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,17 @@ def average_cells(
     return Signatures(
         labels.names, adata.var_names, profile * size[:, None], size, n_cells
     )
+
+
+def warn_few_cells(types: Sequence[Any], n_cells: NDArray[np.integer[Any]]) -> None:
+    """Name types whose signature is mostly noise of counting; none is dropped."""
+    few = np.flatnonzero(n_cells < _FEW_CELLS)
+    if few.size:
+        some = {str(types[i]): int(n_cells[i]) for i in few[:5]}
+        warn(
+            f"{few.size} cell types have fewer than {_FEW_CELLS} cells, e.g. {some}. "
+            "They are kept, but their signatures are uncertain."
+        )
 
 
 def read_signatures(

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from .._adata.signatures import average_cells
+from .._adata.signatures import average_cells, warn_few_cells
 from .._core.validators import check_at_least, check_one_of
-from .._core.warnings import warn
 from ..operators.threads import computing
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._adata.signatures import Signatures
-
-# Cells below which a signature is mostly noise of counting.
-_FEW_CELLS = 25
 
 # Counts per million that a gene has at least in the type it marks.
 _EXPRESSED = 10.0
@@ -151,13 +147,7 @@ def signatures(
             }
         },
     )
-    few = obs.index[obs["n_cells"] < _FEW_CELLS]
-    if len(few):
-        some = {name: int(obs.loc[name, "n_cells"]) for name in few[:5]}
-        warn(
-            f"{len(few)} cell types have fewer than {_FEW_CELLS} cells, e.g. {some}. "
-            "They are kept, but their signatures are uncertain."
-        )
+    warn_few_cells(obs.index, obs["n_cells"].to_numpy())
     return result
 
 

@@ -135,3 +135,13 @@ def test_reference_of_another_kind(tissue):
         nng.tl.deconvolve(
             tissue.adata, pd.DataFrame(np.ones((2, 3))), cell_type_key="cell_type"
         )
+
+
+def test_types_of_few_cells_are_named(tissue, quick):
+    """As `pp.signatures` does: they are kept."""
+    adata, reference = tissue
+    first = np.flatnonzero(reference.obs["cell_type"] == "type_0")
+    few = reference[np.setdiff1d(np.arange(reference.n_obs), first[3:])].copy()
+    with pytest.warns(UserWarning, match=r"fewer than 25 cells.*'type_0': 3"):
+        nng.tl.deconvolve(adata, few, **quick)
+    assert adata.uns["deconv"]["cell_types"].tolist()[0] == "type_0"

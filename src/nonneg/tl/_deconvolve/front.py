@@ -13,7 +13,7 @@ from ..._adata.genes import read_mask
 from ..._adata.keys import factor_keys
 from ..._adata.labels import encode_labels, read_sections
 from ..._adata.read import resolve_adata, select_matrix
-from ..._adata.signatures import align_genes, read_signatures
+from ..._adata.signatures import align_genes, read_signatures, warn_few_cells
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -160,6 +160,9 @@ def find_cell_types(
         },
         fdr=options.fdr,
     )
+    if choices.cell_type_key is not None:
+        assert found.n_cells is not None
+        warn_few_cells(found.types, found.n_cells)
     budget = options.budget
     # So many layers are not meant to be more.
     if learned is None or result.fit.trace.interrupted:
