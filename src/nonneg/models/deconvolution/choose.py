@@ -232,7 +232,13 @@ class _Trials:
     def _predicted(
         self, held: Mixture, amounts: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        shares = amounts / amounts.sum(1, keepdims=True)
+        total = amounts.sum(1, keepdims=True)
+        # Of a location without counts in the genes that were fitted, nothing is known
+        # but what all have on average.
+        known = total > _NOTHING
+        average = np.where(known, amounts, 0).sum(0)
+        shares = np.where(known, amounts, average)
+        shares = shares / np.maximum(shares.sum(1, keepdims=True), _TINY)
         weights = self.size * shares
         return weights, weights.sum(0) @ held.signatures
 
@@ -271,6 +277,9 @@ class _Trials:
 
 
 _TINY = 1e-300
+
+# In units of what a location with its depth has.
+_NOTHING = 1e-6
 
 _LEAST_DISPERSION = 0.01
 

@@ -89,6 +89,9 @@ def deconvolve(
     )
     if options.max_types is not None and options.max_types < len(per_cell):
         fit = _sparse(mixture, fit, tuning, dispersion, options)
+    if not (np.isfinite(fit.amounts).all() and (fit.amounts.sum(1) > 0).all()):
+        msg = "The fit left the finite numbers. Please report this, with the data."
+        raise FloatingPointError(msg)
     conversion = 1 / per_cell
     terms = weighted(mixture, fit, tuning, dispersion)
     cells = _shares(fit.amounts * conversion)
