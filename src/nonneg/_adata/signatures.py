@@ -16,7 +16,6 @@ from .labels import encode_labels, read_labels
 from .read import select_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Literal
 
     from numpy.typing import NDArray
@@ -101,7 +100,7 @@ def average_cells(
     )
 
 
-def warn_few_cells(types: Sequence[Any], n_cells: NDArray[np.integer[Any]]) -> None:
+def warn_few_cells(types: NDArray[Any], n_cells: NDArray[np.integer[Any]]) -> None:
     """Name types whose signature is mostly noise of counting; none is dropped."""
     few = np.flatnonzero(n_cells < _FEW_CELLS)
     if few.size:

@@ -147,7 +147,7 @@ def signatures(
             }
         },
     )
-    warn_few_cells(obs.index, obs["n_cells"].to_numpy())
+    warn_few_cells(obs.index.to_numpy(), obs["n_cells"].to_numpy())
     return result
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import nnls
 
 import nonneg as nng
-from nonneg._adata.schema import ENTRIES, IntegrationEntry
+from nonneg._adata.schema import ENTRIES, DeconvolutionEntry, IntegrationEntry
 from nonneg.tl._project.methods import METHODS
 from testing.nonneg import counts
 
@@ -197,8 +197,12 @@ def references():
 
 def test_every_method_that_is_stored_can_be_projected_or_is_simulated():
     simulated = {"quilt", "ggblocks"}
-    integrations = {name for name, kind in ENTRIES.items() if kind is IntegrationEntry}
-    assert set(METHODS) == set(MODELS) == set(ENTRIES) - simulated - integrations
+    others = {
+        name
+        for name, kind in ENTRIES.items()
+        if kind in {IntegrationEntry, DeconvolutionEntry}
+    }
+    assert set(METHODS) == set(MODELS) == set(ENTRIES) - simulated - others
 
 
 @pytest.mark.filterwarnings("ignore:adata.X has 1 observations")

@@ -49,6 +49,9 @@ _COMMON = 0.3
 
 _ROWS = 2048
 
+# Correlation from which the levels of genes tell a type from its opposite.
+_AGREES = 0.3
+
 _TINY = np.float32(1e-12)
 
 
@@ -113,7 +116,7 @@ def missing_type(mixture: Mixture, fit: Fit, fdr: float, seed: int) -> Missing:
     residuals = expected.residuals(counts, mean)
     fold_of = _folds(counts)
     patterns = _patterns(residuals, fold_of)
-    patterns *= np.sign(patterns.sum(0) @ residuals @ expected.surplus) or 1.0
+    patterns *= _direction(patterns.sum(0) @ residuals, expected.surplus)
     score = np.empty(n)
     score[rows] = _scores(residuals, patterns, fold_of)
     if n > rows.size:
@@ -149,6 +152,19 @@ def missing_type(mixture: Mixture, fit: Fit, fdr: float, seed: int) -> Missing:
     fold = np.log((counted + _LEVEL) / (known + _LEVEL))
     gain = np.maximum(counted - known, 0) * np.maximum(fold, 0)
     return Missing(score, _certain(score, fdr), gain, fold)
+
+
+def _direction(profile: NDArray[np.float32], surplus: NDArray[np.float32]) -> float:
+    """1 if a profile of genes is that of a type, and -1 if its opposite is.
+
+    The section has more of the genes of a type that the reference lacks than this
+    explains, unless platforms differ in more. And a type adds much to a few genes, and
+    takes a little from all others.
+    """
+    agreement = np.corrcoef(profile, surplus)[0, 1]
+    skewed = np.power(profile.astype(np.float64), 3).sum()
+    told = agreement if abs(agreement) > _AGREES else skewed
+    return float(np.sign(told)) or 1.0
 
 
 def _dense(mixture: Mixture, rows: NDArray[np.intp]) -> NDArray[np.float32]:

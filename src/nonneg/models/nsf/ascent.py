@@ -30,6 +30,9 @@ _LOOSENED = 100
 # A fall of the bound by less, relative to its value, is rounding.
 _SLACK = 1e-6
 
+# The same for an estimate by draws, which falls by chance every other time.
+_SLACK_OF_DRAWS = 1e-3
+
 # By how much the rate grows back after a step that was kept.
 _RECOVER = 1.2
 
@@ -154,14 +157,10 @@ def limit(n_steps: Any) -> Any:
 
 
 def has_fallen(objective: Any, best: Any, *, exact: bool) -> Any:
-    """Whether a bound is lower than a known one, or no number.
-
-    One that is estimated by draws is lower every other time.
-    """
+    """Whether a bound is lower than a known one, or no number."""
     xp = namespace(best)
-    kept = xp.isfinite(objective)
-    if exact:
-        kept &= objective >= best - _SLACK * xp.abs(best)
+    slack = _SLACK if exact else _SLACK_OF_DRAWS
+    kept = objective >= best - slack * xp.abs(best)
     return xp.isfinite(best) & ~kept
 
 

@@ -13,6 +13,7 @@ from ..._adata.genes import read_mask
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.signatures import align_genes, read_signatures
+from ..._adata.write import write_values
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -105,7 +106,8 @@ def learn(
             callback=callback,
         )
     key = write.key_added or "deconv_learned"
-    adata.uns[key] = _stored(training, found, read=read, seed=seed)
+    learned = _stored(training, found, read=read, seed=seed)
+    write_values(adata, {("uns", key): learned})
     if found.trace.interrupted:
         warn(
             f"Interrupted after {found.trace.n_iter} steps; the best numbers found so "
