@@ -387,6 +387,18 @@ class TestMarkerAgreement:
         assert ax.get_ylabel() == "share of cells"
 
 
+def test_the_leading_type_is_that_of_all(adata):
+    """Also where all others together are more."""
+    panel = nng.pl.deconvolution(adata, kind="dominant", n_types=2)[0]
+    leading = nng.get.dominant_type(adata)
+    shares = nng.get.factor_df(adata, "deconv")
+    shown = shares.mean().nlargest(2).index
+    n_other = int((~leading.dropna().isin(shown)).sum())
+    colors = panel.collections[0].get_facecolors()
+    grey = (colors[:, :3].max(axis=1) - colors[:, :3].min(axis=1)) < 0.02
+    assert grey.sum() == n_other
+
+
 class TestMissingType:
     def test_content(self, adata):
         adata.uns["deconv"]["missing_threshold"] = 0.2

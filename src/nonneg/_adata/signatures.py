@@ -53,9 +53,14 @@ def average_cells(
 ) -> Signatures:
     """Signatures of the types of annotated cells; cells without a type are left out."""
     check_unique_names(adata.var_names, f"Genes of {name}")
-    labels = read_labels(
-        adata, cell_type_key, hint="It must name the column with the cell types."
-    )
+    if cell_type_key not in adata.obs:
+        msg = (
+            f"cell_type_key={cell_type_key!r} is not in {name}.obs, which holds "
+            f"{list(adata.obs)}."
+        )
+        raise KeyError(msg)
+    labels = read_labels(adata, cell_type_key)
+    n_missing = int((labels.codes < 0).sum())
     if labels.names.size == 0:
         msg = f"No cell of {name} has a type in obs[{cell_type_key!r}]."
         raise ValueError(msg)
@@ -93,6 +98,11 @@ def average_cells(
     if empty.size:
         msg = f"All cells of {list(empty)} in {name} are without counts. Remove them."
         raise ValueError(msg)
+    if n_missing:
+        warn(
+            f"{n_missing} of {adata.n_obs} cells of {name} have no type in "
+            f"obs[{cell_type_key!r}] and are left out."
+        )
     counted = np.bincount(labels.codes[used], stats.row_sums[used], minlength=n_types)
     size = counted / n_cells
     return Signatures(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from .._adata.compositions import Share, TypeSelection
+    from .._adata.compositions import Compositions, Share, TypeSelection
     from ._colors import Palette
     from ._tissue import Crop, Tissue
 
@@ -137,14 +137,14 @@ def deconvolution(
     check_one_of(kind, ("pies", "dominant", None), "kind")
     found = read_compositions(adata, key, share)
     colors = type_colors(adata, key, found, palette)
-    names, shares = _shown(found.names, found.shares, found.known, cell_types, n_types)
-    shades = [colors.get(name, _OTHER_COLOR) for name in names]
     sections = read_tissue(adata, spatial_key, library_key)
     if crop_coord is not None and len(sections) > 1:
         msg = "crop_coord is for one section; select the rows of adata of a section."
         raise ValueError(msg)
     sections = [section.within(crop_coord) for section in sections]
     kind = kind or _choose(sections)
+    names, shares = _shown(found, cell_types, n_types, lead=kind == "dominant")
+    shades = [colors.get(name, _OTHER_COLOR) for name in names]
     titles = _titles(sections, title)
     panels = _make_panels(sections, ncols, ax)
     for panel, section, heading in zip(panels, sections, titles, strict=True):
@@ -170,13 +170,18 @@ def deconvolution(
 
 
 def _shown(
-    names: Sequence[str],
-    shares: NDArray[np.floating[Any]],
-    known: NDArray[np.bool_],
+    found: Compositions,
     selection: TypeSelection | None,
     n_types: int,
+    *,
+    lead: bool,
 ) -> tuple[list[str], NDArray[np.float64]]:
-    """The types by their mean shares, and what is left."""
+    """The types by their mean shares, and what is left.
+
+    Where it is asked which type leads, all others together are as much as the largest
+    of them.
+    """
+    names, shares, known = found.names, found.shares, found.known
     chosen = select_types(names, selection)
     if len(set(chosen)) < len(chosen):
         msg = f"cell_types={selection!r} names a type twice."
@@ -186,7 +191,8 @@ def _shown(
     values = np.asarray(shares[:, chosen], np.float64)
     labels = [names[k] for k in chosen]
     if len(chosen) < len(names):
-        rest = np.maximum(np.asarray(shares.sum(axis=1)) - values.sum(axis=1), 0)
+        others = np.delete(shares, chosen, axis=1)
+        rest = others.max(axis=1) if lead else others.sum(axis=1)
         values = np.column_stack([values, rest])
         labels.append(_other(names, len(names) - len(chosen)))
     return labels, values

@@ -169,7 +169,7 @@ def deconvolve(
     KeyError
         If a layer, mask, table, column or coordinates do not exist.
     ValueError
-        If there are no shared genes, no counts, labels are missing, types or genes
+        If there are no shared genes, no counts, no labels, types or genes
         repeat, or an argument does not suit.
 
     See Also
