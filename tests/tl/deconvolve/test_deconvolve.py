@@ -362,3 +362,10 @@ def test_locations_without_counts_in_half_of_the_genes(tissue, rmse):
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
     others = np.arange(adata.n_obs) != 5
     assert rmse(found[others], expected[others]) < 0.02
+
+
+def test_errors_of_shares_are_bounded():
+    """Also of types that are all but absent in deep locations."""
+    adata, reference = nng.datasets.spots(8, 60, depth=3.0)
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    assert np.nanmax(adata.obsm["X_deconv_std"]) <= 0.5

@@ -273,7 +273,8 @@ class _Trials:
                 squares += np.square(rows - mean).sum(0)
             out[index] = squares / np.maximum(self.counted[index], 1)
         # Genes that are hardly counted say nothing about their noise.
-        return np.maximum(out, _LEAST_DISPERSION)
+        least = np.where(self.counted < _FEW_COUNTS, 1, _LEAST_DISPERSION)
+        return np.maximum(out, least)
 
 
 _TINY = 1e-300
@@ -282,6 +283,8 @@ _TINY = 1e-300
 _NOTHING = 1e-6
 
 _LEAST_DISPERSION = 0.01
+
+_FEW_COUNTS = 20
 
 
 def _some(mixture: Mixture, coords: NDArray[np.float64] | None, seed: int) -> Mixture:

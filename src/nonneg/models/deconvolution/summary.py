@@ -84,7 +84,8 @@ def _errors(
     whole = (along * conversion).sum(1, keepdims=True)
     own = conversion**2 * jnp.diagonal(cov, axis1=1, axis2=2)
     variance = own - 2 * conversion * shares * along + shares**2 * whole
-    return jnp.sqrt(jnp.maximum(variance, 0)) / total
+    # A share of which nothing is known is uniform at worst: no more than 1/2.
+    return jnp.minimum(jnp.sqrt(jnp.maximum(variance, 0)) / total, 0.5)
 
 
 def standard_errors(
