@@ -77,7 +77,7 @@ def deconvolve(
     if options.n_layers is None:
         start = coarse_start(mixture, coords, tuning, dispersion)
     else:
-        budget = Budget(-np.inf, options.n_layers)
+        budget = Budget(-np.inf, options.n_layers, options.n_layers)
     fit = fit_mixture(
         mixture,
         tuning,

@@ -1,4 +1,4 @@
-"""Fit amounts, and where asked the effects on signatures in turn."""
+"""Fit amounts, and where asked effects on signatures with them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from ..._core.settings import settings
 from ...operators.choose import local_operator
 from ...operators.device import on_accelerator
-from ..loop import drive
+from ..loop import Trace, drive
 from .counts import CountLayer, NegativeBinomial, Poisson
 from .coupling import Coupling
+from .effects import EffectSolver
 from .least_squares import LeastSquaresLayer, Quadratic
 from .problem import Fit, Mixture, Tuning
 from .solver import DeconvolutionSolver
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from ..loop import Callback
     from .problem import LikelihoodName
 
-# Steps of amounts between rounds of effects.
-_STEPS = 1
-
 # Of a type that a start does not have: what is zero could not grow.
 _START = 1e-5
 
@@ -39,8 +37,8 @@ class Budget(NamedTuple):
 
     tol: float = 1e-3
     max_iter: int = 200
-    rounds: int = 12
-    """Of effects after amounts."""
+    rounds: int = 500
+    """Steps of effects with amounts, after those of amounts alone."""
 
 
 def as_local(x: Any, where: str) -> MatrixOperator:
@@ -66,7 +64,7 @@ def fit_mixture(
     budget: Budget = Budget(),  # noqa: B008
     callback: Callback | None = None,
 ) -> Fit:
-    """Minimise over amounts, and over effects by turns.
+    """Minimise over amounts, then over amounts and effects.
 
     ``dispersion`` holds what variances of the genes are times that of Poisson counts,
     ``support`` (n, k) which types a location may have.
@@ -79,21 +77,43 @@ def fit_mixture(
         layer = replace(layer, support=jnp.asarray(support))
     solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)
     state, trace = drive(solver, solver.init(roots), callback)
-    signatures = scaled.signatures
-    if tuning.gene_effect or tuning.entry_effect:
-        for _ in range(budget.rounds):
-            signatures = _effects(
-                solver,
-                scaled,
-                signatures,
-                size=size,
-                amounts=np.asarray(state.moved, np.float64) ** 2,
-                tuning=tuning,
-            )
-            solver = replace(solver, layer=make(signatures), max_iter=_STEPS)
-            state, _ = drive(solver, solver.init(state.moved))
-    return Fit(
-        np.asarray(solver.finish(state), np.float64), signatures / weights, trace
+    amounts, signatures = solver.finish(state), scaled.signatures
+    with_effects = tuning.gene_effect or tuning.entry_effect
+    if with_effects and budget.rounds and not trace.interrupted:
+        effects = EffectSolver(
+            lambda b: replace(solver, layer=make(b)),
+            scaled.signatures,
+            np.asarray(scaled.counts.sum(0), np.float64).ravel(),
+            size,
+            tuning.gene_effect,
+            tuning.entry_effect,
+            budget.rounds,
+        )
+        further, after = drive(
+            effects,
+            effects.init(state.moved),
+            None if callback is None else _continued(callback, trace.n_iter),
+        )
+        amounts = effects.finish(further)
+        signatures = scaled.signatures * further.gene * further.entry
+        trace = _joined(trace, after)
+    return Fit(np.asarray(amounts, np.float64), signatures / weights, trace)
+
+
+def _continued(callback: Callback, n_done: int) -> Callback:
+    return lambda iteration, report: callback(n_done + iteration, report)
+
+
+def _joined(first: Trace, second: Trace) -> Trace:
+    """Of two loops in turn."""
+    seconds = first.seconds[-1] if first.seconds else 0.0
+    return Trace(
+        objective=first.objective + second.objective,
+        iteration=first.iteration + [first.n_iter + i for i in second.iteration],
+        seconds=first.seconds + [seconds + s for s in second.seconds],
+        n_iter=first.n_iter + second.n_iter,
+        converged=second.converged,
+        interrupted=second.interrupted,
     )
 
 
@@ -144,36 +164,6 @@ def make_layer(
         scaled.mixture, scaled.size, tuning, scaled.kept, dispersion
     )
     return make(scaled.mixture.signatures)
-
-
-def _effects(
-    solver: DeconvolutionSolver,
-    mixture: Mixture,
-    present: NDArray[np.float64],
-    *,
-    size: NDArray[np.float32],
-    amounts: NDArray[np.float64],
-    tuning: Tuning,
-) -> NDArray[np.float64]:
-    """Signatures times the most probable factors, given amounts.
-
-    Factors have gamma priors with mean 1: first one for every gene, then one for each
-    of its entries.
-    """
-    exposure = (size * amounts).sum(0, dtype=np.float64)[:, None]
-    base = mixture.signatures
-    if tuning.gene_effect:
-        counted = np.asarray(mixture.counts.sum(0), np.float64).ravel()
-        expected = (exposure * base).sum(0)
-        shape = 1 / tuning.gene_effect
-        base = base * (shape + counted) / (shape + expected)
-    if not tuning.entry_effect:
-        return base
-    shared = solver.layer.likelihood.op.allocate(
-        np.asarray(amounts, np.float32), np.asarray(present, np.float32)
-    )
-    shape = 1 / tuning.entry_effect
-    return base * (shape + np.asarray(shared.columns).T) / (shape + exposure * base)
 
 
 type _Make = Callable[[NDArray[np.float64]], Any]
