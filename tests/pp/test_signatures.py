@@ -63,8 +63,26 @@ def test_several_references(reference):
     assert list(found.var_names) == list(reference.var_names[:-5])
     assert (found.obs["n_cells"] == 80).all()
     single = [nng.pp.signatures(p, "cell_type") for p in parts]
-    mean = (single[0].to_df() + single[1].to_df())[found.var_names] / 2
+    profiles = [
+        s.to_df()[found.var_names].div(s.obs["library_size"], axis=0) for s in single
+    ]
+    size = (single[0].obs["library_size"] + single[1].obs["library_size"]) / 2
+    mean = ((profiles[0] + profiles[1]) / 2).mul(size, axis=0)
     np.testing.assert_allclose(found.X, mean.to_numpy(), rtol=1e-5)
+
+
+def test_references_count_alike(reference):
+    """However deep one of them is: profiles and library sizes are averaged each."""
+    parts = [reference[reference.obs["donor"] == d].copy() for d in "ab"]
+    parts[1].X = parts[1].X * 20
+    found = nng.pp.signatures(parts, "cell_type").to_df()
+    single = [nng.pp.signatures(p, "cell_type").to_df() for p in parts]
+    profiles = [each.div(each.sum(axis=1), axis=0) for each in single]
+    np.testing.assert_allclose(
+        found.div(found.sum(axis=1), axis=0), (profiles[0] + profiles[1]) / 2, rtol=1e-5
+    )
+    sizes = (single[0].sum(axis=1) + single[1].sum(axis=1)) / 2
+    np.testing.assert_allclose(found.sum(axis=1), sizes, rtol=1e-5)
 
 
 def test_few_cells_are_kept(reference):

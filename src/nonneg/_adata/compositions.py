@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from ..operators.stats import MatrixStats
     from .views import Factors
 
 type Share = Literal["cells", "rna"]
@@ -73,6 +74,17 @@ def read_compositions(adata: AnnData, key: str, share: Share = "cells") -> Compo
         check_key(adata, "obsm", name, hint="It was removed after the fit.")
         shares = np.asarray(adata.obsm[name])
     return Compositions(factors.names, shares, factors, entry)
+
+
+def check_counts(stats: MatrixStats, where: str, entry: DeconvolutionEntry) -> None:
+    """Raise where counts have become something else since the deconvolution."""
+    if stats.integer or entry.params.get("likelihood") == "gaussian":
+        return
+    msg = (
+        f"{where} does not hold counts any more, as after normalisation or a logarithm. "
+        "Name the layer that has them, `layer`."
+    )
+    raise ValueError(msg)
 
 
 def select_types(names: Sequence[str], selection: TypeSelection | None) -> list[int]:

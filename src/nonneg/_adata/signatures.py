@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 # Cells below which a signature is mostly noise of counting.
 _FEW_CELLS = 25
 
+# Relative difference of totals that is rounding.
+_EQUAL = 1e-3
+
+# Part of the smaller set of genes from which on names are taken to be of one kind.
+_MOST = 0.5
+
 
 @dataclass(frozen=True)
 class Signatures:
@@ -181,7 +187,13 @@ def _from_table(table: pd.DataFrame) -> Signatures:
             "counts, not logarithms or scores."
         )
         raise ValueError(msg)
-    return Signatures(types.to_numpy(object), genes, means, means.sum(1))
+    size = means.sum(1)
+    if size.size > 1 and np.ptp(size) <= _EQUAL * size.max():
+        warn(
+            "All types of reference have the same total, as after normalisation, so "
+            "that shares of cells will be shares of RNA. Pass mean counts of a cell."
+        )
+    return Signatures(types.to_numpy(object), genes, means, size)
 
 
 def align_genes(
@@ -194,8 +206,16 @@ def align_genes(
     if shared.size == 0:
         msg = (
             "adata and reference share no gene: names are "
-            f"{list(var_names[:3])} … there, {list(found.genes[:3])} … here. Are they "
-            "of the same kind (symbols or Ensembl identifiers) and species?"
+            f"{list(var_names[:3])} … in adata, {list(found.genes[:3])} … in "
+            "reference. Are they of the same kind (symbols or Ensembl identifiers) and "
+            "species?"
         )
         raise ValueError(msg)
+    smaller = min(int(used.sum()), found.genes.size)
+    if shared.size < _MOST * smaller:
+        warn(
+            f"adata and reference share {shared.size} genes, of {int(used.sum())} and "
+            f"{found.genes.size}. Are names of the same kind, e.g. in upper or lower "
+            "case?"
+        )
     return shared, found.means[:, position[shared]]

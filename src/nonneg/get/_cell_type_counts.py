@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
+from .._adata.compositions import check_counts
 from .._adata.read import Read, read_matrix
 from .._adata.schema import DeconvolutionEntry
 from .._adata.views import read_factors
@@ -26,8 +27,8 @@ def cell_type_counts(
 ) -> AnnData:
     r"""Counts of each location that are expected to come from cells of one type.
 
-    Also known as cell-type-specific expression. Every count is shared out among the types in proportion to what each of them is
-    expected to have of the gene,
+    Also known as cell-type-specific expression. Every count is shared out among the
+    types in proportion to what each of them is expected to have of the gene,
 
     .. math:: y_{ig} \frac{v_{ik} b_{kg}}{\sum_l v_{il} b_{lg}},
 
@@ -56,7 +57,7 @@ def cell_type_counts(
     KeyError
         If there is no factorization under the key, or no such type or layer.
     ValueError
-        If the key holds something else than a deconvolution.
+        If the key holds something else than a deconvolution, or the layer no counts.
 
     Examples
     --------
@@ -81,6 +82,7 @@ def cell_type_counts(
     given = stored.entry.params.get("layer") if layer is None else layer
     with computing():
         source = read_matrix(adata, Read(given, mask_var=used), on_cluster=False)
+        check_counts(source.op.stats(), source.where, stored.entry)
         counts = to_csr(source.op)
     signatures = stored.loadings[used].T.astype(np.float64)
     rna = np.nan_to_num(stored.scores, nan=0.0).astype(np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from .._adata.compositions import read_compositions, select_types
+from .._adata.compositions import check_counts, read_compositions, select_types
 from .._adata.read import select_matrix
 from .._core.validators import check_positive_int
 from ..metrics import marker_agreement as get_agreement
@@ -83,8 +83,8 @@ def marker_agreement(
     KeyError
         If there is no deconvolution under the key, or no such type or layer.
     ValueError
-        If the key is that of another method, no type has a marker, or `ax` is given
-        for several types.
+        If the key is that of another method, no type has a marker, the layer has no
+        counts, or `ax` is given for several types.
 
     Examples
     --------
@@ -104,7 +104,9 @@ def marker_agreement(
     chosen = [found.names[k] for k in select_types(found.names, cell_types)]
     layer = layer if layer is not None else found.entry.params.get("layer")
     x, where = select_matrix(adata, layer=layer)
-    counts = to_csr(as_operator(x, where=where, on_cluster=False))
+    op = as_operator(x, where=where, on_cluster=False)
+    check_counts(op.stats(), where, found.entry)
+    counts = to_csr(op)
     shares = pd.DataFrame(found.shares, index=adata.obs_names, columns=found.names)
     r = get_agreement(counts, shares[chosen], markers, genes=list(adata.var_names))
     panels = _make_panels(len(r), ncols, ax)

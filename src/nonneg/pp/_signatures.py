@@ -43,8 +43,8 @@ def signatures(
     Parameters
     ----------
     reference
-        Annotated cells with counts, or several such objects, which are then averaged
-        with equal weights, over the genes that all of them have.
+        Annotated cells with counts, or several such objects, whose profiles and library
+        sizes are then averaged with equal weights, over the genes that all of them have.
     cell_type_key
         Column of `reference.obs` with the type of every cell. Cells without one are
         left out.
@@ -165,25 +165,28 @@ def _join(
         )
         raise ValueError(msg)
     types = list(dict.fromkeys(name for each in found for name in each.types))
-    means = np.zeros((len(types), len(genes)))
+    profiles = np.zeros((len(types), len(genes)))
     table: dict[str, Any] = {
         name: np.zeros(len(types)) for name in ("n_cells", "library_size", "n_found")
     }
     for each in found:
         rows = [types.index(name) for name in each.types]
-        means[rows] += each.means[:, each.genes.get_indexer(genes)]
+        # By depth, one reference would speak for all.
+        own = each.means / each.library_size[:, None]
+        profiles[rows] += own[:, each.genes.get_indexer(genes)]
         table["n_cells"][rows] += each.n_cells
         table["library_size"][rows] += each.library_size
         table["n_found"][rows] += 1
     n_found = table.pop("n_found")
+    size = table["library_size"] / n_found
     obs = pd.DataFrame(
         {
             "n_cells": table["n_cells"].astype(np.int64),
-            "library_size": table["library_size"] / n_found,
+            "library_size": size,
         },
         index=pd.Index(types),
     )
-    return means / n_found[:, None], obs, genes
+    return profiles * (size / n_found)[:, None], obs, genes
 
 
 def _log2_fold_change(means: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ def test_sharp_border():
         1000 * profiles / profiles.sum(1, keepdims=True),
         index=["left", "right", "none"],
         columns=[f"g{j}" for j in range(200)],
-    )
+    ).mul([1.0, 1.1, 1.2], axis=0)
     x, y = np.divmod(np.arange(400), 20)
     is_left = x < 10
     mean = np.where(is_left[:, None], table.loc["left"], table.loc["right"])
@@ -300,6 +300,45 @@ def test_effects_of_the_platform(rmse):
     nng.tl.deconvolve(adata, types, graph_weight=0)
     assert adata.uns["deconv"]["tuning"]["gene_effect"] > 0
     assert rmse(adata.obsm["X_deconv"], adata.obsm["truth"]) < plain
+
+
+def test_effects_are_undone(rmse):
+    """With the fit at its end: strong effects on genes are taken out of the shares."""
+    adata, reference = nng.datasets.spots(20, 300, platform=0.5, depth=0.3, rng=0)
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    entry = adata.uns["deconv"]
+    assert entry["converged"]
+    objective = entry["objective"]
+    assert (np.diff(objective) <= 1e-6 * abs(objective[0])).all()
+    assert rmse(adata.obsm["X_deconv"], adata.obsm["truth"]) < 0.05
+
+
+def test_markers_that_no_location_has(tissue, quick, rmse):
+    """Speak against the types that have them."""
+    adata, reference = tissue
+    own = nng.pp.signatures(reference, "cell_type")
+    marks = own.var["marker_of"] == "type_0"
+    assert marks.sum() >= 5
+    x = adata.X.toarray()
+    x[:, marks] = 0
+    adata.X = sp.csr_matrix(x)
+    nng.tl.deconvolve(adata, reference, **quick)
+    assert adata.var["deconv_used"].all()
+    share = adata.obsm["X_deconv"][:, 0]
+    measured = ~marks.to_numpy()
+    nng.tl.deconvolve(adata, reference, mask_var=measured, **quick)
+    assert share.mean() < 0.5 * adata.obsm["X_deconv"][:, 0].mean()
+
+
+def test_least_squares_knows_no_noise(tissue, quick):
+    del quick["group_weight"]
+    nng.tl.deconvolve(*tissue, **quick, likelihood="gaussian")
+    adata = tissue.adata
+    assert np.isnan(adata.obsm["X_deconv_std"]).all()
+    for name in ("deconv_residual", "deconv_missing"):
+        assert adata.obs[name].isna().all()
+    assert adata.uns["deconv"]["missing_genes"].empty
+    assert not nng.get.presence(adata).to_numpy().any()
 
 
 def test_what_is_stored(tissue, quick, tmp_path):

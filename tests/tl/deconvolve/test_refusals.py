@@ -107,6 +107,11 @@ ARGUMENTS = {
     "fdr": (dict(fdr=1), ValueError, "below 1"),
     "max_types": (dict(max_types=0), ValueError, "at least 1"),
     "n_neighbors": (dict(n_neighbors=1.5), TypeError, "integer"),
+    "group_weight": (
+        dict(likelihood="gaussian", group_weight=10),
+        ValueError,
+        "group_weight=10 is in counts",
+    ),
     "no space": (dict(spatial_key=None), ValueError, "needs coordinates"),
     "effects": (
         dict(likelihood="gaussian", effects=True),
@@ -135,6 +140,35 @@ def test_reference_of_another_kind(tissue):
         nng.tl.deconvolve(
             tissue.adata, pd.DataFrame(np.ones((2, 3))), cell_type_key="cell_type"
         )
+
+
+def test_names_of_another_kind_are_suspected(tissue, quick):
+    adata, reference = tissue
+    adata.var_names = [
+        name.upper() if j % 3 else name for j, name in enumerate(adata.var_names)
+    ]
+    with pytest.warns(UserWarning, match=r"share 50 genes, of 150 and 150.*case"):
+        nng.tl.deconvolve(adata, reference, **quick)
+
+
+def test_normalised_tables_are_suspected(tissue, quick):
+    types = nng.pp.signatures(tissue.reference, "cell_type").to_df()
+    del quick["cell_type_key"]
+    with pytest.warns(UserWarning, match="same total, as after normalisation"):
+        nng.tl.deconvolve(tissue.adata, types.div(types.sum(axis=1), axis=0), **quick)
+
+
+def test_data_that_are_no_counts_any_more(tissue, quick):
+    nng.tl.deconvolve(*tissue, **quick)
+    adata = tissue.adata
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = np.log1p(adata.X)
+    with pytest.raises(ValueError, match=r"not hold counts any more.*`layer`"):
+        nng.get.cell_type_counts(adata, "type_0")
+    with pytest.raises(ValueError, match=r"not hold counts any more.*`layer`"):
+        nng.pl.marker_agreement(adata, {"type_0": ["gene_0"]})
+    found = nng.get.cell_type_counts(adata, "type_0", layer="counts")
+    assert found.X.sum() > 0
 
 
 def test_types_of_few_cells_are_named(tissue, quick):

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from .fit import Budget, fit_mixture
 from .graph import balanced
-from .problem import Mixture, Tuning
+from .problem import IS_COUNTS, Mixture, Tuning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def choose(
         )
         return Chosen(asked, trials.dispersion, [(first.tuning, 0.0)])
     alone = together = first
-    if wishes.group_weight is None:
+    if wishes.group_weight is None and IS_COUNTS[likelihood]:
         alone = trials.climb(first, "group_weight", _GROUP_WEIGHTS)
     if wishes.graph_weight is None and mixture.graph is not None:
         together = trials.climb(first, "graph_weight", _GRAPH_WEIGHTS)
@@ -288,7 +288,7 @@ _FEW_COUNTS = 20
 
 
 def _some(mixture: Mixture, coords: NDArray[np.float64] | None, seed: int) -> Mixture:
-    """All locations, or patches of some of them; without genes that these lack."""
+    """All locations, or patches of some of them."""
     n = mixture.counts.shape[0]
     if n <= _MANY:
         return mixture

@@ -11,7 +11,7 @@ from .choose import Chosen, Wishes, choose
 from .coarse import coarse_start
 from .fit import Budget, fit_mixture
 from .missing import Missing, missing_type
-from .problem import Fit, LikelihoodName, Mixture, Tuning
+from .problem import IS_COUNTS, Fit, LikelihoodName, Mixture, Tuning
 from .summary import (
     misfit,
     presence_threshold,
@@ -47,7 +47,7 @@ class Result(NamedTuple):
     rna: NDArray[np.float64]
     """(n, k): share of RNA."""
     std: NDArray[np.float32]
-    """(n, k): standard errors of the share of cells."""
+    """(n, k): standard errors of the share of cells; NaN where noise is unknown."""
     fit: Fit
     chosen: Chosen
     threshold: float
@@ -93,8 +93,22 @@ def deconvolve(
         msg = "The fit left the finite numbers. Please report this, with the data."
         raise FloatingPointError(msg)
     conversion = 1 / per_cell
-    terms = weighted(mixture, fit, tuning, dispersion)
     cells = _shares(fit.amounts * conversion)
+    if not IS_COUNTS[likelihood]:
+        # Values of any unit: how they scatter is not known.
+        n, n_vars = mixture.counts.shape
+        unknown = np.full(n, np.nan)
+        return Result(
+            cells,
+            _shares(cells * rna_per_cell),
+            np.full(cells.shape, np.nan, np.float32),
+            fit,
+            chosen,
+            np.inf,
+            unknown,
+            Missing(unknown, np.inf, np.full(n_vars, np.nan), np.full(n_vars, np.nan)),
+        )
+    terms = weighted(mixture, fit, tuning, dispersion)
     std = standard_errors(terms, tuning, conversion)
     return Result(
         cells,

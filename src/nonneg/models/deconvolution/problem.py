@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 type LikelihoodName = Literal["poisson", "negative_binomial", "gaussian"]
 
+# Whether a likelihood is of counts: what is in counts (pulls of groups, effects, noise
+# of a location) has a meaning for these alone.
+IS_COUNTS: dict[LikelihoodName, bool] = {
+    "poisson": True,
+    "negative_binomial": True,
+    "gaussian": False,
+}
+
 
 @dataclass(frozen=True)
 class Mixture:

@@ -91,14 +91,16 @@ def deconvolve(
         Layer with counts instead of `reference.X`.
     mask_var
         Genes to use: a boolean column of `adata.var`, an array, or their names. Of
-        these, the ones that the reference has.
+        these, the ones that the reference has. Leave out genes that were not measured
+        in the section: one without a count speaks against the types that express it.
     n_genes
         Number of genes to use at most, those whose signatures tell types apart best.
         `None`: all.
     likelihood
         `"poisson"`; `"negative_binomial"`, which takes all entries and several times as
         long; `"gaussian"`, least squares over the simplex with a graph Laplacian, for
-        values that are not counts, or are nearly without noise.
+        values that are not counts, or are nearly without noise: standard errors,
+        residuals and a missing type are then NaN, and no type is called present.
     spatial_key
         Element of `adata.obsm` with coordinates. `None`: locations are unrelated.
     library_key

@@ -10,6 +10,7 @@ import numpy as np
 from ..._adata.checks import check_key, check_nonnegative
 from ..._adata.coordinates import read_coordinates
 from ..._adata.genes import read_mask
+from ..._adata.given import name_or_array
 from ..._adata.keys import factor_keys
 from ..._adata.labels import encode_labels, read_sections
 from ..._adata.read import resolve_adata, select_matrix
@@ -21,7 +22,7 @@ from ..._core.warnings import warn, warn_unfinished
 from ...models.deconvolution.deconvolve import deconvolve
 from ...models.deconvolution.fit import Budget
 from ...models.deconvolution.graph import neighbour_graph
-from ...models.deconvolution.problem import Mixture
+from ...models.deconvolution.problem import IS_COUNTS, Mixture
 from ...operators.choose import as_operator
 from ...operators.gather import to_csr
 from ...operators.threads import computing
@@ -37,15 +38,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from ..._adata.genes import Genes
     from ..._adata.read import Read
     from ..._adata.write import Write
     from ..._core.random import RNGLike
     from ...models.deconvolution.deconvolve import Options
+    from ...models.deconvolution.problem import LikelihoodName
     from .learned import Learned
-
-
-_LIKELIHOODS = ("poisson", "negative_binomial", "gaussian")
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def find_cell_types(
             mask = read_mask(adata, read.mask_var)
         shared, means = align_genes(found, adata.var_names, mask)
         counts = read_counts(adata, read, shared, options.likelihood)
-        used = informative(counts, means, choices.n_genes)
+        used = informative(means, choices.n_genes)
         counts, means, shared = counts[:, used], means[:, used], shared[used]
         per_cell = means.sum(1)
         check_types(found.types, per_cell)
@@ -142,7 +140,7 @@ def find_cell_types(
         per_cell=per_cell,
         params={
             "layer": read.layer,
-            "mask_var": _named(read.mask_var),
+            "mask_var": name_or_array(read.mask_var),
             "likelihood": options.likelihood,
             "cell_type_key": choices.cell_type_key,
             "reference_layer": choices.reference_layer,
@@ -176,14 +174,9 @@ def find_cell_types(
     return adata if write.copy else None
 
 
-def _named(mask_var: Genes) -> str | None:
-    """A mask as it is recorded."""
-    return mask_var if isinstance(mask_var, str | None) else "array"
-
-
 def _check(choices: Choices) -> None:
     options = choices.options
-    check_one_of(options.likelihood, _LIKELIHOODS, "likelihood")
+    check_one_of(options.likelihood, tuple(IS_COUNTS), "likelihood")
     for name in ("n_genes", "max_types"):
         value = choices.n_genes if name == "n_genes" else options.max_types
         if value is not None:
@@ -202,6 +195,12 @@ def _check(choices: Choices) -> None:
         msg = (
             f"graph_weight={options.wishes.graph_weight} needs coordinates, but "
             "spatial_key is None."
+        )
+        raise ValueError(msg)
+    if not IS_COUNTS[options.likelihood] and options.wishes.group_weight:
+        msg = (
+            f"group_weight={options.wishes.group_weight} is in counts, and for "
+            f"likelihood='poisson' or 'negative_binomial', not {options.likelihood!r}."
         )
         raise ValueError(msg)
     if options.likelihood != "poisson" and options.wishes.effects:
@@ -272,7 +271,7 @@ def read_layout(
 
 
 def read_counts(
-    adata: AnnData, read: Read, shared: NDArray[np.intp], likelihood: str
+    adata: AnnData, read: Read, shared: NDArray[np.intp], likelihood: LikelihoodName
 ) -> sp.csr_matrix:
     """Counts of the shared genes, in memory."""
     x, where = select_matrix(adata, layer=read.layer)
@@ -281,7 +280,7 @@ def read_counts(
     )
     stats = op.stats()
     check_nonnegative(stats, where)
-    if likelihood != "gaussian" and not stats.integer:
+    if IS_COUNTS[likelihood] and not stats.integer:
         msg = (
             f"{where} does not hold counts: some entries are not whole numbers, as "
             "after normalisation or a logarithm. Name the layer with counts, or use "
@@ -291,12 +290,12 @@ def read_counts(
     return to_csr(op)
 
 
-def informative(
-    counts: sp.csr_matrix, means: NDArray[np.float64], n_genes: int | None
-) -> NDArray[np.intp]:
-    """Genes that some signature and some location have; of many, the most telling."""
-    counted = np.asarray(counts.sum(0), np.float64).ravel()
-    used = np.flatnonzero((counted > 0) & (means.sum(0) > 0))
+def informative(means: NDArray[np.float64], n_genes: int | None) -> NDArray[np.intp]:
+    """Genes that some signature has; of many, the most telling.
+
+    Those that no location has are evidence as well: against the types that have them.
+    """
+    used = np.flatnonzero(means.sum(0) > 0)
     if n_genes is None or used.size <= n_genes:
         return used
     profiles = means[:, used] / np.maximum(means[:, used].sum(1, keepdims=True), 1e-300)

@@ -143,7 +143,7 @@ def prepare(
         mask = read_mask(adata, read.mask_var)
     shared, means = align_genes(signatures, adata.var_names, mask)
     counts = read_counts(adata, read, shared, training.likelihood)
-    used = informative(counts, means, training.n_genes)
+    used = informative(means, training.n_genes)
     counts, shared = counts[:, used], shared[used]
     cells = _read_cells(reference, training, adata.var_names[shared])
     halves = split_cells(cells, rng)

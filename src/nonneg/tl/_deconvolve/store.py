@@ -91,7 +91,8 @@ def _missing_genes(
 ) -> pd.DataFrame:
     """Genes of a type beyond the reference, by what they add to locations that have it."""
     gain = result.missing.gain
-    order = np.argsort(-gain, kind="stable")[:_LISTED]
+    known = np.flatnonzero(np.isfinite(gain))
+    order = known[np.argsort(-gain[known], kind="stable")][:_LISTED]
     return pd.DataFrame(
         {
             "gene": adata.var_names[shared[order]].to_numpy(object),
