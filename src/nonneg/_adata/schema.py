@@ -88,6 +88,7 @@ class DeconvolutionEntry(Entry):
     presence: Mapping[str, Any] | None = None
     missing_threshold: float | None = None
     missing_genes: pd.DataFrame | None = None
+    marker_scores: pd.DataFrame | None = None
 
 
 ENTRIES: dict[str, type[Entry]] = {

@@ -10,6 +10,7 @@ from ..._core.docs import shared_docs
 from ...models.deconvolution.choose import Wishes
 from ...models.deconvolution.deconvolve import Options
 from ...models.deconvolution.fit import Budget
+from .free import FreeTypes, find_free_types, free_types
 from .front import Choices, find_cell_types
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @shared_docs
 def deconvolve(
     adata: AnnData | SpatialData,
-    reference: AnnData | pd.DataFrame,
+    reference: AnnData | pd.DataFrame | None = None,
     *,
     cell_type_key: str | None = None,
     layer: str | None = None,
@@ -45,6 +46,8 @@ def deconvolve(
     gene_weights: bool = True,
     effects: bool | None = None,
     learned: str | Mapping[str, Any] | None = None,
+    n_types: int | None = None,
+    markers: Mapping[str, Sequence[str]] | None = None,
     max_types: int | None = None,
     fdr: float = 0.05,
     tol: float = 1e-3,
@@ -55,7 +58,7 @@ def deconvolve(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    r"""Cell types in every location, from a reference of single cells.
+    r"""Cell types in every location, from a reference of single cells or without one.
 
     Counts of location :math:`i` with depth :math:`d_i` are a mixture of the signatures
     :math:`b_k` of cell types,
@@ -73,6 +76,8 @@ def deconvolve(
     signatures differ between reference and tissue, are decided on genes that the fit
     does not see: half of the genes must predict where the counts of the others are.
     Where neighbours have nothing in common, :math:`\lambda` comes out as 0.
+    Without a reference, signatures are learned first, from the same counts by the same
+    likelihood, and named after `markers`.
     {doc}`/deconvolution` describes the method.
 
     Parameters
@@ -82,7 +87,8 @@ def deconvolve(
     reference
         Annotated cells, with `cell_type_key`; the result of
         :func:`nonneg.pp.signatures`; or a data frame of cell types x genes with the
-        mean counts of a cell. Genes are matched by name.
+        mean counts of a cell. Genes are matched by name. `None`: signatures of
+        `n_types` types are learned from `adata`.
     cell_type_key
         Column of `reference.obs` with the type of every cell.
     layer
@@ -123,6 +129,14 @@ def deconvolve(
         Result of :func:`nonneg.tl.learn_deconvolution`: its key in `adata.uns`, or what
         another object has there. Weights and widths are then taken from it, and as many
         steps are made as it has layers. Effects are decided as before.
+    n_types
+        Number of types to learn without a reference. `None`: one for each set of
+        `markers`. Try fewer where types are split, more where one stands for several.
+    markers
+        Names of types, and lists of their marker genes, to name learned types by:
+        each type gets the set that stands out most in its signature, one to one. Types
+        without one are `factor_1`, …, by their number in order of counts; sets
+        without a type are named in a warning. Markers do not change the signatures.
     max_types
         Number of types that a location holds at most, for small bins.
     fdr
@@ -143,7 +157,9 @@ def deconvolve(
 
     `.obsm['X_deconv' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_types)`)
         Share of cells. Columns are named in `.uns`, and by
-        :func:`nonneg.get.factor_df`.
+        :func:`nonneg.get.factor_df`. Without a reference, how much RNA a cell has is not
+        known: it is taken to be the same for all types, so that this is the share of
+        RNA.
     `.obsm['X_deconv_rna' | key_added + '_rna']`
         Share of RNA.
     `.obsm['X_deconv_std' | key_added + '_std']`
@@ -162,17 +178,19 @@ def deconvolve(
         (what was tried, and its gain in log likelihood of held-out genes), `presence`
         (`threshold` of share over error, and `fdr`), `missing_threshold`,
         `missing_genes` (genes that the type beyond the reference would have),
-        `objective`, `n_iter`, `converged`.
+        `objective`, `n_iter`, `converged`; with `markers`, `marker_scores` (z-scores
+        of marker sets in learned types).
 
     Raises
     ------
     TypeError
-        If the data are not numbers, or the reference is of another kind.
+        If the data are not numbers, or the reference or `markers` are of another kind.
     KeyError
         If a layer, mask, table, column or coordinates do not exist.
     ValueError
         If there are no shared genes, no counts, no labels, types or genes
-        repeat, or an argument does not suit.
+        repeat, a set of markers has no gene, or an argument does not suit, as `effects`
+        without a reference.
 
     See Also
     --------
@@ -187,28 +205,40 @@ def deconvolve(
     >>> nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
     >>> nng.get.factor_df(adata, "deconv").shape
     (100, 5)
+
+    Without a reference, with names for two of the types:
+
+    >>> types = nng.pp.signatures(reference, "cell_type")
+    >>> markers = {
+    ...     name: types.var_names[types.var["marker_of"] == name]
+    ...     for name in ["type_0", "type_1"]
+    ... }
+    >>> nng.tl.deconvolve(
+    ...     adata, n_types=5, markers=markers, graph_weight=30, key_added="free"
+    ... )
+    >>> nng.get.factor_df(adata, "free").shape
+    (100, 5)
     """
-    return find_cell_types(
-        adata,
-        reference,
-        Choices(
-            options=Options(
-                likelihood=likelihood,
-                wishes=Wishes(graph_weight, group_weight, gene_weights, effects),
-                max_types=max_types,
-                fdr=fdr,
-                budget=Budget(tol, max_iter),
-            ),
-            cell_type_key=cell_type_key,
-            reference_layer=reference_layer,
-            n_genes=n_genes,
-            spatial_key=spatial_key,
-            library_key=library_key,
-            region_key=region_key,
-            n_neighbors=n_neighbors,
-            learned=learned,
+    free = FreeTypes(n_types, markers)
+    choices = Choices(
+        options=Options(
+            likelihood=likelihood,
+            wishes=Wishes(graph_weight, group_weight, gene_weights, effects),
+            max_types=max_types,
+            fdr=fdr,
+            budget=Budget(tol, max_iter),
         ),
-        read=Read(layer, mask_var=mask_var, chunk_size=chunk_size),
-        write=Write(key_added, copy, table_key),
-        rng=rng,
+        cell_type_key=cell_type_key,
+        reference_layer=reference_layer,
+        n_genes=n_genes,
+        spatial_key=spatial_key,
+        library_key=library_key,
+        region_key=region_key,
+        n_neighbors=n_neighbors,
+        learned=learned,
     )
+    read = Read(layer, mask_var=mask_var, chunk_size=chunk_size)
+    write = Write(key_added, copy, table_key)
+    if free_types(reference, free):
+        return find_free_types(adata, free, choices, read=read, write=write, rng=rng)
+    return find_cell_types(adata, reference, choices, read=read, write=write, rng=rng)

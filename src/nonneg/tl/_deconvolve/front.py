@@ -59,6 +59,10 @@ class Choices:
     region_key: str | None
     n_neighbors: int
     learned: str | Mapping[str, Any] | None = None
+    n_types: int | None = None
+    """How many were learned from the section itself; ``None``: from a reference."""
+    marker_scores: pd.DataFrame | None = None
+    """Of sets of markers in learned types."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def find_cell_types(
     rng: RNGLike,
 ) -> AnnData | None:
     """Read, deconvolve, store."""
-    _check(choices)
+    check_choices(choices)
     keys = factor_keys("deconv", write.key_added)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
@@ -113,7 +117,7 @@ def find_cell_types(
         if kept.size == 0:
             msg = f"adata has no counts of the {shared.size} genes used."
             raise ValueError(msg)
-        mixture, coords = _mixture(
+        mixture, coords = make_mixture(
             counts[kept],
             means / per_cell[:, None],
             layout,
@@ -145,6 +149,7 @@ def find_cell_types(
             "cell_type_key": choices.cell_type_key,
             "reference_layer": choices.reference_layer,
             "n_genes": choices.n_genes,
+            "n_types": choices.n_types,
             "spatial_key": choices.spatial_key,
             "library_key": choices.library_key,
             "region_key": choices.region_key,
@@ -157,6 +162,7 @@ def find_cell_types(
             "seed": seed,
         },
         fdr=options.fdr,
+        marker_scores=choices.marker_scores,
     )
     if choices.cell_type_key is not None:
         assert found.n_cells is not None
@@ -174,7 +180,8 @@ def find_cell_types(
     return adata if write.copy else None
 
 
-def _check(choices: Choices) -> None:
+def check_choices(choices: Choices) -> None:
+    """Raise if a number or a name is out of range."""
     options = choices.options
     check_one_of(options.likelihood, tuple(IS_COUNTS), "likelihood")
     for name in ("n_genes", "max_types"):
@@ -319,7 +326,7 @@ def check_types(types: NDArray[Any], per_cell: NDArray[np.float64]) -> None:
         raise ValueError(msg)
 
 
-def _mixture(
+def make_mixture(
     counts: sp.csr_matrix,
     profiles: NDArray[np.float64],
     layout: Layout,
@@ -328,6 +335,7 @@ def _mixture(
     choices: Choices,
     learned: Learned | None,
 ) -> tuple[Mixture, NDArray[np.float64] | None]:
+    """The locations with counts, and where they are."""
     _, group = np.unique(layout.group[kept], return_inverse=True)
     coords, graph = None, None
     if layout.coords is not None and kept.size > 1:

@@ -36,6 +36,7 @@ def write_result(
     per_cell: NDArray[np.float64],
     params: Mapping[str, Any],
     fdr: float,
+    marker_scores: pd.DataFrame | None = None,
 ) -> None:
     """Shares of all locations, NaN for those that were left out, and the rest."""
     n_obs, n_vars = adata.shape
@@ -73,6 +74,7 @@ def write_result(
             "presence": {"threshold": result.threshold, "fdr": float(fdr)},
             "missing_threshold": result.missing.threshold,
             "missing_genes": _missing_genes(adata, result, shared),
+            "marker_scores": marker_scores,
         },
         side={
             "obsm": {"std": spread(result.std), "rna": spread(result.rna)},
