@@ -12,6 +12,7 @@ import pandas as pd
 from ..._adata.checks import check_unique_names
 from ..._adata.genes import read_mask
 from ..._adata.read import resolve_adata
+from ..._adata.signatures import Signatures
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
@@ -108,7 +109,9 @@ def find_free_types(
     wishes = replace(choices.options.wishes, effects=False)
     result = find_cell_types(
         data,
-        pd.DataFrame(learned.signatures, index=names, columns=genes),
+        Signatures(
+            np.asarray(names, object), genes, learned.signatures, np.ones(n_types)
+        ),
         replace(
             choices,
             options=replace(choices.options, wishes=wishes),

@@ -14,7 +14,12 @@ from ..._adata.given import name_or_array
 from ..._adata.keys import factor_keys
 from ..._adata.labels import encode_labels, read_sections
 from ..._adata.read import resolve_adata, select_matrix
-from ..._adata.signatures import align_genes, read_signatures, warn_few_cells
+from ..._adata.signatures import (
+    Signatures,
+    align_genes,
+    read_signatures,
+    warn_few_cells,
+)
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -79,7 +84,7 @@ class Layout:
 
 def find_cell_types(
     data: AnnData | SpatialData,
-    reference: AnnData | pd.DataFrame,
+    reference: AnnData | pd.DataFrame | Signatures | None,
     choices: Choices,
     *,
     read: Read,
@@ -100,9 +105,11 @@ def find_cell_types(
         adata, choices.spatial_key, choices.library_key, choices.region_key
     )
     with computing(), progress("deconvolve", options.budget.max_iter) as callback:
-        found = read_signatures(
-            reference, choices.cell_type_key, choices.reference_layer
-        )
+        found = reference
+        if not isinstance(found, Signatures):
+            found = read_signatures(
+                reference, choices.cell_type_key, choices.reference_layer
+            )
         mask = np.ones(adata.n_vars, bool)
         if read.mask_var is not None:
             mask = read_mask(adata, read.mask_var)
