@@ -131,7 +131,8 @@ def test_objective_never_rises():
     layer = FreeLayer(make_layer("poisson", scaled, tuning, None), 1.0)
     for accelerate in (False, True):
         solver = DeconvolutionSolver(layer, 0.0, 60, accelerate)
-        state = solver.init(layer.start())
+        even = np.full((n, 4), 0.5)
+        state = solver.init(np.concatenate([even, np.sqrt(profiles.T)]))
         values = [float(state.objective)]
         for _ in range(60):
             state = solver.step(state)

@@ -88,7 +88,7 @@ def find_free_types(
             raise ValueError(msg)
         genes = adata.var_names[shared]
         known = _known(sets, genes)
-        mixture, coords = make_mixture(
+        mixture, _ = make_mixture(
             counts[kept],
             np.zeros((n_types, shared.size)),
             layout,
@@ -98,10 +98,8 @@ def find_free_types(
         )
         learned = learn_signatures(
             mixture,
-            coords,
             n_types,
-            wishes=choices.options.wishes,
-            seed=seed,
+            graph_weight=choices.options.wishes.graph_weight,
             budget=budget,
             callback=callback,
         )
