@@ -15,6 +15,7 @@ from ..._adata.keys import factor_keys
 from ..._adata.labels import encode_labels, read_sections
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.signatures import align_genes, read_signatures, warn_few_cells
+from ..._adata.stacked import warn_stacked
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -261,6 +262,9 @@ def read_layout(
             adata,
             spatial_key,
             hint="Pass spatial_key=None to treat locations as unrelated.",
+        )
+        warn_stacked(
+            adata, coords, section, spatial_key=spatial_key, library_key=library_key
         )
     if region_key is None:
         return Layout(coords, section, section, None)
