@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -358,6 +360,20 @@ def test_what_is_stored(tissue, quick, tmp_path):
     again = ad.read_h5ad(tmp_path / "a.h5ad")
     assert_same(snapshot(again), snapshot(adata))
     pd.testing.assert_frame_equal(nng.get.factor_df(again, "deconv"), frame)
+
+
+def test_arguments_are_recorded(tissue, quick, tmp_path):
+    """All that decide the result."""
+    adata, reference = tissue
+    given = quick | {"fdr": 0.1, "max_types": 3, "mask_var": adata.var_names[:100]}
+    nng.tl.deconvolve(adata, reference, **given)
+    elsewhere = {"adata", "reference", "rng", "chunk_size"}
+    where_to = {"key_added", "copy", "table_key"}
+    names = set(inspect.signature(nng.tl.deconvolve).parameters) - elsewhere - where_to
+    params = adata.uns["deconv"]["params"]
+    assert set(params) == names | {"seed", "version"}
+    for name, value in given.items():
+        assert params[name] == ("array" if name == "mask_var" else value)
 
 
 def test_second_key_leaves_the_first_alone(tissue, quick):

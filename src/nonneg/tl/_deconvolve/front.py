@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,7 +88,7 @@ def find_cell_types(
     keys = factor_keys("deconv", write.key_added)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
-    learned = None
+    learned, given = None, choices.options.wishes
     if choices.learned is not None:
         learned = read_learned(adata, choices.learned)
         choices = _with_learned(choices, learned)
@@ -150,8 +150,9 @@ def find_cell_types(
             "library_key": choices.library_key,
             "region_key": choices.region_key,
             "n_neighbors": choices.n_neighbors,
-            "gene_weights": options.wishes.gene_weights,
+            **asdict(given),
             "max_types": options.max_types,
+            "fdr": float(options.fdr),
             "learned": None if learned is None else learned.to_uns(),
             "tol": float(options.budget.tol),
             "max_iter": options.budget.max_iter,
