@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 
 import anndata as ad
 import numpy as np
@@ -374,6 +375,27 @@ def test_arguments_are_recorded(tissue, quick, tmp_path):
     assert set(params) == names | {"seed", "version"}
     for name, value in given.items():
         assert params[name] == ("array" if name == "mask_var" else value)
+
+
+def test_progress(tissue, monkeypatch):
+    """What is tried has a bar of its own, so that the other one knows how long a step is."""
+    seen = []
+
+    @contextmanager
+    def record(description, total):
+        seen.append((description, 0))
+        yield lambda iteration, report: seen.append((description, iteration))
+
+    monkeypatch.setattr("nonneg.tl._deconvolve.front.progress", record)
+    adata, reference = tissue
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    entry = adata.uns["deconv"]
+    n_tried = [name for name, _ in seen].index("deconvolve") - 1
+    assert n_tried > len(entry["trials"])
+    assert seen == [
+        *(("weights", i) for i in range(n_tried + 1)),
+        *(("deconvolve", i) for i in range(entry["n_iter"] + 1)),
+    ]
 
 
 def test_second_key_leaves_the_first_alone(tissue, quick):

@@ -20,6 +20,7 @@ from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
+from ...models.deconvolution.choose import choose
 from ...models.deconvolution.deconvolve import deconvolve
 from ...models.deconvolution.fit import Budget
 from ...models.deconvolution.graph import neighbour_graph
@@ -96,7 +97,7 @@ def find_cell_types(
     layout = read_layout(
         adata, choices.spatial_key, choices.library_key, choices.region_key
     )
-    with computing(), progress("deconvolve", options.budget.max_iter) as callback:
+    with computing():
         found = read_signatures(
             reference, choices.cell_type_key, choices.reference_layer
         )
@@ -122,14 +123,25 @@ def find_cell_types(
             choices=choices,
             learned=learned,
         )
-        result = deconvolve(
-            mixture,
-            coords,
-            per_cell,
-            found.library_size,
-            options=options,
-            callback=callback,
-        )
+        with progress("weights", None) as callback:
+            chosen = choose(
+                mixture,
+                coords,
+                options.likelihood,
+                options.wishes,
+                seed,
+                callback=callback,
+            )
+        with progress("deconvolve", options.budget.max_iter) as callback:
+            result = deconvolve(
+                mixture,
+                coords,
+                per_cell,
+                found.library_size,
+                chosen=chosen,
+                options=options,
+                callback=callback,
+            )
     write_result(
         adata,
         keys,
