@@ -122,14 +122,14 @@ def choose(
     # Neighbours must say more than the mean over all locations does: any graph draws
     # compositions to the mean, one of shuffled locations too.
     best = trials.better(alone, together)
-    if best is alone:
-        best = trials.better(first, alone)
+    if best.tuning == alone.tuning:
+        best = trials.better(first, best)
     if wishes.effects is not False and likelihood == "poisson":
         tied = best
         found = trials.effects(best)
         best = found if wishes.effects else trials.better(best, found)
         if (
-            best is not tied
+            best.tuning != tied.tuning
             and wishes.graph_weight is None
             and tied.tuning.graph_weight
         ):
@@ -231,7 +231,10 @@ class _Trials:
         return self.climb(start, "graph_weight", _GRAPH_WEIGHTS[:at][::-1])
 
     def better(self, simple: _Trial, other: _Trial) -> _Trial:
-        """The other one where its gain is certain enough."""
+        """The other one where its gain is certain enough.
+
+        The simple one may come back as a trial that was finished: compare tunings.
+        """
         if other is not simple and not simple.settled:
             # Steps that it lacks are no merit of the other one.
             simple = self._trial(simple.tuning, other)
