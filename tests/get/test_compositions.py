@@ -131,6 +131,28 @@ class TestCellTypeCounts:
         assert "spatial" in found.obsm
 
 
+class TestConcatenated:
+    def joined(self, *parts):
+        return ad.concat(parts, merge="same", uns_merge="same")
+
+    def test_parts_of_one_fit(self, adata):
+        whole = self.joined(adata[:40], adata[40:])
+        for found in (nng.get.factor_df, nng.get.presence, nng.get.dominant_type):
+            assert found(whole, "deconv").equals(found(adata, "deconv"))
+        assert whole.uns["deconv"]["missing_genes"].shape[1] == 3
+
+    def test_two_fits(self, adata):
+        other = adata.copy()
+        other.obs_names = [f"other_{name}" for name in adata.obs_names]
+        other.uns["deconv"]["presence"]["threshold"] += 1
+        other.uns["deconv"]["mass"] = 2 * other.uns["deconv"]["mass"]
+        both = self.joined(adata, other)
+        assert nng.get.factor_df(both, "deconv").shape[0] == 2 * adata.n_obs
+        assert nng.get.dominant_type(both).notna().any()
+        with pytest.raises(KeyError, match="each had its own"):
+            nng.get.presence(both)
+
+
 class TestChain:
     """squidpy and SpatialData take what is stored."""
 

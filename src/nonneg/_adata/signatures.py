@@ -159,12 +159,9 @@ def read_signatures(
             "`nonneg.pp.signatures(reference, ...)`."
         )
         raise ValueError(msg)
-    table = pd.DataFrame(
-        np.asarray(reference.X, np.float64),
-        index=reference.obs_names,
-        columns=reference.var_names,
-    )
-    found = _from_table(table)
+    # Stored signatures may be sparse, lazy, or still in their file.
+    reference = reference.to_memory()
+    found = _from_table(reference.to_df())
     size = as_numbers(reference.obs["library_size"], "reference.obs['library_size']")
     n_cells = as_numbers(reference.obs["n_cells"], "reference.obs['n_cells']")
     return Signatures(

@@ -80,7 +80,8 @@ _SHARED = {
             which nothing varies are ignored; observations may share a location.
         library_key
             Column of `adata.obs` that names sections. Each has fields of its own, with
-            loadings in common, and one scale for all.
+            loadings in common, and one scale for all. There is a warning where it
+            seems to be missing, as where many observations share a location.
         """,
     "kernel": """
         kernel

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callback]:
-    """A callback for :func:`~nonneg.models.loop.drive` that draws a bar."""
+def progress(description: str, total: int | None) -> Iterator[Callback]:
+    """A callback for :func:`~nonneg.models.loop.drive` that draws a bar.
+
+    ``total=None``: it is not known how many there will be, and they are counted.
+    """
     with tqdm(
         total=total,
         desc=description,

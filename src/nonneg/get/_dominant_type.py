@@ -24,8 +24,21 @@ def dominant_type(
 ) -> pd.Series[str]:
     """The cell type with the largest share in every location.
 
-    As a column of `adata.obs` it serves squidpy's neighbourhood enrichment and
-    interaction matrices, and scanpy's groups.
+    As a column of `adata.obs` it serves scanpy's groups, and squidpy's neighbourhood
+    enrichment and interaction matrices, which count how often two types lead in
+    neighbours. These take no NaN: remove locations without a leading type first, which
+    are those without counts and those below `min_share`.
+
+    .. code-block:: python
+
+        adata.obs["leading"] = nng.get.dominant_type(adata)
+        known = adata[adata.obs["leading"].notna()].copy()
+        sq.gr.spatial_neighbors_knn(known)
+        sq.gr.nhood_enrichment(known, cluster_key="leading")
+        sq.pl.nhood_enrichment(known, cluster_key="leading")
+
+    With several sections, pass `library_key` to `spatial_neighbors_knn` and
+    `nhood_enrichment` as well.
 
     Parameters
     ----------

@@ -53,12 +53,16 @@ def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
     (100, 5)
     """
     found = read_compositions(adata, key)
-    if found.entry.presence is None:
-        msg = f"adata.uns[{key!r}] has no calls of presence."
+    stored = found.entry.presence or {}
+    if "threshold" not in stored:
+        msg = (
+            f"adata.uns[{key!r}] has no calls of presence. Of several fits that were "
+            "concatenated, each had its own threshold: call this for each of them before."
+        )
         raise KeyError(msg)
     std = np.asarray(adata.obsm[found.side(adata, "obsm", "std")])
     # The threshold is one of the ratios, whose parts are of single precision.
-    threshold = float(found.entry.presence["threshold"]) * (1 - 1e-6)
+    threshold = float(stored["threshold"]) * (1 - 1e-6)
     with np.errstate(invalid="ignore"):
         called = (found.shares > 0) & (
             found.shares >= threshold * np.maximum(std, 1e-12)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from contextlib import contextmanager
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -177,6 +180,8 @@ def test_sections(tissue, quick):
     nng.tl.deconvolve(adata, reference, **quick)
     for part in np.split(both.obsm["X_deconv"], 2):
         np.testing.assert_allclose(part, adata.obsm["X_deconv"], atol=5e-3)
+    with pytest.warns(UserWarning, match=r"100% of the locations.*\['section'\]"):
+        nng.tl.deconvolve(both, reference, **quick)
 
 
 def test_regions_and_unrelated_locations(tissue, quick, rmse):
@@ -356,6 +361,41 @@ def test_what_is_stored(tissue, quick, tmp_path):
     again = ad.read_h5ad(tmp_path / "a.h5ad")
     assert_same(snapshot(again), snapshot(adata))
     pd.testing.assert_frame_equal(nng.get.factor_df(again, "deconv"), frame)
+
+
+def test_arguments_are_recorded(tissue, quick, tmp_path):
+    """All that decide the result."""
+    adata, reference = tissue
+    given = quick | {"fdr": 0.1, "max_types": 3, "mask_var": adata.var_names[:100]}
+    nng.tl.deconvolve(adata, reference, **given)
+    elsewhere = {"adata", "reference", "rng", "chunk_size"}
+    where_to = {"key_added", "copy", "table_key"}
+    names = set(inspect.signature(nng.tl.deconvolve).parameters) - elsewhere - where_to
+    params = adata.uns["deconv"]["params"]
+    assert set(params) == names | {"seed", "version"}
+    for name, value in given.items():
+        assert params[name] == ("array" if name == "mask_var" else value)
+
+
+def test_progress(tissue, monkeypatch):
+    """What is tried has a bar of its own, so that the other one knows how long a step is."""
+    seen = []
+
+    @contextmanager
+    def record(description, total):
+        seen.append((description, 0))
+        yield lambda iteration, report: seen.append((description, iteration))
+
+    monkeypatch.setattr("nonneg.tl._deconvolve.front.progress", record)
+    adata, reference = tissue
+    nng.tl.deconvolve(adata, reference, cell_type_key="cell_type")
+    entry = adata.uns["deconv"]
+    n_tried = [name for name, _ in seen].index("deconvolve") - 1
+    assert n_tried > len(entry["trials"])
+    assert seen == [
+        *(("weights", i) for i in range(n_tried + 1)),
+        *(("deconvolve", i) for i in range(entry["n_iter"] + 1)),
+    ]
 
 
 def test_second_key_leaves_the_first_alone(tissue, quick):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from unittest import mock
 
 import anndata as ad
@@ -58,6 +59,11 @@ def test_what_is_stored(learned):
     assert list(learned["curve"]) == ["step", "training", "validation"]
     assert learned["validation_error"] <= learned["start_error"]
     assert learned["params"]["seed"] == 0
+    elsewhere = {"adata", "reference", "rng", "chunk_size"}
+    where_to = {"key_added", "copy", "table_key"}
+    names = set(inspect.signature(nng.tl.learn_deconvolution).parameters)
+    names -= elsewhere | where_to
+    assert names <= set(learned) | set(learned["params"])
 
 
 def test_numbers_survive_a_file(tissue, learned, tmp_path):
@@ -99,7 +105,9 @@ def test_with_compositions(tissue):
     nng.tl.learn_deconvolution(
         *tissue, **QUICK, region_key="region", compositions=table, key_added="mine"
     )
-    assert tissue.adata.uns["mine"]["graph_weight"] > 0
+    info = tissue.adata.uns["mine"]
+    assert info["graph_weight"] > 0
+    pd.testing.assert_frame_equal(info["params"]["compositions"], table)
     with pytest.raises(ValueError, match=r"lacks the cell types.*type_0"):
         nng.tl.learn_deconvolution(
             *tissue,

@@ -52,7 +52,8 @@ def test_a_line(adata, noise):
 @EACH_SPATIAL
 def test_duplicates(adata, method):
     adata.obsm["spatial"] = np.repeat(adata.obsm["spatial"][::2], 2, axis=0)
-    fit(adata, method)
+    with pytest.warns(UserWarning, match="100% of the locations.*library_key"):
+        fit(adata, method)
     spatial = adata.uns[method]["is_spatial"]
     x = adata.obsm[f"X_{method}"][:, spatial]
     np.testing.assert_array_equal(x[::2], x[1::2])
@@ -62,5 +63,6 @@ def test_duplicates(adata, method):
 
 def test_two_locations(adata):
     adata.obsm["spatial"] = np.repeat([[0.0, 1.0], [5.0, 2.0]], 72, axis=0)
-    nng.tl.nsf(adata, 2)
+    with pytest.warns(UserWarning, match="100% of the locations.*library_key"):
+        nng.tl.nsf(adata, 2)
     assert np.isfinite(adata.obsm["X_nsf"]).all()

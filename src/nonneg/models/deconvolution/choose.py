@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
+from ..loop import Report
 from .fit import Budget, fit_mixture
 from .graph import balanced
 from .problem import IS_COUNTS, Mixture, Tuning
@@ -16,6 +17,7 @@ from .problem import IS_COUNTS, Mixture, Tuning
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..loop import Callback
     from .problem import LikelihoodName
 
 _GRAPH_WEIGHTS = (10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -85,6 +87,8 @@ def choose(
     likelihood: LikelihoodName,
     wishes: Wishes,
     seed: int,
+    *,
+    callback: Callback | None = None,
 ) -> Chosen:
     """Tune on genes that the fit does not see.
 
@@ -92,10 +96,10 @@ def choose(
     counts of each of the others are distributed over locations; then the other way
     round. Levels of genes play no part, so that effects of the platform do not, and
     noise that a location has in one gene is not in another one: what is rewarded is
-    compositions that are right.
+    compositions that are right. The callback hears of every trial.
     """
     mixture = _some(mixture, coords, seed)
-    trials = _Trials(mixture, likelihood)
+    trials = _Trials(mixture, likelihood, callback)
     first = trials.run(
         Tuning(
             graph_weight=wishes.graph_weight or 0.0,
@@ -118,14 +122,14 @@ def choose(
     # Neighbours must say more than the mean over all locations does: any graph draws
     # compositions to the mean, one of shuffled locations too.
     best = trials.better(alone, together)
-    if best is alone:
-        best = trials.better(first, alone)
+    if best.tuning == alone.tuning:
+        best = trials.better(first, best)
     if wishes.effects is not False and likelihood == "poisson":
         tied = best
         found = trials.effects(best)
         best = found if wishes.effects else trials.better(best, found)
         if (
-            best is not tied
+            best.tuning != tied.tuning
             and wishes.graph_weight is None
             and tied.tuning.graph_weight
         ):
@@ -145,8 +149,15 @@ def gene_dispersion(
 class _Trials:
     """Fits to either half of the genes, and what they say about the other one."""
 
-    def __init__(self, mixture: Mixture, likelihood: LikelihoodName) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        likelihood: LikelihoodName,
+        callback: Callback | None = None,
+    ) -> None:
         self.likelihood = likelihood
+        self.callback = callback
+        self.n_fitted = 0
         self.counted = np.asarray(mixture.counts.sum(0), np.float64).ravel()
         # Alternately by abundance: halves that have as much to say, whatever the order
         # of the genes.
@@ -193,6 +204,9 @@ class _Trials:
             scores[held] = self._score(self.held[i], fit.amounts)
             amounts.append(fit.amounts)
             settled &= fit.trace.converged
+        self.n_fitted += 1
+        if self.callback is not None:
+            self.callback(self.n_fitted, Report(None))
         # Overdispersed genes have a say for as many counts as they are worth.
         scores /= np.maximum(self.dispersion, 1)
         return _Trial(tuning, scores, amounts, settled)
@@ -217,7 +231,10 @@ class _Trials:
         return self.climb(start, "graph_weight", _GRAPH_WEIGHTS[:at][::-1])
 
     def better(self, simple: _Trial, other: _Trial) -> _Trial:
-        """The other one where its gain is certain enough."""
+        """The other one where its gain is certain enough.
+
+        The simple one may come back as a trial that was finished: compare tunings.
+        """
         if other is not simple and not simple.settled:
             # Steps that it lacks are no merit of the other one.
             simple = self._trial(simple.tuning, other)

@@ -1,4 +1,4 @@
-"""All of a deconvolution: tune, fit, and say what is known of the result."""
+"""A deconvolution, once it is tuned: fit, and say what is known of the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .choose import Chosen, Wishes, choose
+from .choose import Wishes
 from .coarse import coarse_start
 from .fit import Budget, fit_mixture
 from .missing import Missing, missing_type
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..loop import Callback
+    from .choose import Chosen
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def deconvolve(
     per_cell: NDArray[np.float64],
     rna_per_cell: NDArray[np.float64],
     *,
+    chosen: Chosen,
     options: Options,
     callback: Callback | None = None,
 ) -> Result:
@@ -71,7 +73,6 @@ def deconvolve(
     all genes, a cell of every type has.
     """
     likelihood = options.likelihood
-    chosen = choose(mixture, coords, likelihood, options.wishes, options.seed)
     tuning, dispersion = chosen.tuning, chosen.dispersion
     budget, start = options.budget, None
     if options.n_layers is None:

@@ -111,6 +111,8 @@ def deconvolve(
         Element of `adata.obsm` with coordinates. `None`: locations are unrelated.
     library_key
         Column of `adata.obs` that names sections, which have no neighbours in common.
+        There is a warning where it seems to be missing, as where many locations have
+        the same coordinates.
     region_key
         Column of `adata.obs` with annotated regions: neighbours across a border weigh
         little, and :math:`w` is the mean of a region instead of a section.

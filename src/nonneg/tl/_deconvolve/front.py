@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +20,12 @@ from ..._adata.signatures import (
     read_signatures,
     warn_few_cells,
 )
+from ..._adata.stacked import warn_stacked
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
+from ...models.deconvolution.choose import choose
 from ...models.deconvolution.deconvolve import deconvolve
 from ...models.deconvolution.fit import Budget
 from ...models.deconvolution.graph import neighbour_graph
@@ -96,7 +98,7 @@ def find_cell_types(
     keys = factor_keys("deconv", write.key_added)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
-    learned = None
+    learned, given = None, choices.options.wishes
     if choices.learned is not None:
         learned = read_learned(adata, choices.learned)
         choices = _with_learned(choices, learned)
@@ -104,7 +106,7 @@ def find_cell_types(
     layout = read_layout(
         adata, choices.spatial_key, choices.library_key, choices.region_key
     )
-    with computing(), progress("deconvolve", options.budget.max_iter) as callback:
+    with computing():
         found = reference
         if not isinstance(found, Signatures):
             found = read_signatures(
@@ -132,14 +134,25 @@ def find_cell_types(
             choices=choices,
             learned=learned,
         )
-        result = deconvolve(
-            mixture,
-            coords,
-            per_cell,
-            found.library_size,
-            options=options,
-            callback=callback,
-        )
+        with progress("weights", None) as callback:
+            chosen = choose(
+                mixture,
+                coords,
+                options.likelihood,
+                options.wishes,
+                seed,
+                callback=callback,
+            )
+        with progress("deconvolve", options.budget.max_iter) as callback:
+            result = deconvolve(
+                mixture,
+                coords,
+                per_cell,
+                found.library_size,
+                chosen=chosen,
+                options=options,
+                callback=callback,
+            )
     write_result(
         adata,
         keys,
@@ -161,8 +174,9 @@ def find_cell_types(
             "library_key": choices.library_key,
             "region_key": choices.region_key,
             "n_neighbors": choices.n_neighbors,
-            "gene_weights": options.wishes.gene_weights,
+            **asdict(given),
             "max_types": options.max_types,
+            "fdr": float(options.fdr),
             "learned": None if learned is None else learned.to_uns(),
             "tol": float(options.budget.tol),
             "max_iter": options.budget.max_iter,
@@ -275,6 +289,9 @@ def read_layout(
             adata,
             spatial_key,
             hint="Pass spatial_key=None to treat locations as unrelated.",
+        )
+        warn_stacked(
+            adata, coords, section, spatial_key=spatial_key, library_key=library_key
         )
     if region_key is None:
         return Layout(coords, section, section, None)

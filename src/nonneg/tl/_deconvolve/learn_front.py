@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from ..._adata.genes import read_mask
+from ..._adata.given import name_or_array
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.signatures import align_genes, read_signatures
@@ -294,6 +296,7 @@ def _stored(
         "spatial_key",
         "library_key",
         "region_key",
+        "compositions",
         "n_maps",
         "n_validation",
         "n_locations",
@@ -311,13 +314,12 @@ def _stored(
         "interrupted": found.trace.interrupted,
         "curve": curve,
         "params": {
-            **{
-                name: value
-                for name in given
-                if (value := getattr(training, name)) is not None
-            },
+            "layer": read.layer,
+            "mask_var": name_or_array(read.mask_var),
+            **{name: getattr(training, name) for name in given},
             **{k: v.item() if v.ndim == 0 else v for k, v in law.items()},
             "seed": seed,
+            "version": version("nonneg"),
         },
     }
 

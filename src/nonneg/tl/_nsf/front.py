@@ -14,6 +14,7 @@ from ..._adata.keys import factor_keys
 from ..._adata.labels import read_sections
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.size_factors import read_size
+from ..._adata.stacked import warn_stacked
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -127,6 +128,13 @@ def fit_factors(
             adata, choices.spatial_key, hint="Spatial models need coordinates."
         )
         transform = fit_transform(coords, section, names)
+        warn_stacked(
+            adata,
+            coords,
+            section,
+            spatial_key=choices.spatial_key,
+            library_key=choices.library_key,
+        )
     with computing(), progress(method, options.max_iter) as callback:
         source = read_matrix(adata, read)
         put = _placement(source)
