@@ -99,10 +99,13 @@ def presence_threshold(
 
     By Benjamini and Hochberg's rule over all locations and types.
     """
-    ratio = np.sort((shares / np.maximum(std, 1e-12)).ravel())[::-1]
-    p = norm.sf(ratio)
-    passed = np.flatnonzero(p <= fdr * np.arange(1, p.size + 1) / p.size)
-    return float(ratio[passed[-1]]) if passed.size else float("inf")
+    ratio = shares / np.maximum(std, 1e-12)
+    # No other one can pass.
+    likely = np.sort(ratio[ratio >= norm.isf(fdr)])[::-1]
+    passed = np.flatnonzero(
+        norm.sf(likely) <= fdr * np.arange(1, likely.size + 1) / ratio.size
+    )
+    return float(likely[passed[-1]]) if passed.size else float("inf")
 
 
 def misfit(terms: Weighted, n_vars: int) -> NDArray[np.float64]:
