@@ -60,7 +60,13 @@ def _padded(b: Floats, dtype: np.dtype[Any]) -> Floats:
     return out
 
 
-compiled = numba.njit(nogil=True, fastmath={"contract", "reassoc", "nsz"}, cache=True)
+# Without a branch for divisions by zero, which would keep loops from being vectorised.
+compiled = numba.njit(
+    nogil=True,
+    fastmath={"contract", "reassoc", "nsz"},
+    error_model="numpy",
+    cache=True,
+)
 
 
 @compiled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -42,8 +42,10 @@ class EffectSolver:
     counts among types, as amounts are.
     """
 
-    solver: Callable[[NDArray[np.float64]], DeconvolutionSolver]
-    """Solver of amounts, for given signatures."""
+    solver: DeconvolutionSolver
+    """Of amounts, for signatures without factors."""
+    make: Callable[[NDArray[np.float64]], Any]
+    """The solver's layer, for other signatures."""
     base: NDArray[np.float64]
     """(k, n_vars): signatures without factors."""
     counted: NDArray[np.float64]
@@ -57,28 +59,29 @@ class EffectSolver:
     def init(self, roots: Any, /) -> EffectState:
         """The state before the first step, from square roots of amounts: no effects."""
         gene, entry = np.ones(self.base.shape[1]), np.ones_like(self.base)
-        objective = float(self.solver(self.base).init(roots).objective)
+        objective = float(self.solver.init(roots).objective)
         return EffectState(roots, gene, entry, objective, np.inf)
 
     def step(self, state: EffectState, /) -> EffectState:
         """Factors at the present amounts, and one step of amounts with these."""
         gene, entry = state.gene, state.entry
         amounts = np.asarray(state.roots, np.float64) ** 2
-        exposure = (self.size * amounts).sum(0, dtype=np.float64)[:, None]
+        exposure = self.size[:, 0].astype(np.float64) @ amounts
+        present = self.base * entry
         if self.gene_variance:
             shape = 1 / self.gene_variance
-            expected = (exposure * self.base * entry).sum(0)
-            gene = (shape + self.counted) / (shape + expected)
+            gene = (shape + self.counted) / (shape + exposure @ present)
+        present *= gene
         if self.entry_variance:
             shape = 1 / self.entry_variance
-            present = self.base * gene * entry
-            shared = self.solver(present).layer.likelihood.op.allocate(
+            per_mean = self.solver.layer.likelihood.op.ratio_rmatmul(
                 amounts.astype(np.float32), present.astype(np.float32)
             )
-            entry = (shape + np.asarray(shared.columns, np.float64).T) / (
-                shape + exposure * self.base * gene
-            )
-        solver = self.solver(self.base * gene * entry)
+            shared = present * np.asarray(per_mean, np.float64).T
+            present = self.base * gene
+            entry = (shape + shared) / (shape + exposure[:, None] * present)
+            present *= entry
+        solver = replace(self.solver, layer=self.make(present))
         inner = solver.step(solver.init(state.roots))
         objective = (
             float(inner.objective)
@@ -91,8 +94,7 @@ class EffectSolver:
 
     def finished(self, state: EffectState, /) -> bool:
         """Whether the last step hardly lowered the objective."""
-        solver = self.solver(self.base)
-        return bool(state.fall <= solver.tol * solver.layer.unit)
+        return bool(state.fall <= self.solver.tol * self.solver.layer.unit)
 
     def finish(self, state: EffectState, /) -> Floats:
         """Amounts (n, k), on the host."""

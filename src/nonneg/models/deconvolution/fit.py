@@ -81,7 +81,8 @@ def fit_mixture(
     with_effects = tuning.gene_effect or tuning.entry_effect
     if with_effects and budget.rounds and not trace.interrupted:
         effects = EffectSolver(
-            lambda b: replace(solver, layer=make(b)),
+            solver,
+            make,
             scaled.signatures,
             np.asarray(scaled.counts.sum(0), np.float64).ravel(),
             size,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 if TYPE_CHECKING:
-    import scipy.sparse as sp
     from numpy.typing import NDArray
 
     from ..loop import Trace
@@ -49,8 +49,10 @@ class Mixture:
 
         The Poisson likelihood of these has every variable's term times its weight.
         """
-        counts = self.counts.copy()
-        counts.data *= weights.astype(counts.dtype)[counts.indices]
+        x = self.counts
+        data = x.data * weights.astype(x.dtype)[x.indices]
+        # With the same indices, which are half of the memory.
+        counts = sp.csr_matrix((data, x.indices, x.indptr), x.shape, copy=False)
         return Mixture(counts, self.signatures * weights, self.graph, self.group)
 
 

@@ -57,9 +57,11 @@ def _extrapolated(old: Any, middle: Any, new: Any) -> Any:
 _LONGEST = 1e3
 
 
-@jax.jit
 def _picked(first: Any, a: Any, b: Any) -> Any:
-    return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
+    if isinstance(first, jax.Array):
+        return jax.tree.map(lambda x, y: jnp.where(first, x, y), a, b)
+    # On the host, where it is known already.
+    return a if first else b
 
 
 @partial(

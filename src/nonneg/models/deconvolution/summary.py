@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.stats import norm
 
+from ...operators._numba import padded_factor
 from ...operators.threads import available_cpus, run_parts
-from .rows import information_rows, pearson_rows
+from .rows import error_rows, pearson_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .problem import Fit, Mixture, Tuning
-
-# Rows whose k x k systems are in memory at a time.
-_BATCH = 2048
 
 # Counts below which a squared residual is not divided by its mean.
 _FLOOR = 0.05
@@ -56,38 +52,6 @@ def _bounds(n: int) -> NDArray[np.int64]:
     return np.linspace(0, n, min(available_cpus(), max(n, 1)) + 1).astype(np.int64)
 
 
-@jax.jit
-def _errors(
-    information: jax.Array,
-    amounts: jax.Array,
-    *,
-    slope: jax.Array,
-    stiffness: jax.Array,
-    conversion: jax.Array,
-    spread: jax.Array,
-) -> jax.Array:
-    """Standard errors of shares, through the square roots of amounts."""
-    roots = jnp.sqrt(amounts)
-    # Slope of the likelihood where a type is absent: it is held at zero.
-    slack = slope - (information * amounts[:, None, :]).sum(2)
-    slack = jnp.maximum(slack, 0)
-    curvature = 4 * roots[:, :, None] * roots[:, None, :] * information / spread
-    diagonal = 2 * (slack / spread + stiffness) + 1e-3
-    k = amounts.shape[1]
-    cov = jnp.linalg.inv(curvature + diagonal[:, :, None] * jnp.eye(k))
-    # Of squares of normal variables.
-    cov = 4 * roots[:, :, None] * roots[:, None, :] * cov + 2 * cov**2
-    # The diagonal of J C Jᵀ, where J = (diag(c) - v cᵀ) / Σ u c.
-    total = (amounts * conversion).sum(1, keepdims=True)
-    shares = amounts * conversion / total
-    along = cov @ conversion
-    whole = (along * conversion).sum(1, keepdims=True)
-    own = conversion**2 * jnp.diagonal(cov, axis1=1, axis2=2)
-    variance = own - 2 * conversion * shares * along + shares**2 * whole
-    # A share of which nothing is known is uniform at worst: no more than 1/2.
-    return jnp.minimum(jnp.sqrt(jnp.maximum(variance, 0)) / total, 0.5)
-
-
 def standard_errors(
     terms: Weighted,
     tuning: Tuning,
@@ -102,38 +66,29 @@ def standard_errors(
     x = terms.mixture.counts
     n, k = terms.amounts.shape
     columns = terms.signatures.sum(0)
-    stiffness = np.full((n, 1), tuning.group_weight)
+    stiffness = np.full(n, tuning.group_weight)
     if terms.mixture.graph is not None:
-        degree = np.asarray(terms.mixture.graph.sum(1), np.float64)
+        degree = np.asarray(terms.mixture.graph.sum(1), np.float64).ravel()
         stiffness = stiffness + tuning.graph_weight * degree
+    signatures = padded_factor(terms.signatures.T, np.dtype(np.float32))
     out = np.empty((n, k), np.float32)
-    for start in range(0, n, _BATCH):
-        rows = slice(start, min(start + _BATCH, n))
-        information = np.zeros((rows.stop - start, k, k), np.float32)
 
-        def fill(
-            _: int, a: int, b: int, start: int = start, out: Any = information
-        ) -> None:
-            information_rows(
-                x.data,
-                x.indices,
-                x.indptr,
-                terms.amounts,
-                terms.signatures,
-                start + a,
-                out[a:b],
-            )
-
-        run_parts(fill, _bounds(rows.stop - start))
-        u = np.maximum(terms.amounts[rows], 1e-10)
-        out[rows] = _errors(
-            jnp.asarray(information),
-            jnp.asarray(u),
-            slope=jnp.asarray(terms.size[rows, None] * columns),
-            stiffness=jnp.asarray(stiffness[rows], jnp.float32),
-            conversion=jnp.asarray(conversion, jnp.float32),
-            spread=jnp.float32(terms.spread),
+    def fill(_: int, a: int, b: int) -> None:
+        error_rows(
+            x.data,
+            x.indices,
+            x.indptr[a : b + 1],
+            terms.amounts[a:b],
+            signatures,
+            terms.size[a:b],
+            columns,
+            stiffness[a:b],
+            conversion,
+            terms.spread,
+            out[a:b],
         )
+
+    run_parts(fill, _bounds(n))
     return out
 
 
@@ -144,10 +99,13 @@ def presence_threshold(
 
     By Benjamini and Hochberg's rule over all locations and types.
     """
-    ratio = np.sort((shares / np.maximum(std, 1e-12)).ravel())[::-1]
-    p = norm.sf(ratio)
-    passed = np.flatnonzero(p <= fdr * np.arange(1, p.size + 1) / p.size)
-    return float(ratio[passed[-1]]) if passed.size else float("inf")
+    ratio = shares / np.maximum(std, 1e-12)
+    # No other one can pass.
+    likely = np.sort(ratio[ratio >= norm.isf(fdr)])[::-1]
+    passed = np.flatnonzero(
+        norm.sf(likely) <= fdr * np.arange(1, likely.size + 1) / ratio.size
+    )
+    return float(likely[passed[-1]]) if passed.size else float("inf")
 
 
 def misfit(terms: Weighted, n_vars: int) -> NDArray[np.float64]:

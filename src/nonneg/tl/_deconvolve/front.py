@@ -118,7 +118,8 @@ def find_cell_types(
         shared, means = align_genes(found, adata.var_names, mask)
         counts = read_counts(adata, read, shared, options.likelihood)
         used = informative(means, choices.n_genes)
-        counts, means, shared = counts[:, used], means[:, used], shared[used]
+        if used.size < shared.size:
+            counts, means, shared = counts[:, used], means[:, used], shared[used]
         per_cell = means.sum(1)
         check_types(found.types, per_cell)
         depth = np.asarray(counts.sum(1), np.float64).ravel()
@@ -126,8 +127,10 @@ def find_cell_types(
         if kept.size == 0:
             msg = f"adata has no counts of the {shared.size} genes used."
             raise ValueError(msg)
+        if kept.size < depth.size:
+            counts = counts[kept]
         mixture, coords = make_mixture(
-            counts[kept],
+            counts,
             means / per_cell[:, None],
             layout,
             kept=kept,
@@ -306,8 +309,10 @@ def read_counts(
 ) -> sp.csr_matrix:
     """Counts of the shared genes, in memory."""
     x, where = select_matrix(adata, layer=read.layer)
+    # A matrix of which all is used need not be copied.
+    columns = shared if shared.size < x.shape[1] else None
     op = as_operator(
-        x, where=where, columns=shared, chunk_size=read.chunk_size, on_cluster=False
+        x, where=where, columns=columns, chunk_size=read.chunk_size, on_cluster=False
     )
     stats = op.stats()
     check_nonnegative(stats, where)
