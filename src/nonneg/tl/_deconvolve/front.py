@@ -127,6 +127,7 @@ def find_cell_types(
             per_cell,
             found.library_size,
             options=options,
+            n_cells=found.n_cells,
             callback=callback,
         )
     write_result(
