@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def deconvolve(
     rna_per_cell: NDArray[np.float64],
     *,
     options: Options,
-    n_cells: NDArray[np.float64] | None = None,
+    n_cells: NDArray[np.integer[Any]] | None = None,
     callback: Callback | None = None,
 ) -> Result:
     """Shares of cells and of RNA.

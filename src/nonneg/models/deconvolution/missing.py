@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import eigsh
@@ -72,7 +72,7 @@ class Missing(NamedTuple):
 class Cells(NamedTuple):
     """What signatures are means of."""
 
-    number: NDArray[np.float64]
+    number: NDArray[np.integer[Any]]
     """(k,)"""
     counts: NDArray[np.float64]
     """(k,): of a cell."""
@@ -201,7 +201,7 @@ def _calibrate(
     shape = 1 / variance
     factor = np.exp(2 * np.sqrt(variance))
 
-    def levelled(b: NDArray[np.float32]) -> NDArray[np.float32]:
+    def levelled(b: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         level = counted / np.maximum(exposure.ravel() @ b, _TINY)
         return (b * level).astype(np.float32, copy=False)
 
