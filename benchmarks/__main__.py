@@ -10,7 +10,16 @@ from pathlib import Path
 
 from nonneg.operators.threads import available_cpus
 
-from . import deconvolution, deconvolution_learned, device, inmf, nmf, nsf, streaming
+from . import (
+    deconvolution,
+    deconvolution_learned,
+    deconvolution_missing,
+    device,
+    inmf,
+    nmf,
+    nsf,
+    streaming,
+)
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
@@ -19,7 +28,10 @@ _INMF = {
     "inmf-online": inmf.against_batch,
     "inmf-disk": inmf.from_disk,
 }
-_DECONVOLUTION = {"deconvolution-learned": deconvolution_learned.compare}
+_DECONVOLUTION = {
+    "deconvolution-learned": deconvolution_learned.compare,
+    "deconvolution-missing": deconvolution_missing.compare,
+}
 _GROUPS = {
     "inmf": list(_INMF),
     "memory": list(nmf.CASES),

@@ -245,6 +245,37 @@ def test_platform_is_not_a_missing_type(quick):
     assert flagged.mean() <= 0.05
 
 
+@pytest.mark.filterwarnings("ignore:.*fewer than 25 cells")
+def test_types_of_few_cells_are_not_missing(quick):
+    """What the reference has three cells of differs from these, and is no other type."""
+    adata, reference = nng.datasets.spots(16, 300, 6, depth=0.2, rng=4)
+    common = reference.obs["cell_type"].value_counts().index[0]
+    few = np.flatnonzero(reference.obs["cell_type"] == common)[3:]
+    rest = reference[np.delete(np.arange(reference.n_obs), few)].copy()
+    # Cells that scatter as single ones do.
+    rng = np.random.default_rng(0)
+    noisy = rest.X.toarray() * rng.gamma(1, 1, rest.shape)
+    rest.X = sp.csr_matrix(rng.poisson(noisy), dtype=np.float32)
+    known = nng.pp.signatures(rest, "cell_type")
+    flags = []
+    # A table does not say of how many cells it is.
+    for each in (known, known.to_df()):
+        nng.tl.deconvolve(adata, each, **quick | {"cell_type_key": None})
+        threshold = adata.uns["deconv"]["missing_threshold"]
+        flags.append((adata.obs["deconv_missing"] >= threshold).mean())
+    assert flags[0] <= 0.05 < flags[1]
+
+
+def test_values_without_noise_are_explained(quick):
+    """However certain a pattern of rounding errors is."""
+    adata, reference = nng.datasets.spots(16, 300, 6, depth=0.2, rng=4)
+    table = nng.pp.signatures(reference, "cell_type").to_df()
+    mean = adata.obsm["truth"] @ table.to_numpy()
+    adata.X = sp.csr_matrix(np.round(50 * mean), dtype=np.float32)
+    nng.tl.deconvolve(adata, table, **quick | {"cell_type_key": None})
+    assert adata.uns["deconv"]["missing_threshold"] == np.inf
+
+
 def test_missing_type_in_many_locations(monkeypatch, quick):
     """Scores are the same where the pattern is learned from a part."""
     adata, reference = nng.datasets.spots(24, 200, depth=0.2, rng=4)

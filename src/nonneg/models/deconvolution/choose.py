@@ -34,7 +34,7 @@ _EFFECTS: tuple[dict[str, Any], ...] = (
 _MARGIN = 1.0
 
 # Counts that scatter by less than this, of what counts do, are not samples.
-_SAMPLED = 0.5
+SAMPLED = 0.5
 
 # Starts are good: a trial need not be exact.
 _TRIAL = Budget(tol=1e-2, max_iter=15, rounds=6)
@@ -177,7 +177,7 @@ class _Trials:
     @property
     def sampled(self) -> bool:
         """Whether counts scatter as counts do, about what the other genes predict."""
-        return self.dispersion @ self.counted >= _SAMPLED * self.counted.sum()
+        return self.dispersion @ self.counted >= SAMPLED * self.counted.sum()
 
     def run(self, tuning: Tuning, start: _Trial | None = None) -> _Trial:
         """Fit to each half, and score the other one."""

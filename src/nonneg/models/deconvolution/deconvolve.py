@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .choose import Wishes
 from .coarse import coarse_start
 from .fit import Budget, fit_mixture
-from .missing import Missing, missing_type
+from .missing import Cells, Missing, missing_type
 from .problem import IS_COUNTS, Fit, LikelihoodName, Mixture, Tuning
 from .summary import (
     misfit,
@@ -65,12 +65,14 @@ def deconvolve(
     *,
     chosen: Chosen,
     options: Options,
+    n_cells: NDArray[np.integer[Any]] | None = None,
     callback: Callback | None = None,
 ) -> Result:
     """Shares of cells and of RNA.
 
     ``per_cell`` is how many counts of the genes used, and ``rna_per_cell`` how many of
-    all genes, a cell of every type has.
+    all genes, a cell of every type has; ``n_cells``, of how many cells of the type that
+    is the mean.
     """
     likelihood = options.likelihood
     tuning, dispersion = chosen.tuning, chosen.dispersion
@@ -119,7 +121,13 @@ def deconvolve(
         chosen,
         presence_threshold(cells, std, options.fdr),
         misfit(terms, mixture.counts.shape[1]),
-        missing_type(mixture, fit, options.fdr, options.seed),
+        missing_type(
+            mixture,
+            fit,
+            options.fdr,
+            options.seed,
+            None if n_cells is None else Cells(n_cells, per_cell),
+        ),
     )
 
 

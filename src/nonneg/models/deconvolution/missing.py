@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.sparse.linalg import eigsh
 from scipy.stats import norm
+
+from .choose import SAMPLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +24,13 @@ _FEW, _ENOUGH = 10, 1000
 # Genes by which the other locations are scored.
 _TELLING = 500
 
-# What signatures may be wrong by, as a factor, in steps that look for it.
-_FACTOR, _ROUNDS = 1.5, 3
+# Platforms have factors within this for types' genes, two standard deviations; and
+# steps that look for them.
+_FACTOR, _ROUNDS = 1.5, 10
 
-# Prior counts of these factors.
-_PRIOR = 10.0
+# Part of a cell, of an average type, that is added to those of a type: genes that a few
+# cells lack may be there.
+_ADDED = 0.1
 
 # Counts below which a squared residual is not divided by its mean.
 _FLOOR = 0.05
@@ -49,9 +53,6 @@ _COMMON = 0.3
 
 _ROWS = 2048
 
-# Correlation from which the levels of genes tell a type from its opposite.
-_AGREES = 0.3
-
 _TINY = np.float32(1e-12)
 
 
@@ -68,22 +69,21 @@ class Missing(NamedTuple):
     """(n_vars,): logarithm of counts over expected ones where scores are high."""
 
 
+class Cells(NamedTuple):
+    """What signatures are means of."""
+
+    number: NDArray[np.integer[Any]]
+    """(k,)"""
+    counts: NDArray[np.float64]
+    """(k,): of a cell."""
+
+
 class _Expected(NamedTuple):
     """Counts that a location has if signatures are as in the whole section."""
 
     signatures: NDArray[np.float32]
     """(k, n_vars)"""
     overdispersion: float
-    surplus: NDArray[np.float32]
-    """(n_vars,): logarithm of the section's counts over those of the reference."""
-
-    def mean(
-        self, counts: NDArray[np.float32], amounts: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """With the sum of the counts."""
-        mean = amounts @ self.signatures
-        size = counts.sum(1, keepdims=True)
-        return mean * (size / np.maximum(mean.sum(1, keepdims=True), _TINY))
 
     def residuals(
         self, counts: NDArray[np.float32], mean: NDArray[np.float32]
@@ -93,15 +93,22 @@ class _Expected(NamedTuple):
         return np.clip((counts - mean) / scale, -_LARGEST, _LARGEST)
 
 
-def missing_type(mixture: Mixture, fit: Fit, fdr: float, seed: int) -> Missing:
+def missing_type(
+    mixture: Mixture,
+    fit: Fit,
+    fdr: float,
+    seed: int,
+    cells: Cells | None = None,
+) -> Missing:
     """Locations that have in common what their types do not explain.
 
     Signatures are first corrected by all locations, each gene as far as need be and
-    each type's gene by up to half: what is left differs between locations,
+    each type's gene as far as platforms and sampled cells differ: what is left differs between locations,
     as a platform does not. Its leading pattern over locations is learned from a part of
     the genes and scored by the others, so that noise has scores of mean 0 and variance
-    1. The genes of a type that the reference lacks are those that the section has more
-    of than the reference explains, which tells the pattern from its opposite.
+    1. ``cells`` says what signatures are means of: those of a few cells may be wrong by
+    more. Of the two ends of the pattern, the one that is farther from the reference is
+    the type that this lacks.
     """
     n, n_vars = mixture.counts.shape
     if n < _FEW:
@@ -110,13 +117,20 @@ def missing_type(mixture: Mixture, fit: Fit, fdr: float, seed: int) -> Missing:
     if n > _ENOUGH:
         rows = np.sort(np.random.default_rng(seed).choice(n, _ENOUGH, replace=False))
     counts = _dense(mixture, rows)
+    size = np.asarray(mixture.counts.sum(1), np.float32)
     amounts = fit.amounts.astype(np.float32)
-    expected = _calibrate(mixture, fit, counts, amounts[rows])
-    mean = expected.mean(counts, amounts[rows])
+    expected = _calibrate(mixture, fit, cells, counts, amounts[rows])
+    # Counts of every location by type, with the sum of its counts.
+    total = amounts @ expected.signatures.sum(1)
+    amounts *= size / np.maximum(total, _TINY)[:, None]
+    own = amounts[rows]
+    mean = own @ expected.signatures
     residuals = expected.residuals(counts, mean)
     fold_of = _folds(counts)
     patterns = _patterns(residuals, fold_of)
-    patterns *= _direction(patterns.sum(0) @ residuals, expected.surplus)
+    patterns *= _direction(
+        patterns.sum(0), counts, own @ mixture.signatures.astype(np.float32)
+    )
     score = np.empty(n)
     score[rows] = _scores(residuals, patterns, fold_of)
     if n > rows.size:
@@ -129,12 +143,9 @@ def missing_type(mixture: Mixture, fit: Fit, fdr: float, seed: int) -> Missing:
         # Many locations are scored by the genes that say most.
         order = np.argsort(-np.square(profile) / (noise + _TINY), kind="stable")
         telling = np.sort(order[:_TELLING])
-        size = np.asarray(mixture.counts.sum(1), np.float32)
         part = mixture.genes(telling)
-        total = expected.signatures.sum(1)
         for block in _blocks(rest):
-            share = size[block] / np.maximum(amounts[block] @ total, _TINY)[:, None]
-            known = share * (amounts[block] @ expected.signatures[:, telling])
+            known = amounts[block] @ expected.signatures[:, telling]
             found = expected.residuals(_dense(part, block), known)
             variance = np.square(found) @ noise[telling]
             score[block] = (
@@ -151,20 +162,25 @@ def missing_type(mixture: Mixture, fit: Fit, fdr: float, seed: int) -> Missing:
     # What is hardly there may be of any ratio.
     fold = np.log((counted + _LEVEL) / (known + _LEVEL))
     gain = np.maximum(counted - known, 0) * np.maximum(fold, 0)
-    return Missing(score, _certain(score, fdr), gain, fold)
+    # What scatters less than counts do is explained.
+    explained = np.square(counts - mean).sum() < SAMPLED * mean.sum()
+    threshold = float("inf") if explained else _certain(score, fdr)
+    return Missing(score, threshold, gain, fold)
 
 
-def _direction(profile: NDArray[np.float32], surplus: NDArray[np.float32]) -> float:
-    """1 if a profile of genes is that of a type, and -1 if its opposite is.
-
-    The section has more of the genes of a type that the reference lacks than this
-    explains, unless platforms differ in more. And a type adds much to a few genes, and
-    takes a little from all others.
-    """
-    agreement = np.corrcoef(profile, surplus)[0, 1]
-    skewed = np.power(profile.astype(np.float64), 3).sum()
-    told = agreement if abs(agreement) > _AGREES else skewed
-    return float(np.sign(told)) or 1.0
+def _direction(
+    pattern: NDArray[np.float32],
+    counts: NDArray[np.float32],
+    known: NDArray[np.float32],
+) -> float:
+    """1 if the locations with high values are farther from the reference, else -1."""
+    far = []
+    for end in (pattern, -pattern):
+        weight = np.maximum(end, 0)
+        weight /= max(weight.sum(), _TINY)
+        fold = np.log((weight @ counts + _LEVEL) / (weight @ known + _LEVEL))
+        far.append(np.square(fold) @ known.mean(0))
+    return 1.0 if far[0] >= far[1] else -1.0
 
 
 def _dense(mixture: Mixture, rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -174,18 +190,18 @@ def _dense(mixture: Mixture, rows: NDArray[np.intp]) -> NDArray[np.float32]:
 def _calibrate(
     mixture: Mixture,
     fit: Fit,
+    cells: Cells | None,
     counts: NDArray[np.float32],
     amounts: NDArray[np.float32],
 ) -> _Expected:
     exposed = counts.sum(1, keepdims=True) * amounts
     exposure = exposed.sum(0)[:, None]
     counted = counts.sum(0)
-    of_reference = exposure.ravel() @ mixture.signatures
-    surplus = np.log((counted + 0.5) / (of_reference + 0.5))
-    surplus -= np.average(surplus, weights=counted)
-    base = fit.signatures.astype(np.float32)
+    base, variance = _reference(fit.signatures, cells)
+    shape = 1 / variance
+    factor = np.exp(2 * np.sqrt(variance))
 
-    def levelled(b: NDArray[np.float32]) -> NDArray[np.float32]:
+    def levelled(b: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         level = counted / np.maximum(exposure.ravel() @ b, _TINY)
         return (b * level).astype(np.float32, copy=False)
 
@@ -194,17 +210,35 @@ def _calibrate(
     for _ in range(_ROUNDS):
         ratio = counts / np.maximum(exposed @ present, _TINY)
         shared = present * (exposed.T @ ratio)
-        factor = (_PRIOR + shared) / (_PRIOR + exposure * base)
-        present = levelled(base * np.clip(factor, 1 / _FACTOR, _FACTOR))
-    found = _Expected(present, 0.0, surplus.astype(np.float32))
-    mean = found.mean(counts, amounts)
+        found = (shape + shared) / (shape + exposure * base)
+        present = levelled(base * np.clip(found, 1 / factor, factor))
+    expected = _Expected(present, 0.0)
+    mean = amounts @ present
+    mean *= counts.sum(1, keepdims=True) / np.maximum(mean.sum(1, keepdims=True), _TINY)
     common = mean.mean(0) > _COMMON
     if not common.any():
-        return found
+        return expected
     y, mean = counts[:, common], mean[:, common]
     # The same for all genes: what a missing type does to its own is not noise.
     beyond = (np.square(y - mean) - y).sum(0) / np.square(mean).sum(0)
-    return found._replace(overdispersion=max(float(np.median(beyond)), 0.0))
+    return expected._replace(overdispersion=max(float(np.median(beyond)), 0.0))
+
+
+def _reference(
+    signatures: NDArray[np.float64], cells: Cells | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Signatures, and the variances of the factors that they are wrong by.
+
+    Those of platforms; and where signatures are means of a few cells, those of counts
+    and of cells, which are taken to vary by as much as their mean.
+    """
+    variance = np.full(signatures.shape, (np.log(_FACTOR) / 2) ** 2)
+    if cells is not None:
+        n = cells.number[:, None] + _ADDED
+        signatures = signatures + (signatures.mean(0) - signatures) * _ADDED / n
+        counted = n * cells.counts[:, None] * signatures
+        variance += 1 / n + 1 / np.maximum(counted, _LEVEL)
+    return signatures.astype(np.float32), variance.astype(np.float32)
 
 
 def _folds(counts: NDArray[np.float32]) -> NDArray[np.intp]:

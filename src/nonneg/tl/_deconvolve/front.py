@@ -154,6 +154,7 @@ def find_cell_types(
                 found.library_size,
                 chosen=chosen,
                 options=options,
+                n_cells=found.n_cells,
                 callback=callback,
             )
     write_result(
