@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         "--docs",
         type=Path,
         metavar="FILE",
-        help="also write tables of deconv-* between '<!-- NAME -->' and "
+        help="also write tables of cell types between '<!-- NAME -->' and "
         "'<!-- end of NAME -->' of a Markdown file, where it has these lines",
     )
     args = parser.parse_args(argv)
@@ -87,7 +87,10 @@ def main(argv: list[str] | None = None) -> int:
         print("\n" + nsf.scale(sizes, quick=args.quick))
     for name, run in {**_INMF, **_DECONVOLUTION}.items():
         if name in chosen:
-            print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
+            tables = run(quick=args.quick, workdir=args.workdir)
+            print(f"\n{tables}", flush=True)
+            if args.docs:
+                write_block(args.docs, name, tables)
     cases = [name for name in deconvolution.CASES if name in chosen]
     for name, tables in deconvolution.compare(
         cases, quick=args.quick, n_seeds=args.seeds, workdir=args.workdir

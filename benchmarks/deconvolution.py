@@ -311,7 +311,7 @@ def provenance() -> str:
         )
         return done.stdout.strip()
 
-    commit = git("rev-parse", "--short", "HEAD") or "of no repository"
+    commit = git("log", "-1", "--format=%h", "--", "src") or "of no repository"
     if git("status", "--porcelain", "--", "src"):
         commit += " and changes"
     machine = (
