@@ -20,6 +20,7 @@ from . import (
     nsf,
     streaming,
 )
+from .measure import write_block
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
@@ -63,8 +64,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--workdir",
         type=Path,
-        help="folder for files to stream, kept and used again (default: a temporary "
-        "one; the full sizes need 4 GB)",
+        help="folder for files to stream and for results of deconv-*, kept and used "
+        "again (default: a temporary one; the full sizes need 4 GB)",
+    )
+    parser.add_argument(
+        "--docs",
+        type=Path,
+        metavar="FILE",
+        help="also write tables of cell types between '<!-- NAME -->' and "
+        "'<!-- end of NAME -->' of a Markdown file, where it has these lines",
     )
     args = parser.parse_args(argv)
     chosen: list[str] = []
@@ -91,12 +99,17 @@ def main(argv: list[str] | None = None) -> int:
         print("\n" + nsf.scale(sizes, quick=args.quick))
     for name, run in {**_INMF, **_DECONVOLUTION}.items():
         if name in chosen:
-            print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
-    if chosen_cases := [name for name in deconvolution.CASES if name in chosen]:
-        print("\n" + deconvolution.peer_versions(), flush=True)
-        for name in chosen_cases:
-            run = deconvolution.CASES[name]
-            print("\n" + run(quick=args.quick, workdir=args.workdir), flush=True)
+            tables = run(quick=args.quick, workdir=args.workdir)
+            print(f"\n{tables}", flush=True)
+            if args.docs:
+                write_block(args.docs, name, tables)
+    cases = [name for name in deconvolution.CASES if name in chosen]
+    for name, tables in deconvolution.compare(
+        cases, quick=args.quick, n_seeds=args.seeds, workdir=args.workdir
+    ):
+        print(f"\n{tables}", flush=True)
+        if args.docs:
+            write_block(args.docs, name, tables)
     if "device" in chosen:
         print("\n" + device.compare(quick=args.quick), flush=True)
     return 0

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -24,10 +21,13 @@ from nonneg.models.deconvolution.train import search
 from nonneg.operators.threads import computing
 from nonneg.tl._deconvolve.learn_front import Training, prepare
 
+from .deconvolution import provenance
+from .deconvolution_sections import DATA, real
 from .measure import markdown, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -92,14 +92,11 @@ _NOISY = "of these, noisy maps"
 
 def compare(*, quick: bool, workdir: Path | None = None) -> str:
     """Relative Frobenius errors on 45 maps, and on maps of four other laws."""
-    folder = Path(os.environ.get("NONNEG_DATA", "../shared/data"))
-    if not (folder / "pdac_a_scrna.h5ad").exists():
-        return f"deconvolution-learned: no PDAC-A in {folder}; set NONNEG_DATA"
-    section = ad.read_h5ad(folder / "pdac_a_spatial.h5ad")
-    coords = section.obsm["spatial"].astype(float)
-    cells = ad.read_h5ad(folder / "pdac_a_scrna.h5ad")
-    cells.obs_names = [f"c{i}" for i in range(cells.n_obs)]
-    cells.var_names_make_unique()
+    del workdir
+    if not (DATA / "pdac_a_scrna.h5ad").exists():
+        return f"deconvolution-learned: no PDAC-A in {DATA}; set NONNEG_DATA"
+    tissue = real()
+    cells, coords = tissue.cells, tissue.spots.obsm["spatial"].astype(float)
     found, table = {}, []
     for k in TYPES:
         trained, searched, row = learn(cells, coords, k, quick=quick)
@@ -125,7 +122,7 @@ def compare(*, quick: bool, workdir: Path | None = None) -> str:
         progress("deconvolution-learned", *rows[-1])
     head = ["maps", "n", "untrained", "trained", "search", "trained / untrained"]
     head += ["p", "trained / search", "p"]
-    return "\n\n".join([*out, markdown(head, rows)])
+    return "\n\n".join([*out, markdown(head, rows), provenance()])
 
 
 def learn(

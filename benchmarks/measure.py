@@ -110,6 +110,16 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def write_block(path: Path, name: str, text: str) -> None:
+    """Replace what is between the two lines that name it in a document."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    document = path.read_text()
+    if begin in document and end in document:
+        before, rest = document.split(begin, 1)
+        after = rest.split(end, 1)[1]
+        path.write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
+
+
 def progress(*values: str) -> None:
     """Say on stderr what is done."""
     print("done:", *values, sep=" | ", file=sys.stderr, flush=True)

@@ -1,12 +1,13 @@
 """Run in the peers' own environment: ``python peers/deconvolution.py NAME FOLDER …``.
 
 The environment is made by ``deconvolution.sh`` beside this file. Reads the folders that
-:mod:`benchmarks.deconvolution` has written, and leaves ``NAME.npz`` there: the shares
-and the seconds that they took.
+:mod:`benchmarks.deconvolution` has written, and leaves ``NAME.npz`` there: the shares,
+the seconds that they took, and what they were made of and by.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -23,15 +24,22 @@ import scipy.sparse as sp
 from scipy.special import gammaln
 
 # Noise of RCTD in hundredths, 10 to 200. Without it RCTD estimates it, which takes
-# minutes for each section on few cores.
+# longer than the rest.
 SIGMA = os.environ.get("RCTD_SIGMA")
+# Counts above are clipped. Its grid of means ends at 1600, so that tables for larger
+# counts could not be fitted by a mean either.
+K_VAL = 1600
+PACKAGES = {
+    "FlashDeconv": ("flashdeconv", "numba"),
+    "TACCO": ("tacco", "pandas"),
+    "RCTD": ("rctd-py", "torch"),
+}
 
 
 def main(name: str, *folders: str) -> None:
     warnings.simplefilter("ignore")
     if name == "versions":
-        names = ("flashdeconv", "tacco", "rctd-py", "torch", "pandas", "numpy")
-        print(", ".join(f"{each} {version(each)}" for each in names))
+        print(json.dumps({each: made_by(each) for each in PACKAGES}))
         return
     if name == "many":
         many(Path(folders[0]))
@@ -43,15 +51,31 @@ def main(name: str, *folders: str) -> None:
                 run(*read(folder))
             if name == "RCTD":
                 keep_tables()
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             shares = run(*read(folder))
-            seconds = time.perf_counter() - start
+            seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         except Exception as error:  # noqa: BLE001
             print(f"{name} failed on {folder}: {error!r}", file=sys.stderr)
             continue
         types = json.loads((folder / "names.json").read_text())["types"]
-        values = shares.reindex(columns=types).fillna(0).to_numpy()
-        np.savez(folder / f"{name}.npz", shares=values, seconds=seconds)
+        write(
+            folder / f"{name}.npz",
+            shares=shares.reindex(columns=types).fillna(0).to_numpy(),
+            seconds=seconds,
+            cpu=cpu,
+            section=(folder / "stamp.txt").read_text(),
+            made_by=made_by(name),
+        )
+        print(f"{name} on {folder.name}: {cpu:.1f} s", file=sys.stderr, flush=True)
+
+
+def made_by(name: str) -> str:
+    """Versions, and what of this file decides the result."""
+    found = [f"{each} {version(each)}" for each in (*PACKAGES[name], "numpy")]
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    noise = f", sigma {SIGMA}" if SIGMA and name == "RCTD" else ""
+    python = ".".join(map(str, sys.version_info[:2]))
+    return f"{', '.join(found)}, Python {python}{noise}; script {code}"
 
 
 def read(folder: Path):
@@ -95,7 +119,12 @@ def rctd(spots, cells):
     from rctd import RCTDConfig, Reference, run_rctd
 
     config = RCTDConfig(
-        UMI_min=1, counts_MIN=0, UMI_min_sigma=50, device="cpu", compile=False
+        UMI_min=1,
+        counts_MIN=0,
+        UMI_min_sigma=50,
+        K_val=K_VAL,
+        device="cpu",
+        compile=False,
     )
     reference = Reference(cells, cell_type_col="cell_type", cell_min=2, min_UMI=1)
     result = run_rctd(
@@ -119,7 +148,10 @@ def keep_tables() -> None:
     from rctd import _rctd
     from rctd._likelihood import compute_spline_coefficients
 
-    with np.load(os.environ["RCTD_Q_MATRICES"]) as stored:
+    path = Path(os.environ["RCTD_TABLES"]) / f"q_matrices-{K_VAL}.npz"
+    if not path.exists():
+        tables(path)
+    with np.load(path) as stored:
         names = [f"Q_{SIGMA}", "X_vals"] if SIGMA else stored.files
         found = {name: stored[name] for name in names}
     splines = {
@@ -131,27 +163,39 @@ def keep_tables() -> None:
     _rctd.compute_spline_coefficients = lambda table, _: splines[id(table)]
 
 
-def tables(path: Path, largest: int = 1000, step: float = 0.01) -> None:
+def tables(path: Path) -> None:
     """RCTD's likelihood tables by its own integral, where its download is not to be had.
 
-    ``rctd._likelihood.compute_q_matrix`` for all values of sigma at once: the Poisson
-    probabilities are the same for all. It has steps of 0.004.
+    ``rctd._likelihood.compute_q_matrix`` for all values of sigma at once, on its grid:
+    the Poisson probabilities are the same for all. It is compared with that function.
     """
-    from rctd._likelihood import _ht_pdf_norm, build_x_vals
+    from rctd._likelihood import _get_q_single, _ht_pdf_norm, build_x_vals
     from rctd._sigma import SIGMA_ALL
 
     x = build_x_vals()
-    grid = np.arange(-20, 20 + step / 2, step)
+    step = 4e-3
+    grid = np.arange(-5000, 5001) * step
     density = np.stack([_ht_pdf_norm(grid * 100 / s) * 100 / s for s in SIGMA_ALL], 1)
     density *= step
     rate = np.log(x)[:, None] + grid
     mean = np.exp(rate)
-    found = np.empty((len(SIGMA_ALL), largest + 3, len(x)))
-    for k in range(largest + 3):
+    found = np.empty((len(SIGMA_ALL), K_VAL + 3, len(x)))
+    for k in range(K_VAL + 3):
         chance = np.exp(k * rate - mean - gammaln(k + 1))
         found[:, k] = np.log(np.maximum(chance @ density, 1e-300)).T
+    for k, at in ((0, 0), (7, 40), (150, 90), (K_VAL, 125)):
+        theirs = _get_q_single(x, k, SIGMA_ALL[at] / 100)
+        theirs = np.log(np.maximum(theirs, 1e-300))
+        np.testing.assert_allclose(found[at, k], theirs, rtol=1e-6, atol=1e-8)
     named = {f"Q_{s}": table for s, table in zip(SIGMA_ALL, found, strict=True)}
-    np.savez(path, X_vals=x, **named)
+    write(path, X_vals=x, **named)
+
+
+def write(path: Path, **arrays) -> None:
+    """All or nothing: a run that is cut off must not leave half a file."""
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez(partial, **arrays)
+    partial.rename(path)
 
 
 def many(folder: Path) -> None:
@@ -160,7 +204,7 @@ def many(folder: Path) -> None:
 
     counts = sp.load_npz(folder / "counts.npz").astype(np.float64)
     b, xy = np.load(folder / "signatures.npy"), np.load(folder / "coords.npy")
-    status, seconds = Path("/proc/self/status"), []
+    status, seconds, cpu = Path("/proc/self/status"), [], []
 
     def memory(field):
         for line in status.read_text().splitlines():
@@ -173,20 +217,19 @@ def many(folder: Path) -> None:
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(2):
-        start = time.perf_counter()
+        start, begin = time.perf_counter(), time.process_time()
         model = FlashDeconv()
         shares = model.fit(counts, b, xy).get_cell_type_proportions()
         seconds.append(time.perf_counter() - start)
-    np.savez(
+        cpu.append(time.process_time() - begin)
+    write(
         folder / "FlashDeconv.npz",
         shares=np.asarray(shares),
         seconds=seconds,
+        cpu=cpu,
         growth=memory("VmHWM") - before,
     )
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "tables":
-        tables(Path(sys.argv[2]))
-    else:
-        main(*sys.argv[1:])
+    main(*sys.argv[1:])
