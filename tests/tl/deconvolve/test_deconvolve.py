@@ -399,7 +399,8 @@ def test_arguments_are_recorded(tissue, quick, tmp_path):
     adata, reference = tissue
     given = quick | {"fdr": 0.1, "max_types": 3, "mask_var": adata.var_names[:100]}
     nng.tl.deconvolve(adata, reference, **given)
-    elsewhere = {"adata", "reference", "rng", "chunk_size"}
+    # Of markers, their scores are kept.
+    elsewhere = {"adata", "reference", "rng", "chunk_size", "markers"}
     where_to = {"key_added", "copy", "table_key"}
     names = set(inspect.signature(nng.tl.deconvolve).parameters) - elsewhere - where_to
     params = adata.uns["deconv"]["params"]
