@@ -72,6 +72,7 @@ def test_truth_is_found_and_named(fitted):
     np.testing.assert_allclose(adata.obsm["X_deconv"], adata.obsm["X_deconv_rna"])
 
 
+@pytest.mark.slow
 def test_better_than_a_plain_factorization():
     """Of the same counts, from scikit-learn, by the same divergence."""
     adata, _ = nng.datasets.spots(16, 200, rng=3)
@@ -113,7 +114,7 @@ class TestSameEachRun:
         thinned.data = rng.binomial(thinned.data.astype(int), 0.8).astype(np.float32)
         section.X = thinned
         nng.tl.deconvolve(section, n_types=5)
-        assert cosine(section.varm["deconv"], fitted.varm["deconv"])[0] > 0.95
+        assert cosine(section.varm["deconv"], fitted.varm["deconv"])[1] > 0.97
 
 
 def test_objective_never_rises():
@@ -169,21 +170,20 @@ def test_a_step_is_that_of_the_divergence():
     np.testing.assert_allclose(float(objective), value, rtol=1e-5)
 
 
-def test_shuffled_coordinates(section, fitted):
-    """Neighbours with nothing in common are not used, and cost little."""
-    section.obsm["spatial"] = np.random.default_rng(1).permutation(
-        section.obsm["spatial"]
-    )
-    shuffled = nng.tl.deconvolve(section, n_types=5, copy=True)
+@pytest.mark.slow
+def test_unrelated_locations(section, fitted):
+    """Without coordinates the same types are found, less well."""
+    del section.obsm["spatial"]
     nng.tl.deconvolve(section, n_types=5, spatial_key=None)
+    assert section.uns["deconv"]["tuning"]["graph_weight"] == 0
     truth = section.obsm["truth_rna"]
-    with_, without = (
+    without, with_ = (
         nng.metrics.match_factors(
             a.obsm["X_deconv"], truth, metric="pearson"
         ).similarity.mean()
-        for a in (shuffled, section)
+        for a in (section, fitted)
     )
-    assert with_ > without - 0.02
+    assert 0.8 < without <= with_ + 0.02
 
 
 class TestNames:
@@ -224,7 +224,7 @@ def test_what_follows_takes_it(fitted, tmp_path):
     assert again.uns["deconv"]["params"]["n_types"] == 5
     assert nng.get.presence(again).shape == (256, 5)
     assert nng.get.cell_type_counts(again, "type_0").n_obs == 256
-    assert set(nng.get.top_genes(again, key="deconv")) == set(TYPES)
+    assert set(nng.get.top_genes(again, key="deconv")["factor"]) == set(TYPES)
     assert nng.tl.predict(again, [[1.5, 2.5]], key="deconv").shape == (1, 5)
 
 
@@ -299,7 +299,7 @@ def test_pancreatic_cancer():
     for name, where, least in (
         ("Cancer", "Cancer", 0.94),
         ("Ductal", "Duct Epithelium", 0.9),
-        ("Acinar", "Pancreatic", 0.83),
+        ("Acinar", "Pancreatic", 0.8),
     ):
         own = shares[[c for c in shares if c.startswith(name)]].sum(axis=1)
         assert roc_auc_score(region == where, own) > least
