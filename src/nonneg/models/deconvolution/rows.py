@@ -9,63 +9,61 @@ from ...operators._numba import compiled
 # What a type has that is absent.
 _ABSENT = np.float32(1e-10)
 
-# Keeps squares of means from underflow.
+# Keeps means from zero, and what is divided by them finite.
 _TINY = np.float32(1e-18)
 
 
+# Entries that are added at a time: each pass over a matrix waits for the one before.
+_TOGETHER = 8
+
+
 @compiled
-def _information(data, indices, start, stop, amounts, signatures, out):  # type: ignore[no-untyped-def]
-    """``Σ_g y_g b_g b_gᵀ / (u b_g)²`` of one row, signatures (g, width)."""
+def _information(data, indices, start, stop, amounts, signatures, part, out):  # type: ignore[no-untyped-def]
+    """``Σ_g y_g b_g b_gᵀ / (u b_g)²`` of one row, signatures (g, width).
+
+    ``part`` (8, width) is workspace.
+    """
     width = signatures.shape[1]
     out[:] = 0
-    p = start
-    # Four entries at a time: each pass over the matrix waits for the one before.
-    while p + 4 <= stop:
-        j0, j1, j2, j3 = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
-        m0 = m1 = m2 = m3 = _TINY
-        for t in range(width):
-            m0 += amounts[t] * signatures[j0, t]
-            m1 += amounts[t] * signatures[j1, t]
-            m2 += amounts[t] * signatures[j2, t]
-            m3 += amounts[t] * signatures[j3, t]
-        w0, w1 = data[p] / (m0 * m0), data[p + 1] / (m1 * m1)
-        w2, w3 = data[p + 2] / (m2 * m2), data[p + 3] / (m3 * m3)
-        for s in range(width):
-            b0, b1 = w0 * signatures[j0, s], w1 * signatures[j1, s]
-            b2, b3 = w2 * signatures[j2, s], w3 * signatures[j3, s]
+    for first in range(start, stop, _TOGETHER):
+        part[:] = 0
+        for q in range(min(_TOGETHER, stop - first)):
+            j = indices[first + q]
+            mean = _TINY
             for t in range(width):
-                out[s, t] += (b0 * signatures[j0, t] + b1 * signatures[j1, t]) + (
-                    b2 * signatures[j2, t] + b3 * signatures[j3, t]
+                mean += amounts[t] * signatures[j, t]
+            scale = np.sqrt(data[first + q]) / mean
+            for t in range(width):
+                part[q, t] = scale * signatures[j, t]
+        for s in range(width):
+            b0, b1, b2, b3 = part[0, s], part[1, s], part[2, s], part[3, s]
+            b4, b5, b6, b7 = part[4, s], part[5, s], part[6, s], part[7, s]
+            for t in range(width):
+                low = (b0 * part[0, t] + b1 * part[1, t]) + (
+                    b2 * part[2, t] + b3 * part[3, t]
                 )
-        p += 4
-    while p < stop:
-        j = indices[p]
-        mean = _TINY
-        for t in range(width):
-            mean += amounts[t] * signatures[j, t]
-        weight = data[p] / (mean * mean)
-        for s in range(width):
-            scaled = weight * signatures[j, s]
-            for t in range(width):
-                out[s, t] += scaled * signatures[j, t]
-        p += 1
+                high = (b4 * part[4, t] + b5 * part[5, t]) + (
+                    b6 * part[6, t] + b7 * part[7, t]
+                )
+                out[s, t] += low + high
 
 
 @compiled
-def _invert(a):  # type: ignore[no-untyped-def]
-    """A positive definite matrix becomes its inverse."""
+def _invert(a, row):  # type: ignore[no-untyped-def]
+    """A positive definite matrix becomes its inverse; ``row`` is workspace."""
     k = a.shape[0]
     for p in range(k):
         scale = 1 / a[p, p]
         a[p, p] = 1
         for t in range(k):
-            a[p, t] *= scale
+            row[t] = scale * a[p, t]
         for s in range(k):
-            if s != p:
-                factor = a[s, p]
-                a[s, p] = 0
-                for t in range(k):
-                    a[s, t] -= factor * a[p, t]
+            factor = a[s, p]
+            a[s, p] = 0
+            for t in range(k):
+                a[s, t] -= factor * row[t]
+        for t in range(k):
+            a[p, t] = row[t]
 
 
 @compiled
@@ -93,6 +91,7 @@ def error_rows(  # type: ignore[no-untyped-def]
     cov = np.empty((k, k))
     roots = np.empty(k)
     along = np.empty(k)
+    part = np.empty((_TOGETHER, width), signatures.dtype)
     for i in range(n):
         total = 0.0
         for s in range(k):
@@ -100,7 +99,7 @@ def error_rows(  # type: ignore[no-untyped-def]
             roots[s] = np.sqrt(np.float64(u[s]))
             total += u[s] * conversion[s]
         _information(
-            data, indices, indptr[i], indptr[i + 1], u, signatures, information
+            data, indices, indptr[i], indptr[i + 1], u, signatures, part, information
         )
         for s in range(k):
             # Slope of the likelihood where a type is absent: it is held at zero.
@@ -109,7 +108,7 @@ def error_rows(  # type: ignore[no-untyped-def]
                 slack -= information[s, t] * u[t]
                 cov[s, t] = 4 * roots[s] * roots[t] * information[s, t] / spread
             cov[s, s] += 2 * (max(slack, 0.0) / spread + stiffness[i]) + 1e-3
-        _invert(cov)
+        _invert(cov, along)
         # The diagonal of J C Jᵀ, where J = (diag(c) - v cᵀ) / Σ u c.
         whole = 0.0
         for s in range(k):
