@@ -103,10 +103,10 @@ def missing_type(
     """Locations that have in common what their types do not explain.
 
     Signatures are first corrected by all locations, each gene as far as need be and
-    each type's gene as far as platforms and sampled cells differ: what is left differs between locations,
-    as a platform does not. Its leading pattern over locations is learned from a part of
-    the genes and scored by the others, so that noise has scores of mean 0 and variance
-    1. ``cells`` says what signatures are means of: those of a few cells may be wrong by
+    each type's gene as far as platforms and sampled cells differ: what is left differs
+    between locations, as a platform does not. Its leading pattern over locations is
+    learned from a part of the genes and scored by the others, so that noise has scores
+    of mean 0 and variance 1. ``cells`` says what signatures are means of: those of a few cells may be wrong by
     more. Of the two ends of the pattern, the one that is farther from the reference is
     the type that this lacks.
     """
