@@ -45,6 +45,11 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "importance_std": "_spatial_importance_std",
         # deconvolution: genes that were used
         "used": "_used",
+        # tl.gene_importance
+        "gene_importance": "_importance",
+        "assignment": "_assignment",
+        "n_factors": "_n_factors",
+        "reconstruction": "_reconstruction",
     },
     "obs": {
         "importance": "_spatial_importance",
@@ -56,8 +61,10 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "residual": "_residual",
         "missing": "_missing",
     },
-    # tl.factor_markers
-    "uns": {"markers": "_markers"},
+    # tl.coexpression_network
+    "varp": {"coexpression": "_coexpression"},
+    # tl.factor_markers, tl.coexpression_network
+    "uns": {"markers": "_markers", "coexpression": "_coexpression"},
 }
 
 
