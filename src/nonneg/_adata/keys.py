@@ -45,6 +45,11 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "importance_std": "_spatial_importance_std",
         # deconvolution: genes that were used
         "used": "_used",
+        # tl.gene_importance
+        "gene_importance": "_importance",
+        "assignment": "_assignment",
+        "n_factors": "_n_factors",
+        "reconstruction": "_reconstruction",
     },
     "obs": {
         "importance": "_spatial_importance",
@@ -56,11 +61,15 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "residual": "_residual",
         "missing": "_missing",
     },
+    # tl.coexpression_network
+    "varp": {"coexpression": "_coexpression"},
     "uns": {
         # tl.factor_markers
         "markers": "_markers",
         "region_correlation": "_region_correlation",
         "region_prediction": "_region_prediction",
+        # genes of tl.coexpression_network
+        "coexpression": "_coexpression",
     },
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .keys import FactorKeys
+    from .views import Factors
 
     type Place = tuple[str, str | None]
     """Attribute of an AnnData, and a key in it."""
@@ -77,6 +78,25 @@ def write_factors(
     values["uns", keys.uns] = to_uns(entry)
     write_values(adata, values, _replaced(adata, keys.uns) - set(values))
     logger.info("Stored %s in adata.uns[%r] and what it names.", method, keys.uns)
+
+
+def write_beside(
+    adata: AnnData, factors: Factors, side: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Store what was made of a factorization: it goes when that one is replaced."""
+    beside = {
+        (attr, side_key(factors.keys, attr, kind)): value
+        for attr, kinds in side.items()
+        for kind, value in kinds.items()
+    }
+    old = {
+        (attr, str(name))
+        for attr, names in factors.entry.side_keys.items()
+        for name in np.ravel(names)
+    }
+    entry = replace(factors.entry, side_keys=_by_attribute(old | set(beside)))
+    values: dict[Place, Any] = {**beside, ("uns", factors.keys.uns): to_uns(entry)}
+    write_values(adata, values)
 
 
 def write_values(

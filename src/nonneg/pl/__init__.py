@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ._cluster_composition import cluster_composition
+from ._coexpression_network import coexpression_network
 from ._compare_patterns import compare_patterns
 from ._comparison import comparison
 from ._deconvolution import deconvolution
 from ._factor_maps import factor_maps
+from ._gene_importance import gene_importance
 from ._inmf_search import inmf_search
 from ._loadings import loadings
 from ._marker_agreement import marker_agreement
@@ -25,10 +27,12 @@ from ._type_correlation import type_correlation
 
 __all__ = [
     "cluster_composition",
+    "coexpression_network",
     "compare_patterns",
     "comparison",
     "deconvolution",
     "factor_maps",
+    "gene_importance",
     "inmf_search",
     "loadings",
     "marker_agreement",

@@ -7,6 +7,8 @@ from ._anatomy.region_correlation import region_correlation
 from ._anatomy.region_prediction import region_prediction
 from ._deconvolve.deconvolve import deconvolve
 from ._deconvolve.learn_deconvolution import learn_deconvolution
+from ._genes.coexpression_network import coexpression_network
+from ._genes.gene_importance import gene_importance
 from ._inmf.centroid_align import centroid_align
 from ._inmf.factor_markers import factor_markers
 from ._inmf.inmf import inmf
@@ -27,11 +29,13 @@ from ._project.project import project
 
 __all__ = [
     "centroid_align",
+    "coexpression_network",
     "compare",
     "compare_patterns",
     "deconvolve",
     "fa",
     "factor_markers",
+    "gene_importance",
     "inmf",
     "inmf_search",
     "learn_deconvolution",

@@ -1,0 +1,95 @@
+"""Networks of genes, for networkx."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .._adata.checks import check_key
+from .._adata.keys import side_key
+from .._adata.views import read_factors, select_factors
+from .._core.docs import shared_docs
+
+if TYPE_CHECKING:
+    import networkx as nx
+    from anndata import AnnData
+
+    from .._adata.views import FactorSelection
+
+
+@shared_docs
+def coexpression_graph(
+    adata: AnnData, factors: FactorSelection | None = None, *, key: str = "nmf"
+) -> nx.Graph:
+    """Return a network of :func:`nonneg.tl.coexpression_network` as a graph.
+
+    For what networkx does with graphs: communities, centralities, files for Cytoscape
+    or Gephi (:func:`networkx.write_graphml`).
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a network.
+    factors
+        Factors whose genes to return, by name or number. `None`: all.
+    %(key)s
+
+    Returns
+    -------
+    Graph with the names of genes as nodes, which have `factor` and `share`, and edges
+    with `weight`, the correlation. A gene of several factors has the one of its largest
+    share.
+
+    Raises
+    ------
+    KeyError
+        If there is no factorization or no network under the key, or no such factor.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> nng.tl.coexpression_network(adata, key="truth", quantile=0.9, edges=1)
+    >>> nng.get.coexpression_graph(adata, 0, key="truth").number_of_nodes()
+    3
+    """
+    import networkx as nx
+
+    nodes, matrix = read_network(adata, factors, key)
+    graph = nx.Graph()
+    for node in nodes.itertuples():
+        graph.add_node(node.gene, factor=node.factor, share=float(node.share))
+    index = adata.var_names.get_indexer(nodes["gene"])
+    block = sp.triu(matrix[index][:, index]).tocoo()
+    names = nodes["gene"].to_numpy()
+    graph.add_weighted_edges_from(
+        (names[i], names[j], float(weight))
+        for i, j, weight in zip(block.row, block.col, block.data, strict=True)
+    )
+    return graph
+
+
+def read_network(
+    adata: AnnData, factors: FactorSelection | None, key: str
+) -> tuple[pd.DataFrame, sp.csr_matrix]:
+    """Nodes, each once, and the matrix of weights."""
+    stored = read_factors(adata, key)
+    hint = "Call `nonneg.tl.coexpression_network` first."
+    name = side_key(stored.keys, "uns", "coexpression")
+    check_key(adata, "uns", name, hint=hint)
+    check_key(adata, "varp", name, hint=hint)
+    chosen = [stored.names[k] for k in select_factors(stored.names, factors)]
+    nodes = adata.uns[name]
+    nodes = nodes[nodes["factor"].isin(chosen) & nodes["gene"].isin(adata.var_names)]
+    nodes = nodes.sort_values("share", ascending=False, kind="stable")
+    nodes = nodes.drop_duplicates("gene").reset_index(drop=True)
+    if np.size(nodes) == 0:
+        msg = (
+            f"The network under key={key!r} has no genes of {chosen}; it is of "
+            f"{list(pd.unique(adata.uns[name]['factor']))}. {hint}"
+        )
+        raise KeyError(msg)
+    return nodes, sp.csr_matrix(adata.varp[name])

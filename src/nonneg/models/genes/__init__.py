@@ -1,0 +1,1 @@
+"""What factors say about genes, from k x k products."""
