@@ -10,7 +10,6 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..models.anatomy.regions import grid_graph
-from .checks import check_key
 from .coordinates import read_coordinates
 from .grid import find_grid
 from .labels import read_labels

@@ -8,6 +8,7 @@ from ._compare_patterns import compare_patterns
 from ._comparison import comparison
 from ._deconvolution import deconvolution
 from ._factor_maps import factor_maps
+from ._factor_merge import factor_merge
 from ._gene_importance import gene_importance
 from ._inmf_search import inmf_search
 from ._loadings import loadings
@@ -24,6 +25,7 @@ from ._shared_change import shared_change
 from ._spatial_importance import spatial_importance
 from ._top_genes import top_genes
 from ._type_correlation import type_correlation
+from ._volume_maps import volume_maps
 
 __all__ = [
     "cluster_composition",
@@ -32,6 +34,7 @@ __all__ = [
     "comparison",
     "deconvolution",
     "factor_maps",
+    "factor_merge",
     "gene_importance",
     "inmf_search",
     "loadings",
@@ -48,4 +51,5 @@ __all__ = [
     "spatial_importance",
     "top_genes",
     "type_correlation",
+    "volume_maps",
 ]

@@ -18,7 +18,7 @@ from .._adata.labels import check_labelled, read_labels
 from .._adata.regions import read_annotation, read_patterns
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
-from ._colors import NO_DATA, intensity_map
+from ._colors import intensity_map
 from ._tissue import draw_spots
 
 if TYPE_CHECKING:
