@@ -142,6 +142,12 @@ CALLS = {
         max_iter=2,
         **kwargs,
     ),
+    "tl.gene_importance": lambda adata, **kwargs: nng.tl.gene_importance(
+        adata, key="stored", **kwargs
+    ),
+    "tl.coexpression_network": lambda adata, **kwargs: nng.tl.coexpression_network(
+        adata, key="stored", quantile=0.8, **kwargs
+    ),
     "pp.deviant_genes": lambda adata, **kwargs: nng.pp.deviant_genes(
         adata, 10, subset=True, **kwargs
     ),

@@ -21,7 +21,7 @@ def test_network(fitted):
     nodes = fitted.uns["nmf_coexpression"]
     assert {ax.get_title() for ax in panels} <= set(nodes["factor"])
     for ax in panels:
-        graph = nng.get.coexpression_graph(fitted, ax.get_title())
+        graph = nng.get.coexpression_graph(fitted, factors=ax.get_title())
         lines, points = ax.collections
         assert len(lines.get_segments()) == graph.number_of_edges()
         connected = [gene for gene, degree in graph.degree() if degree]
@@ -30,10 +30,10 @@ def test_network(fitted):
         shares = [graph.nodes[gene]["share"] for gene in connected]
         np.testing.assert_allclose(points.get_array(), shares)
     chosen = panels[1].get_title()
-    one = nng.pl.coexpression_network(fitted, chosen, isolated=True)
+    one = nng.pl.coexpression_network(fitted, factors=chosen, isolated=True)
     assert [ax.get_title() for ax in one] == [chosen]
     _, points = one[0].collections
-    graph = nng.get.coexpression_graph(fitted, chosen)
+    graph = nng.get.coexpression_graph(fitted, factors=chosen)
     assert len(points.get_offsets()) == graph.number_of_nodes()
     _, ax = plt.subplots()
     with pytest.raises(ValueError, match="factors have networks"):

@@ -48,7 +48,7 @@ def test_slices(volume):
 
 
 def test_merge(volume):
-    panels = nng.pl.factor_merge(volume, [0, 1, 2], key="truth")
+    panels = nng.pl.factor_merge(volume, "truth", factors=[0, 1, 2])
     assert len(panels) == 3
     legend = panels[0].get_figure().legends[0]
     assert [text.get_text() for text in legend.texts] == [
@@ -65,7 +65,7 @@ def test_merge(volume):
 
 def test_merge_of_an_image():
     adata = nng.datasets.quilt(12, 30)
-    (ax,) = nng.pl.factor_merge(adata, [0, 1], key="truth")
+    (ax,) = nng.pl.factor_merge(adata, "truth", factors=[0, 1])
     picture = np.asarray(ax.images[0].get_array())
     own = nng.get.image(adata, adata.obsm["truth"][:, 0]) > 0
     other = nng.get.image(adata, adata.obsm["truth"][:, 1]) > 0
@@ -76,7 +76,7 @@ def test_merge_of_an_image():
 
 def test_refusals(volume):
     with pytest.raises(ValueError, match="up to 3"):
-        nng.pl.factor_merge(volume, [0, 1, 2, 3], key="truth")
+        nng.pl.factor_merge(volume, "truth", factors=[0, 1, 2, 3])
     with pytest.raises(ValueError, match="must be one of"):
         nng.pl.volume_maps(volume, "truth", plane="axial")
     section = nng.datasets.quilt(12, 30)

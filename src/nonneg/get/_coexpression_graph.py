@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @shared_docs
 def coexpression_graph(
-    adata: AnnData, factors: FactorSelection | None = None, *, key: str = "nmf"
+    adata: AnnData, *, key: str = "nmf", factors: FactorSelection | None = None
 ) -> nx.Graph:
     """Return a network of :func:`nonneg.tl.coexpression_network` as a graph.
 
@@ -31,11 +31,9 @@ def coexpression_graph(
 
     Parameters
     ----------
-    adata
-        Annotated data with a network.
+    %(key)s
     factors
         Factors whose genes to return, by name or number. `None`: all.
-    %(key)s
 
     Returns
     -------
@@ -53,7 +51,7 @@ def coexpression_graph(
     >>> import nonneg as nng
     >>> adata = nng.datasets.quilt(12, 30)
     >>> nng.tl.coexpression_network(adata, key="truth", quantile=0.9, edges=1)
-    >>> nng.get.coexpression_graph(adata, 0, key="truth").number_of_nodes()
+    >>> nng.get.coexpression_graph(adata, key="truth", factors=0).number_of_nodes()
     3
     """
     import networkx as nx

@@ -10,7 +10,6 @@ import pandas as pd
 from scipy.stats import false_discovery_control, hypergeom, rankdata
 
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
-from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-@shared_docs
 def marker_overlap(
     adata: AnnData,
     markers: Mapping[str, Sequence[str]] | pd.DataFrame,
@@ -44,7 +42,8 @@ def marker_overlap(
         Genes of every set, by its name; or a data frame with the columns `group` and
         `names`, as from :func:`scanpy.get.rank_genes_groups_df` with `group=None`: cut
         it to the genes that you believe in.
-    %(key)s
+    key
+        Key of the factorization.
     n_genes
         Number of leading genes of each factor in the test.
 

@@ -29,9 +29,9 @@ _THIN, _THICK = 0.3, 2.5
 @shared_docs
 def coexpression_network(
     adata: AnnData,
-    factors: FactorSelection | None = None,
-    *,
     key: str = "nmf",
+    *,
+    factors: FactorSelection | None = None,
     isolated: bool = False,
     ncols: int = 3,
     cmap: str | Colormap = "viridis",
@@ -45,11 +45,9 @@ def coexpression_network(
 
     Parameters
     ----------
-    adata
-        Annotated data with networks.
+    %(key)s
     factors
         Factors to show, by name or number. `None`: all that have a network.
-    %(key)s
     isolated
         Show genes without an edge as well.
     ncols
@@ -75,12 +73,12 @@ def coexpression_network(
     >>> import nonneg as nng
     >>> adata = nng.datasets.quilt(12, 30)
     >>> nng.tl.coexpression_network(adata, key="truth", quantile=0.8, edges=1)
-    >>> axes = nng.pl.coexpression_network(adata, [0, 1], key="truth")
+    >>> axes = nng.pl.coexpression_network(adata, "truth", factors=[0, 1])
     >>> [ax.get_title() for ax in axes]
     ['truth_0', 'truth_1']
     """
     ncols = check_positive_int(ncols, "ncols")
-    whole = coexpression_graph(adata, factors, key=key)
+    whole = coexpression_graph(adata, key=key, factors=factors)
     known = list(dict.fromkeys(nx.get_node_attributes(whole, "factor").values()))
     if factors is None:
         names = sorted(known, key=lambda name: int(name.rpartition("_")[2]))
@@ -93,7 +91,12 @@ def coexpression_network(
         raise ValueError(msg)
     panels = [ax] if ax is not None else new_panels(len(names), ncols, (2.6, 2.5))
     for panel, name in zip(panels, names, strict=True):
-        _draw(panel, coexpression_graph(adata, name, key=key), cmap, isolated=isolated)
+        _draw(
+            panel,
+            coexpression_graph(adata, key=key, factors=name),
+            cmap,
+            isolated=isolated,
+        )
         panel.set_title(name, fontsize="medium")
     bar = figure_of(panels[0]).colorbar(
         panels[0].collections[-1],
@@ -115,9 +118,7 @@ def _scores(adata: AnnData, key: str) -> str:
     return str(adata.uns[key]["obsm_key"])
 
 
-def _draw(
-    ax: Axes, graph: nx.Graph, cmap: str | Colormap, *, isolated: bool
-) -> None:
+def _draw(ax: Axes, graph: nx.Graph, cmap: str | Colormap, *, isolated: bool) -> None:
     if not isolated:
         graph = graph.subgraph([gene for gene, d in graph.degree() if d]).copy()
     genes = list(graph)
@@ -161,8 +162,6 @@ def _draw(
             path_effects=[withStroke(linewidth=1.5, foreground=ground)],
         )
     if not genes:
-        ax.text(
-            0.5, 0.5, "no edges", transform=ax.transAxes, ha="center", color="0.5"
-        )
+        ax.text(0.5, 0.5, "no edges", transform=ax.transAxes, ha="center", color="0.5")
     ax.margins(0.18)
     ax.axis("off")

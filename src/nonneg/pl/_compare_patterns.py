@@ -45,9 +45,7 @@ def compare_patterns(adata: AnnData) -> list[Axes]:
     --------
     >>> import nonneg as nng
     >>> adata = nng.datasets.quilt(12, 30)
-    >>> nng.tl.compare_patterns(
-    ...     adata, key="truth", baselines=["pca"], region_key=None
-    ... )
+    >>> nng.tl.compare_patterns(adata, key="truth", baselines=["pca"], region_key=None)
     >>> axes = nng.pl.compare_patterns(adata)
     >>> len(axes)
     2

@@ -34,9 +34,9 @@ _SIDE = 2.0
 @shared_docs
 def factor_merge(
     adata: AnnData,
-    factors: FactorSelection = (0, 1, 2),
-    *,
     key: str = "nmf",
+    *,
+    factors: FactorSelection = (0, 1, 2),
     view: Literal["projections", "slices"] = "projections",
     plane: Literal["coronal", "horizontal", "sagittal"] = "coronal",
     n_slices: int = 6,
@@ -50,13 +50,15 @@ def factor_merge(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
+    %(key)s
     factors
         One to three factors, by name or number.
-    %(key)s
-    view, plane, n_slices
-        As in :func:`nonneg.pl.volume_maps`; not used for images.
+    view
+        Of a volume: `"projections"` on three planes, or `"slices"`.
+    plane
+        Plane of slices.
+    n_slices
+        Number of slices.
     spatial_key
         Coordinates of an image in `adata.obsm`, on a regular grid.
 
@@ -75,7 +77,7 @@ def factor_merge(
     --------
     >>> import nonneg as nng
     >>> adata = nng.datasets.quilt(12, 30)
-    >>> axes = nng.pl.factor_merge(adata, [0, 1, 2], key="truth")
+    >>> axes = nng.pl.factor_merge(adata, "truth", factors=[0, 1, 2])
     >>> len(axes)
     1
     """

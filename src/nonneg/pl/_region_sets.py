@@ -180,7 +180,9 @@ def region_sets(
             fontsize="small",
             pad=4,
         )
-        handles = [Patch(color=c, label=n) for c, n in zip(palette, names, strict=False)]
+        handles = [
+            Patch(color=c, label=n) for c, n in zip(palette, names, strict=False)
+        ]
         row[-1].legend(
             handles=handles,
             title=f"{score:.2f}",

@@ -82,7 +82,7 @@ def test_network(fitted, tmp_path):
     graph = nng.get.coexpression_graph(again)
     assert graph.number_of_edges() == matrix.nnz // 2
     assert graph.number_of_nodes() == nodes["gene"].nunique()
-    one = nng.get.coexpression_graph(again, "nmf_1")
+    one = nng.get.coexpression_graph(again, factors="nmf_1")
     assert set(nx.get_node_attributes(one, "factor").values()) == {"nmf_1"}
 
 
