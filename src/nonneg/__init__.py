@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from . import datasets, get, metrics, pl, pp, tl
+from . import atlas, datasets, get, io, metrics, pl, pp, tl
 from ._core.settings import settings
 
 __version__ = version("nonneg")
 
-__all__ = ["datasets", "get", "metrics", "pl", "pp", "settings", "tl"]
+__all__ = [
+    "atlas",
+    "datasets",
+    "get",
+    "io",
+    "metrics",
+    "pl",
+    "pp",
+    "settings",
+    "tl",
+]

@@ -101,6 +101,7 @@ ENTRIES: dict[str, type[Entry]] = {
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
     "batches": IntegrationEntry,
     "spots": DeconvolutionEntry,
+    "atlas_expression": Entry,
 }
 
 

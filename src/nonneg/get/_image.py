@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._adata.coordinates import read_coordinates
 from .._adata.grid import find_grid
+from .._adata.volume import has_volume, read_volume
 from .._adata.views import read_factors
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def image(
         Shape of the whole image, as rows and columns (planes, rows, columns in 3-D),
         where the coordinates are positions in it, counted from 0. `None`: spacing
         and origin are inferred, and the image is the smallest that holds all
-        observations.
+        observations; for voxels of a volume (:func:`nonneg.io.read_allen_grid`), it is
+        the whole box.
 
     Returns
     -------
@@ -73,6 +75,12 @@ def image(
            [0., 1., 1., 1., 1., 0.],
            [0., 1., 1., 1., 1., 0.]], dtype=float32)
     """
+    if shape is None and spatial_key == "spatial" and has_volume(adata):
+        volume = read_volume(adata)
+        pixels = _read_values(adata, values)
+        box = np.full(volume.box.shape, np.nan, pixels.dtype)
+        box.flat[volume.voxel] = pixels
+        return box
     coords = read_coordinates(adata, spatial_key)
     where = f"adata.obsm[{spatial_key!r}]"
     if shape is None:

@@ -1,0 +1,9 @@
+"""Atlases: which region of an ontology a location is in."""
+
+from __future__ import annotations
+
+from ._annotate import annotate
+from ._atlas import Atlas
+from ._load import load
+
+__all__ = ["Atlas", "annotate", "load"]
