@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .keys import FactorKeys
 
-    type Place = tuple[str, str]
+    type Place = tuple[str, str | None]
     """Attribute of an AnnData, and a key in it."""
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ._atlas_expression import atlas_expression
 from ._batches import batches
 from ._ggblocks import ggblocks
 from ._quilt import quilt
 from ._spots import Spots, spots
 
-__all__ = ["Spots", "batches", "ggblocks", "quilt", "spots"]
+__all__ = ["Spots", "atlas_expression", "batches", "ggblocks", "quilt", "spots"]

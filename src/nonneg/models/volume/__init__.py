@@ -1,0 +1,1 @@
+"""Repair of volumes: what is missing, and slices of unequal strength."""
