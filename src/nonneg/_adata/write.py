@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
     from .keys import FactorKeys
 
-    type Place = tuple[str, str | None]
+    type Place = tuple[str, str]
     """Attribute of an AnnData, and a key in it."""
+
+
+def matrix_place(layer: str | None) -> Place:
+    """Place of a layer, or of X, which is the layer `None`."""
+    return "layers", cast("str", layer)
 
 
 @dataclass(frozen=True)

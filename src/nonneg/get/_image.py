@@ -9,8 +9,8 @@ import pandas as pd
 
 from .._adata.coordinates import read_coordinates
 from .._adata.grid import find_grid
-from .._adata.volume import has_volume, read_volume
 from .._adata.views import read_factors
+from .._adata.volume import has_volume, read_volume
 
 if TYPE_CHECKING:
     from anndata import AnnData
