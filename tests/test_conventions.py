@@ -38,6 +38,12 @@ def located():
     adata.obs["stored_cluster"] = adata.obsm["stored"].argmax(axis=1).astype(str)
     place = np.arange(adata.n_obs)
     adata.obsm["spatial"] = np.stack([place % 12, place // 12], axis=1).astype(float)
+    adata.obs["voxel"] = place
+    adata.uns["volume"] = {
+        "shape": np.array([10, 12]),
+        "spacing": np.ones(2),
+        "origin": np.zeros(2),
+    }
     return adata
 
 
@@ -151,6 +157,12 @@ CALLS = {
     "pp.deviant_genes": lambda adata, **kwargs: nng.pp.deviant_genes(
         adata, 10, subset=True, **kwargs
     ),
+    "pp.impute_knn": nng.pp.impute_knn,
+    "pp.mirror_hemispheres": nng.pp.mirror_hemispheres,
+    "pp.correct_slices": nng.pp.correct_slices,
+    "atlas.annotate": lambda adata, **kwargs: nng.atlas.annotate(
+        adata, nng.atlas.Atlas.from_arrays(np.ones((10, 12), int)), **kwargs
+    ),
 }
 # Data may be files and mappings as well, and arrive at a model that comes first;
 # signatures are of a reference.
@@ -158,6 +170,7 @@ FIRST = {
     "tl.online_inmf": "data",
     "tl.online_inmf_update": "reference",
     "pp.signatures": "reference",
+    "atlas.load": "name",
 }
 # A data set that arrives is an AnnData or a file, not a table of many.
 WITHOUT_TABLE = {"tl.online_inmf_update"}
@@ -168,12 +181,14 @@ EACH_WITH_COPY = pytest.mark.parametrize("public", WITH_COPY, ids=str)
 def test_something_is_found():
     assert len(PUBLIC) >= 16
     assert {public.module for public in PUBLIC} == {
+        "io",
         "pp",
         "tl",
         "pl",
         "get",
         "metrics",
         "datasets",
+        "atlas",
     }
     assert set(CALLS) == {str(public) for public in WITH_COPY}
 
@@ -181,7 +196,7 @@ def test_something_is_found():
 @EACH
 def test_first_argument(public):
     first = next(iter(public.parameters), None)
-    if public.module in {"pp", "tl", "pl", "get"}:
+    if public.module in {"pp", "tl", "pl", "get", "atlas"}:
         assert first == FIRST.get(str(public), "adata")
     else:
         assert "adata" not in public.parameters
@@ -225,7 +240,9 @@ def test_documented(public):
 def test_documented_errors_are_known(public):
     text = public.sections.get("Raises", "")
     names = re.findall(r"^(\w+)$", text, flags=re.MULTILINE)
-    assert set(names) <= {"KeyError", "TypeError", "ValueError", "ImportError"}
+    assert set(names) <= {
+        *("KeyError", "TypeError", "ValueError", "ImportError", "FileNotFoundError")
+    }
     assert len(names) == len(set(names))
 
 

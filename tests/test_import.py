@@ -141,7 +141,9 @@ def written(path):
                 yield name
 
 
-@pytest.mark.parametrize("path", modules("_adata", "tl", "pp", "pl", "get", "metrics"))
+@pytest.mark.parametrize(
+    "path", modules("_adata", "tl", "pp", "pl", "get", "metrics", "atlas")
+)
 def test_one_module_writes_to_what_a_user_gave(path):
     """So that all of a result is written, or nothing."""
     assert not {"adata", "target", "reference", "data"} & set(written(path))

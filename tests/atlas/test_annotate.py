@@ -138,7 +138,7 @@ def test_without_colors_or_sides():
 def test_refusals():
     adata = cells(INDEX)
     before = snapshot(adata)
-    with pytest.raises(KeyError, match="'X_ccf' is not in adata.obsm"):
+    with pytest.raises(KeyError, match=r"'X_ccf' is not in adata.obsm"):
         nng.atlas.annotate(adata, make(), spatial_key="X_ccf")
     flat = nng.atlas.Atlas.from_arrays(labels()[1])
     with pytest.raises(ValueError, match="3 columns, but the atlas has 2 axes"):
@@ -150,9 +150,7 @@ def test_refusals():
     with pytest.raises(KeyError, match="'HY' is neither"):
         nng.atlas.annotate(adata, make(), regions=["HY"])
     # In micrometres.
-    adata.obsm["um"] = np.array(
-        [[200.0, 500, 1000]] * adata.n_obs
-    )
+    adata.obsm["um"] = np.array([[200.0, 500, 1000]] * adata.n_obs)
     with pytest.raises(ValueError, match="They must be in mm"):
         nng.atlas.annotate(adata, make(), spatial_key="um")
     del adata.obsm["um"]

@@ -94,7 +94,8 @@ def test_number_types_and_byte_order(big, tmp_path):
     path = write(tmp_path / "a.zip", volume(dtype=np.float64), big=big)
     adata = nng.io.read_allen_grid(path)
     np.testing.assert_array_equal(
-        as_stored(nng.get.image(adata, "a")), volume(dtype=np.float64).astype(np.float32)
+        as_stored(nng.get.image(adata, "a")),
+        volume(dtype=np.float64).astype(np.float32),
     )
 
 
@@ -187,7 +188,7 @@ def test_damaged_files(tmp_path):
     path = write(tmp_path / "a", volume())
     raw = path / "energy.raw"
     raw.write_bytes(raw.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="energy.raw is truncated"):
+    with pytest.raises(ValueError, match=r"energy.raw is truncated"):
         nng.io.read_allen_grid(path)
     with pytest.raises(ValueError, match="values only"):
         nng.io.read_allen_grid(raw)
@@ -226,7 +227,7 @@ def test_refusals(tmp_path):
     with pytest.raises(ValueError, match="more than once"):
         nng.io.read_allen_grid([path, path])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no energy.mhd"):
+    with pytest.raises(ValueError, match=r"holds no energy.mhd"):
         nng.io.read_allen_grid(tmp_path / "empty")
     # Experiments and annotations taken for each other.
     whole = write(tmp_path / "whole.zip", labels())

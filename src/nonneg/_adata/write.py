@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
     type Place = tuple[str, str | None]
     """Attribute of an AnnData, and a key in it."""
+
+
+def matrix_place(layer: str | None) -> Place:
+    """Place of a layer, or of X, which is the layer `None`."""
+    return "layers", cast("str", layer)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,16 @@ def annotate(
         )
         raise ValueError(msg)
     found = np.append(atlas.targets(level, regions), -1)[rows]
-    write_values(target, _columns(target, atlas, key, level, found, index, inside))
+    values = _regions(atlas, key, level, found)
+    if atlas.hemispheres is not None:
+        side = np.zeros(target.n_obs, np.int8)
+        side[inside] = atlas.hemispheres[tuple(index[inside].T)]
+        side[found < 0] = 0
+        codes = np.select([side == LEFT, side == RIGHT], [0, 1], -1)
+        values["obs", "hemisphere"] = pd.Categorical.from_codes(
+            codes, pd.Index(["left", "right"])
+        )
+    write_values(target, values)
     return target if copy else None
 
 
@@ -174,16 +183,10 @@ def _check_box(adata: AnnData, atlas: Atlas) -> None:
         raise ValueError(msg)
 
 
-def _columns(
-    adata: AnnData,
-    atlas: Atlas,
-    key: str,
-    level: int | None,
-    found: NDArray[np.intp],
-    index: NDArray[np.intp],
-    inside: NDArray[np.bool_],
+def _regions(
+    atlas: Atlas, key: str, level: int | None, found: NDArray[np.intp]
 ) -> dict[Place, Any]:
-    """What is written."""
+    """What is written of rows of the table, -1 where there is none."""
     table = atlas.structures
     used = np.unique(found[found >= 0])
     if not used.size:
@@ -198,19 +201,11 @@ def _columns(
     structures = table[kept].reset_index()[columns]
     structures.index = structures.index.astype(str)
     values: dict[Place, Any] = {
-        ("obs", key): pd.Categorical.from_codes(codes, pd.Index(names)),
+        ("obs", key): pd.Categorical.from_codes(codes, pd.Index(names.to_numpy())),
         ("obs", f"{key}_id"): ids[found],
         ("uns", key): {"atlas": atlas.name, "level": level, "structures": structures},
     }
     colors = table["color"].iloc[used].to_numpy(object)
     if (colors != "").all():
         values["uns", f"{key}_colors"] = colors
-    if atlas.hemispheres is not None:
-        side = np.zeros(adata.n_obs, np.int8)
-        side[inside] = atlas.hemispheres[tuple(index[inside].T)]
-        side[found < 0] = 0
-        codes = np.select([side == LEFT, side == RIGHT], [0, 1], -1)
-        values["obs", "hemisphere"] = pd.Categorical.from_codes(
-            codes, pd.Index(["left", "right"])
-        )
     return values

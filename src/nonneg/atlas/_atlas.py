@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from ._structures import read_structures
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
 
-    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
     type Node = int | str
@@ -277,7 +277,7 @@ class Atlas:
     @cached_property
     def _parent_row(self) -> NDArray[np.intp]:
         """-1: none."""
-        return self.structures.index.get_indexer(self.structures["parent"])
+        return self.structures.index.get_indexer(pd.Index(self.structures["parent"]))
 
     @cached_property
     def _stop(self) -> NDArray[np.intp]:
@@ -303,7 +303,7 @@ class Atlas:
         if isinstance(node, str):
             row = self._names.get(node, -1)
         else:
-            row = int(self.structures.index.get_indexer([node])[0])
+            row = int(self.structures.index.get_indexer(pd.Index([node]))[0])
         if row < 0:
             examples = self.structures["acronym"].head(5).tolist()
             msg = (

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
 
 from .._adata.schema import SCHEMA
 from .._adata.volume import BOX, VOXEL, Box
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 _SPACING = 0.2  # mm, of the Allen grid
 # Standard deviation of smooth patterns, in parts of the box.
-_WIDTH = (0.1, 0.2)
+_WIDTH = (0.1, 0.16)
 # Borders of blocks are smoothed over so many voxels.
 _BORDER = 0.7
-# Divisions of the volume that is made up, from front to back, with their parts.
+# Divisions of the volume that is made up, from front to back.
 _DIVISIONS = ("forebrain", "midbrain", "hindbrain")
 _MIN_SIDE = 6
 
@@ -51,7 +52,8 @@ def atlas_expression(
 
         x_{sj} = c_{pj} \, \varepsilon_{sj} \sum_k d_{sk} a_{kj},
 
-    with Dirichlet weights of one gene, gamma noise :math:`\varepsilon` of mean 1, and
+    with Dirichlet weights, larger for smaller patterns, gamma noise :math:`\varepsilon`
+    of mean 1, and
     gains :math:`c` of the coronal planes; a few planes of each gene are missing.
 
     Parameters
@@ -135,7 +137,9 @@ def atlas_expression(
 
     D = _patterns(atlas, voxel, k, rng)
     weights = rng.dirichlet(np.full(k, concentration), n_genes)
-    W = weights * rng.gamma(2, 1, (n_genes, 1))
+    # Small patterns are strong, so that all are as much of the data.
+    size = np.linalg.norm(D, axis=0)
+    W = weights * rng.gamma(2, 1, (n_genes, 1)) * (size.mean() / size)
     plane = np.unravel_index(voxel, box.shape)[0]
     gain = np.exp(slice_gain * rng.standard_normal((n_genes, box.shape[0])))
     lost = _lost(plane, box.shape[0], n_genes, missing_planes, rng)
@@ -157,14 +161,13 @@ def atlas_expression(
             },
             index=names,
         ),
-        obsm={"spatial": box.coordinates(voxel), "truth": D.astype(np.float32)},
-        varm={
-            "truth": W.astype(np.float32),
-            "truth_gain": gain.astype(np.float32),
-            "truth_missing": lost,
-        },
         uns={BOX: box.to_uns()},
     )
+    adata.obsm["spatial"] = box.coordinates(voxel)
+    adata.obsm["truth"] = D.astype(np.float32)
+    adata.varm["truth"] = W.astype(np.float32)
+    adata.varm["truth_gain"] = gain.astype(np.float32)
+    adata.varm["truth_missing"] = lost
     annotate(adata, atlas)
     adata.uns["truth"] = {
         "schema": SCHEMA,
@@ -235,51 +238,70 @@ def _patterns(
     # In parts of the box, one hemisphere folded onto the other.
     place = index / (np.array(atlas.labels.shape) - 1.0)
     place[:, -1] = np.abs(place[:, -1] - place[:, -1].mean())
-    centre = place[_spread(place, k, rng)]
     _, member = np.unique(atlas.labels.ravel()[voxel], return_inverse=True)
-    blocks = _blocks(place, member, centre[1::2])
+    blocks = _blocks(place, member, k // 2, rng)
     D = np.empty((voxel.size, k))
-    for i in range(k):
-        if i % 2 and i // 2 < len(blocks):
-            block = np.zeros(atlas.labels.size)
-            block[voxel[np.isin(member, blocks[i // 2])]] = 1
-            smooth = gaussian_filter(block.reshape(atlas.labels.shape), _BORDER)
-            D[:, i] = smooth.ravel()[voxel]
-        else:
-            width = rng.uniform(*_WIDTH, 3)
-            distance = (((place - centre[i]) / width) ** 2).sum(axis=1)
-            D[:, i] = np.exp(-distance / 2)
+    for i, regions in enumerate(blocks):
+        block = np.zeros(atlas.labels.size)
+        block[voxel[np.isin(member, regions)]] = 1
+        smooth = gaussian_filter(block.reshape(atlas.labels.shape), _BORDER)
+        D[:, 2 * i + 1] = smooth.ravel()[voxel]
+    # Smooth ones lie where there are no blocks.
+    others = np.setdiff1d(np.arange(k), 2 * np.arange(len(blocks)) + 1)
+    taken = np.flatnonzero(np.isin(member, [i for part in blocks for i in part]))
+    centres = place[_spread(place, others.size, taken, rng)]
+    for number, centre in zip(others.tolist(), centres, strict=True):
+        width = rng.uniform(*_WIDTH, 3)
+        distance = (((place - centre) / width) ** 2).sum(axis=1)
+        D[:, number] = np.exp(-distance / 2)
     return D / D.max(axis=0)
 
 
 def _blocks(
-    place: NDArray[np.float64], member: NDArray[np.intp], centre: NDArray[np.float64]
-) -> list[NDArray[np.intp]]:
-    """Regions around each centre; fewer blocks where there are fewer regions."""
+    place: NDArray[np.float64],
+    member: NDArray[np.intp],
+    n_blocks: int,
+    rng: np.random.Generator,
+) -> list[list[int]]:
+    """Neighbouring regions, a half of the volume in all; fewer where regions are few."""
     size = np.bincount(member)
     middle = np.stack([np.bincount(member, p) / size for p in place.T], axis=1)
-    distance = ((middle[:, None] - centre) ** 2).sum(axis=-1)
-    owner = distance.argmin(axis=1)
-    # Each centre has the region next to it, whatever its neighbours claim.
-    for i in range(min(len(centre), len(size))):
-        nearest = int(distance[:, i].argmin())
-        owner[nearest] = i
-        distance[nearest] = np.inf
-    found = [np.flatnonzero(owner == i) for i in range(len(centre))]
-    return [regions for regions in found if regions.size]
+    n_blocks = min(n_blocks, size.size // 2)
+    free = np.ones(size.size, bool)
+    first = _spread(middle, n_blocks, np.empty(0, np.intp), rng)
+    free[first] = False
+    blocks = []
+    for seed in first.tolist():
+        block, n_voxels = [seed], int(size[seed])
+        for near in np.argsort(((middle - middle[seed]) ** 2).sum(axis=1)):
+            # Up to the number of regions that is nearest to its share.
+            if n_voxels + size[near] / 2 > member.size / (2 * n_blocks):
+                break
+            if free[near]:
+                free[near] = False
+                block.append(int(near))
+                n_voxels += int(size[near])
+        blocks.append(block)
+    return blocks
 
 
 def _spread(
-    place: NDArray[np.float64], k: int, rng: np.random.Generator
+    place: NDArray[np.float64],
+    number: int,
+    taken: NDArray[np.intp],
+    rng: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """Voxels far from each other: the next one where the others are farthest."""
-    chosen = [int(rng.integers(len(place)))]
+    """Points far from each other: the next one where those before are farthest."""
     distance = np.full(len(place), np.inf)
-    while len(chosen) < k:
+    if taken.size:
+        distance = np.asarray(cKDTree(place[taken]).query(place)[0]) ** 2
+    chosen: list[int] = []
+    while len(chosen) < number:
+        known = chosen or taken.size
+        chosen.append(int(distance.argmax() if known else rng.integers(len(place))))
         step = ((place - place[chosen[-1]]) ** 2).sum(axis=1)
         distance = np.minimum(distance, step)
-        chosen.append(int(distance.argmax()))
-    return np.array(chosen)
+    return np.array(chosen, np.intp)
 
 
 def _lost(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -33,7 +33,7 @@ _NEEDED = ("NDims", "DimSize", "ElementSpacing", "ElementType", "ElementDataFile
 class MetaImage:
     """A volume as stored: the axis that is first in the header comes first here."""
 
-    values: NDArray[Any]
+    voxels: NDArray[Any]
     spacing: tuple[float, ...]
     offset: tuple[float, ...]
     where: str
@@ -71,7 +71,7 @@ class Folder:
         if self._archive is not None:
             self._archive.close()
 
-    def __enter__(self) -> Folder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -126,7 +126,9 @@ def _read(folder: Folder, name: str) -> MetaImage:
         raise ValueError(msg)
     for field, supported in (("CompressedData", "False"), ("BinaryData", "True")):
         if header.get(field, supported).lower() != supported.lower():
-            msg = f"{where} has {field} = {header[field]}; only {supported} can be read."
+            msg = (
+                f"{where} has {field} = {header[field]}; only {supported} can be read."
+            )
             raise ValueError(msg)
     if header.get("ElementNumberOfChannels", "1") != "1":
         msg = f"{where} holds several values per voxel; only one can be read."

@@ -100,7 +100,9 @@ def read_agea(
     ]
     absent = [path.name for path in paths if not path.is_file()]
     if absent:
-        msg = f"{folder} lacks {absent}. `iblatlas.genomics.agea.load()` downloads them."
+        msg = (
+            f"{folder} lacks {absent}. `iblatlas.genomics.agea.load()` downloads them."
+        )
         raise FileNotFoundError(msg)
     labels = _read_labels(paths[2])
     table = _read_table(paths[1])
@@ -131,9 +133,9 @@ def read_agea(
         volumes.lazy(rows) if lazy else volumes.load(rows),
         obs=pd.DataFrame({VOXEL: voxel}, index=voxel.astype(str)),
         var=table.iloc[rows],
-        obsm={"spatial": box.coordinates(voxel)},
         uns={BOX: box.to_uns()},
     )
+    adata.obsm["spatial"] = box.coordinates(voxel)
     if structures is None:
         adata.obs["label"] = labels.ravel()[voxel]
     else:

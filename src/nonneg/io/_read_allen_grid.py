@@ -131,9 +131,9 @@ def read_allen_grid(
         x,
         obs=pd.DataFrame({VOXEL: voxel.astype(np.int64)}, index=voxel.astype(str)),
         var=_variables(given),
-        obsm={"spatial": box.coordinates(voxel)},
         uns={BOX: box.to_uns()},
     )
+    adata.obsm["spatial"] = box.coordinates(voxel)
     if isinstance(annotation, Atlas):
         annotate(adata, annotation)
     elif labels is not None:
@@ -162,7 +162,9 @@ def _experiments(path: Any, values: str) -> Iterator[tuple[str | None, Path]]:
         if (entry.is_dir() or entry.suffix.lower() == ".zip") and _holds(entry, values)
     ]
     if not entries:
-        msg = f"The folder {file} holds no {values}.mhd, nor archives or folders that do."
+        msg = (
+            f"The folder {file} holds no {values}.mhd, nor archives or folders that do."
+        )
         raise ValueError(msg)
     for entry in entries:
         yield None, entry
@@ -177,17 +179,17 @@ def _read_expression(
     file: Path, values: str, box: Box | None
 ) -> tuple[NDArray[Any], Box]:
     image = read_meta_image(file, (values,))
-    if image.values.dtype.kind != "f":
+    if image.voxels.dtype.kind != "f":
         msg = (
             f"{image.where} holds integers, as annotations do, not expression. Pass "
             "annotations as `annotation`."
         )
         raise TypeError(msg)
-    if np.isinf(image.values).any():
+    if np.isinf(image.voxels).any():
         msg = f"{image.where} holds infinite values. The file is damaged."
         raise ValueError(msg)
     found = Box(
-        image.values.shape,
+        image.voxels.shape,
         tuple(_MM * length for length in image.spacing),
         tuple(_MM * length for length in image.offset),
     )
@@ -197,7 +199,7 @@ def _read_expression(
             "Read experiments of one resolution together."
         )
         raise ValueError(msg)
-    return image.values, found
+    return image.voxels, found
 
 
 def _labels(annotation: Any, box: Box) -> NDArray[Any] | None:
@@ -208,11 +210,13 @@ def _labels(annotation: Any, box: Box) -> NDArray[Any] | None:
         labels, where = annotation.labels, "The atlas"
     elif isinstance(annotation, str) or hasattr(annotation, "__fspath__"):
         image = read_meta_image(Path(annotation), _ANNOTATIONS)
-        labels, where = image.values, image.where
+        labels, where = image.voxels, image.where
     else:
         labels, where = np.asarray(annotation), "annotation"
     if labels.dtype.kind not in "iub":
-        msg = f"{where} must hold integers, labels of regions, but holds {labels.dtype}."
+        msg = (
+            f"{where} must hold integers, labels of regions, but holds {labels.dtype}."
+        )
         raise TypeError(msg)
     if labels.shape != box.shape:
         msg = (

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from .._adata.checks import check_key
-from .._adata.labels import check_labelled, read_labels
 from .._adata.volume import read_incomplete
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def average_experiments(
@@ -62,9 +58,17 @@ def average_experiments(
     """
     check_key(adata, "var", gene_key)
     x, _ = read_incomplete(adata, layer)
-    labels = read_labels(AnnData(obs=adata.var[[gene_key]]), gene_key)
-    check_labelled(labels, f"adata.var[{gene_key!r}]")
-    codes, first = _by_appearance(labels.codes)
+    table: Any = adata.var
+    genes = table[gene_key]
+    if genes.isna().any():
+        msg = (
+            f"adata.var[{gene_key!r}] is missing for {genes.isna().sum()} variables. "
+            "Fill or remove them first."
+        )
+        raise ValueError(msg)
+    # Numbered in the order in which they come first.
+    codes, names = pd.factorize(genes.astype(str))
+    first = np.unique(codes, return_index=True)[1]
     order = np.argsort(codes, kind="stable")
     start = np.searchsorted(codes[order], np.arange(first.size))
     observed = ~np.isnan(x[:, order])
@@ -73,28 +77,16 @@ def average_experiments(
     mean = np.divide(
         total, n_observed, out=np.full_like(total, np.nan), where=n_observed > 0
     )
-    names = labels.names[labels.codes[first]]
-    var = adata.var.drop(columns=gene_key)
-    same = [
-        column
-        for column in var
-        if (var.groupby(codes)[column].nunique(dropna=False) == 1).all()
-    ]
-    kept = var[same].iloc[first].set_axis(pd.Index(names), axis=0)
-    return AnnData(
+    var = table.drop(columns=gene_key)
+    n_values = var.groupby(codes).nunique(dropna=False)
+    same = var.columns[(n_values <= 1).all()]
+    kept = var[same].iloc[first].set_axis(names, axis=0)
+    averaged = AnnData(
         mean.astype(x.dtype),
-        obs=adata.obs.copy(),
+        obs=cast("pd.DataFrame", adata.obs.copy()),
         var=kept.assign(n_experiments=np.bincount(codes)),
-        obsm={key: deepcopy(value) for key, value in adata.obsm.items()},
-        obsp={key: value.copy() for key, value in adata.obsp.items()},
         uns=deepcopy(dict(adata.uns)),
     )
-
-
-def _by_appearance(
-    codes: NDArray[np.intp],
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Codes in the order in which they come first, and where they do."""
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    return rank[inverse.ravel()], np.sort(first)
+    for name in ("obsm", "obsp"):
+        getattr(averaged, name).update(deepcopy(dict(getattr(adata, name))))
+    return averaged

@@ -8,10 +8,11 @@ import numpy as np
 
 from .._adata.read import resolve_adata
 from .._adata.volume import PLANES, read_incomplete, read_volume
-from .._adata.write import write_values
+from .._adata.write import matrix_place, write_values
 from .._core.docs import shared_docs
 from .._core.validators import check_at_least, check_one_of
 from ..models.volume.planes import plane_gains
+from ..operators.threads import computing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,8 +59,9 @@ def correct_slices(
         How sections were cut.
     period
         In planes: what varies faster along the cut is attributed to gains, what varies
-        more slowly to anatomy; at this period, a half to each. With low values (e.g. 4)
-        only single slices are corrected, with high ones (e.g. 16) small structures fade.
+        more slowly to anatomy; at this period, a half to each. Of the logarithm of a
+        single slice's gain, 1 - 2 / `period` is corrected. Higher values (e.g. 16)
+        correct more, but structures of few planes fade; try 4 where planes are few.
     max_gain
         Gains are limited to between 1 / `max_gain` and `max_gain`.
     %(copy)s
@@ -104,13 +106,14 @@ def correct_slices(
         msg = f"{where} contains negative entries, of which no ratio can be taken."
         raise ValueError(msg)
     gains = np.full((target.n_vars, volume.n_planes(plane)), np.nan)
-    found = plane_gains(x, volume.index, PLANES[plane], period)
+    with computing():
+        found = plane_gains(x, volume.index, PLANES[plane], period)
     gains[:, : found.shape[1]] = np.clip(found, 1 / max_gain, max_gain)
     divisor = np.nan_to_num(gains, nan=1.0).T[volume.plane(plane)]
     write_values(
         target,
         {
-            ("layers", layer): (x / divisor).astype(x.dtype),
+            matrix_place(layer): (x / divisor).astype(x.dtype),
             ("varm", "slice_gain"): gains.astype(np.float32),
         },
     )

@@ -9,11 +9,12 @@ import numpy as np
 from .._adata.coordinates import read_coordinates
 from .._adata.read import resolve_adata
 from .._adata.volume import PLANES, has_volume, read_incomplete, read_volume
-from .._adata.write import write_values
+from .._adata.write import matrix_place, write_values
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from ..models.volume.impute import impute_nearest
 from ..models.volume.planes import missing_planes
+from ..operators.threads import computing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -119,6 +120,7 @@ def impute_knn(
         values["var", "n_missing_planes"] = lost.sum(axis=1)
         values["varm", "missing_planes"] = lost
         values["obs", "n_missing_planes"] = lost.sum(axis=0)[number]
-    values["layers", layer] = impute_nearest(x, coords, n_neighbors)
+    with computing():
+        values[matrix_place(layer)] = impute_nearest(x, coords, n_neighbors)
     write_values(target, values)
     return target if copy else None

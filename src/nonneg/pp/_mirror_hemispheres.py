@@ -8,7 +8,7 @@ import numpy as np
 
 from .._adata.read import resolve_adata
 from .._adata.volume import read_incomplete, read_volume
-from .._adata.write import write_values
+from .._adata.write import matrix_place, write_values
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 
@@ -90,7 +90,7 @@ def mirror_hemispheres(
         both = (own + other) / 2
         own = np.where(np.isnan(both), own, both)
     changed[paired] = np.where(np.isnan(own), other, own)
-    write_values(target, {("layers", layer): changed})
+    write_values(target, {matrix_place(layer): changed})
     return target if copy else None
 
 

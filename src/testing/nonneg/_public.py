@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MODULES = ("pp", "tl", "pl", "get", "metrics", "datasets")
+MODULES = ("io", "pp", "tl", "pl", "get", "metrics", "datasets", "atlas")
 
 
 @dataclass(frozen=True)

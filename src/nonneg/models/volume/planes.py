@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Of the gains' size against the jumps between planes, which fix them: small.
 _SHRINKAGE = 1e-3
+# The height of the curve is of no account, but must be some number.
+_ANCHOR = 1e-9
 
 
 def sum_by_plane(
@@ -53,6 +55,7 @@ def plane_gains(
     bend = np.diff(np.eye(n_planes), n=2, axis=0)
     # At this frequency, the curve and the gains take a half each.
     stiffness = _SHRINKAGE / (2 * np.pi / period) ** 4
+    curve = stiffness * bend.T @ bend + _ANCHOR * np.eye(n_planes)
     gains = np.zeros((x.shape[1], n_planes))
     patterns, which = np.unique(known, axis=0, return_inverse=True)
     for number, used in enumerate(patterns):
@@ -61,10 +64,10 @@ def plane_gains(
         # Unknowns: the curve, and the gains.
         a = np.block([[d, d]])
         normal = a.T @ a
-        normal[:n_planes, :n_planes] += stiffness * bend.T @ bend
+        normal[:n_planes, :n_planes] += curve
         normal[n_planes:, n_planes:] += _SHRINKAGE * np.eye(n_planes)
         right = a.T @ jumps[chosen][:, used].T
-        gains[chosen] = (np.linalg.pinv(normal, hermitian=True) @ right)[n_planes:].T
+        gains[chosen] = np.linalg.solve(normal, right)[n_planes:].T
     some = np.zeros((x.shape[1], n_planes), bool)
     some[:, :-1] |= known
     some[:, 1:] |= known
