@@ -82,7 +82,7 @@ def fit_mixture(
     if with_effects and budget.rounds and not trace.interrupted:
         effects = EffectSolver(
             solver,
-            make,
+            lambda b: replace(layer, likelihood=make(b).likelihood),
             scaled.signatures,
             np.asarray(scaled.counts.sum(0), np.float64).ravel(),
             size,

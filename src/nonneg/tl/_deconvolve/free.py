@@ -217,7 +217,14 @@ def _name(
     for name, k in zip(known, naming.factor, strict=True):
         if k >= 0:
             names[k] = name
-    table = pd.DataFrame(naming.scores, index=list(known), columns=names)
+    # Names may have a slash, which files take as values but not as columns.
+    table = pd.DataFrame(
+        {
+            "markers": np.repeat(np.asarray(list(known), object), len(names)),
+            "cell_type": np.tile(np.asarray(names, object), len(known)),
+            "score": naming.scores.ravel(),
+        }
+    )
     return names, table
 
 
