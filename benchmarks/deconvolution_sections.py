@@ -1,4 +1,4 @@
-"""Sections with known truth, made from real cells, and the folders they pass in.
+"""Sections with known truth, simulated or made of real cells, and their folders.
 
 They are made by `deconvolution_workloads.py` and `workloads.py`, which are looked for in
 ``$NONNEG_CHECK``, by default beside the data of ``$NONNEG_DATA``.

@@ -206,8 +206,19 @@ class TestNames:
         assert names.count("type_0") == 1
         assert sum(name.startswith("factor_") for name in names) == 4
         scores = section.uns["deconv"]["marker_scores"]
-        assert list(scores.index) == list(sets)
-        assert list(scores.columns) == names
+        table = scores.pivot_table(index="markers", columns="cell_type", values="score")
+        assert set(table.index) == set(sets)
+        assert set(table.columns) == set(names)
+        assert table.loc["type_0"].idxmax() == "type_0"
+
+    def test_with_a_slash(self, section, markers, tmp_path):
+        """Of names that files do not take as keys."""
+        sets = {"T/NK": markers["type_0"]}
+        nng.tl.deconvolve(section, n_types=5, markers=sets, graph_weight=30)
+        assert "T/NK" in list(section.uns["deconv"]["cell_types"])
+        section.write_h5ad(tmp_path / "a.h5ad")
+        again = ad.read_h5ad(tmp_path / "a.h5ad")
+        assert "T/NK" in set(again.uns["deconv"]["marker_scores"]["cell_type"])
 
     def test_more_sets_than_types(self, section, markers):
         with pytest.warns(UserWarning, match="2 of 5 marker sets"):
@@ -257,6 +268,12 @@ REFUSED = {
         ValueError,
         r"No marker of \['b'\].*ENSG1.*gene_0",
     ),
+    "a number's name": (
+        dict(n_types=3, markers={"factor_2": ["gene_1"]}),
+        ValueError,
+        r"\['factor_2'\], the names of types without markers",
+    ),
+    "a key": (dict(n_types=3, key_added="a/b"), ValueError, "without '/'"),
     "a string": (dict(markers={"a": "gene_1"}), TypeError, "list of genes"),
     "no names": (dict(markers=["gene_1"]), TypeError, "dictionary"),
 }

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
 from ..loop import Report
-from .fit import Budget, fit_mixture
+from .fit import Budget, fit_mixture, raise_if_interrupted
 from .graph import balanced
 from .problem import IS_COUNTS, Mixture, Tuning
 
@@ -201,6 +201,7 @@ class _Trials:
                 start=None if start is None else start.amounts[i],
                 budget=_TRIAL,
             )
+            raise_if_interrupted(fit.trace)
             scores[held] = self._score(self.held[i], fit.amounts)
             amounts.append(fit.amounts)
             settled &= fit.trace.converged

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from .fit import Budget, fit_mixture
+from .fit import Budget, fit_mixture, raise_if_interrupted
 from .problem import Mixture, Tuning
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def coarse_start(
     )
     alone = Tuning(gene_weights=tuning.gene_weights)
     found = fit_mixture(together, alone, dispersion=dispersion, budget=_ROUGH)
+    raise_if_interrupted(found.trace)
     return found.amounts[cell]
 
 

@@ -144,15 +144,24 @@ def _sparse(
     support = np.zeros(fit.amounts.shape, np.float32)
     np.put_along_axis(support, order[:, : options.max_types], 1, axis=1)
     fixed = replace(tuning, gene_effect=0.0, entry_effect=0.0)
-    return fit_mixture(
-        replace(mixture, signatures=fit.signatures),
-        fixed,
-        options.likelihood,
-        dispersion=dispersion,
-        start=fit.amounts,
-        support=support,
-        budget=options.budget,
-    )
+    try:
+        found = fit_mixture(
+            replace(mixture, signatures=fit.signatures),
+            fixed,
+            options.likelihood,
+            dispersion=dispersion,
+            start=fit.amounts,
+            support=support,
+            budget=options.budget,
+        )
+    except KeyboardInterrupt:
+        # Before the first step: the largest types are kept as they were.
+        trace = fit.trace._replace(converged=False, interrupted=True)
+        return fit._replace(amounts=fit.amounts * support, trace=trace)
+    if fit.trace.interrupted:
+        trace = found.trace._replace(converged=False, interrupted=True)
+        return found._replace(trace=trace)
+    return found
 
 
 def _shares(amounts: NDArray[np.float64]) -> NDArray[np.float64]:

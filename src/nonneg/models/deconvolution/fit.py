@@ -82,7 +82,7 @@ def fit_mixture(
     if with_effects and budget.rounds and not trace.interrupted:
         effects = EffectSolver(
             solver,
-            make,
+            lambda b: replace(layer, likelihood=make(b).likelihood),
             scaled.signatures,
             np.asarray(scaled.counts.sum(0), np.float64).ravel(),
             size,
@@ -90,15 +90,26 @@ def fit_mixture(
             tuning.entry_effect,
             budget.rounds,
         )
-        further, after = drive(
-            effects,
-            effects.init(state.moved),
-            None if callback is None else _continued(callback, trace.n_iter),
-        )
-        amounts = effects.finish(further)
-        signatures = scaled.signatures * further.gene * further.entry
-        trace = _joined(trace, after)
+        try:
+            further, after = drive(
+                effects,
+                effects.init(state.moved),
+                None if callback is None else _continued(callback, trace.n_iter),
+            )
+        except KeyboardInterrupt:
+            # Before the first step of effects: amounts alone are kept.
+            trace = trace._replace(converged=False, interrupted=True)
+        else:
+            amounts = effects.finish(further)
+            signatures = scaled.signatures * further.gene * further.entry
+            trace = _joined(trace, after)
     return Fit(np.asarray(amounts, np.float64), signatures / weights, trace)
+
+
+def raise_if_interrupted(trace: Trace) -> None:
+    """After fits that only prepare another one: there is nothing to keep yet."""
+    if trace.interrupted:
+        raise KeyboardInterrupt
 
 
 def _continued(callback: Callback, n_done: int) -> Callback:

@@ -14,7 +14,14 @@ from scipy.sparse.linalg import svds
 from ...kernels.mixture import root_update
 from ..factor.alternate import exact
 from ..loop import drive
-from .fit import Budget, first_roots, fit_mixture, make_layer, weigh
+from .fit import (
+    Budget,
+    first_roots,
+    fit_mixture,
+    make_layer,
+    raise_if_interrupted,
+    weigh,
+)
 from .problem import Mixture, Tuning
 from .solver import DeconvolutionSolver
 
@@ -154,16 +161,11 @@ def learn_signatures(
 def _best(mixture: Mixture, n_types: int, weight: float) -> Learned:
     """From locations alone, or with their neighbours: what has the lower objective."""
     graphs = (None,) if mixture.graph is None else (None, mixture.graph)
-    found = [
-        _learn(
-            mixture,
-            candidate_signatures(mixture.counts, graph, n_types),
-            weight,
-            _FIRST,
-            None,
-        )
-        for graph in graphs
-    ]
+    found = []
+    for graph in graphs:
+        start = candidate_signatures(mixture.counts, graph, n_types)
+        found.append(_learn(mixture, start, weight, _FIRST, None))
+        raise_if_interrupted(found[-1].trace)
     return min(found, key=lambda each: each.trace.objective[-1])
 
 
@@ -181,6 +183,7 @@ def _learn(
     solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)
     # Amounts that suit the start: even ones would draw all signatures to the mean.
     known = fit_mixture(replace(mixture, signatures=start), tuning, budget=_FIRST)
+    raise_if_interrupted(known.trace)
     state, trace = drive(solver, solver.init(_roots(known.amounts, start)), callback)
     found = layer.split(np.asarray(solver.finish(state), np.float64))
     signatures = found.signatures.T / found.signatures.sum(0)[:, None]

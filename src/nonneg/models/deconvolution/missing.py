@@ -106,9 +106,9 @@ def missing_type(
     each type's gene as far as platforms and sampled cells differ: what is left differs
     between locations, as a platform does not. Its leading pattern over locations is
     learned from a part of the genes and scored by the others, so that noise has scores
-    of mean 0 and variance 1. ``cells`` says what signatures are means of: those of a few cells may be wrong by
-    more. Of the two ends of the pattern, the one that is farther from the reference is
-    the type that this lacks.
+    of mean 0 and variance 1. ``cells`` says what signatures are means of: those of a
+    few cells may be wrong by more. Of the two ends of the pattern, the one that is
+    farther from the reference is the type that this lacks.
     """
     n, n_vars = mixture.counts.shape
     if n < _FEW:

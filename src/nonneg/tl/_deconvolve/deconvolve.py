@@ -174,14 +174,15 @@ def deconvolve(
     `.obs['deconv_depth']`, `.obs['deconv_residual']`, `.obs['deconv_missing']`
         Counts of the genes used; mean squared residual over that expected of counts;
         and a score of a type beyond the reference, in standard deviations above
-        locations without it, certain from the threshold in `.uns` on. Named after `key_added` where that is given.
+        locations without it, certain from the threshold in `.uns` on. Named after
+        `key_added` where that is given.
     `.uns['deconv' | key_added]` : :class:`dict`
         `cell_types`, `library_size`, `params`, `tuning` (what was chosen), `trials`
         (what was tried, and its gain in log likelihood of held-out genes), `presence`
         (`threshold` of share over error, and `fdr`), `missing_threshold`,
         `missing_genes` (genes that the type beyond the reference would have),
-        `objective`, `n_iter`, `converged`; with `markers`, `marker_scores` (z-scores
-        of marker sets in learned types).
+        `objective`, `n_iter`, `converged`; with `markers`, `marker_scores` (a
+        z-score of every set of markers in every learned type).
 
     Raises
     ------

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..._adata.checks import check_unique_names
 from ..._adata.genes import read_mask
+from ..._adata.keys import factor_keys
 from ..._adata.read import resolve_adata
 from ..._adata.signatures import Signatures
 from ..._core.progress import progress
@@ -23,6 +24,7 @@ from ...models.deconvolution.naming import match_markers
 from ...models.deviance import column_deviance
 from ...operators.threads import computing
 from .front import (
+    OwnTypes,
     check_choices,
     find_cell_types,
     make_mixture,
@@ -63,6 +65,7 @@ def find_free_types(
 ) -> AnnData | None:
     """Learn signatures from the section, then deconvolve it with them."""
     check_choices(choices)
+    factor_keys("deconv", write.key_added)
     n_types, sets = _check(free, choices)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=False)
@@ -113,8 +116,7 @@ def find_free_types(
         replace(
             choices,
             options=replace(choices.options, wishes=wishes),
-            n_types=n_types,
-            marker_scores=table,
+            own=OwnTypes(n_types, layout, table, learned.trace),
         ),
         read=read,
         write=write,
@@ -165,6 +167,9 @@ def _check(free: FreeTypes, choices: Choices) -> tuple[int, Markers]:
     if n_types < 2:
         msg = "n_types=1: nothing is mixed. Look for two types or more."
         raise ValueError(msg)
+    if same := sorted({str(name) for name in sets} & set(_numbered(n_types))):
+        msg = f"markers has {same}, the names of types without markers. Rename them."
+        raise ValueError(msg)
     return n_types, sets
 
 
@@ -196,22 +201,30 @@ def _varying(counts: sp.csr_matrix, n_genes: int | None) -> NDArray[np.intp]:
     return np.sort(used[np.argsort(-deviance[used], kind="stable")[:n_genes]])
 
 
+def _numbered(n_types: int) -> list[str]:
+    """Names of types without markers."""
+    return [f"factor_{k}" for k in range(1, n_types + 1)]
+
+
 def _name(
     signatures: NDArray[np.float64], known: Mapping[str, NDArray[np.intp]]
 ) -> tuple[list[str], pd.DataFrame | None]:
     """Names of the types, and the scores of the sets of markers."""
-    names = [f"factor_{k}" for k in range(1, len(signatures) + 1)]
+    names = _numbered(len(signatures))
     if not known:
         return names, None
     naming = match_markers(signatures, list(known.values()))
-    taken = set(known)
     for name, k in zip(known, naming.factor, strict=True):
         if k >= 0:
             names[k] = name
-    if len(set(names)) < len(names):
-        msg = f"markers name a type like one without markers: {sorted(taken)}."
-        raise ValueError(msg)
-    table = pd.DataFrame(naming.scores, index=list(known), columns=names)
+    # Names may have a slash, which files take as values but not as columns.
+    table = pd.DataFrame(
+        {
+            "markers": np.repeat(np.asarray(list(known), object), len(names)),
+            "cell_type": np.tile(np.asarray(names, object), len(known)),
+            "score": naming.scores.ravel(),
+        }
+    )
     return names, table
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ..._core.random import RNGLike
     from ...models.deconvolution.deconvolve import Options
     from ...models.deconvolution.problem import LikelihoodName
+    from ...models.loop import Trace
     from .learned import Learned
 
 
@@ -66,10 +67,19 @@ class Choices:
     region_key: str | None
     n_neighbors: int
     learned: str | Mapping[str, Any] | None = None
-    n_types: int | None = None
-    """How many were learned from the section itself; ``None``: from a reference."""
-    marker_scores: pd.DataFrame | None = None
-    """Of sets of markers in learned types."""
+    own: OwnTypes | None = None
+    """Of the section itself; ``None``: from a reference."""
+
+
+@dataclass(frozen=True)
+class OwnTypes:
+    """What was learned from the section, beside signatures."""
+
+    n_types: int
+    layout: Layout
+    marker_scores: pd.DataFrame | None
+    """Of sets of markers in types."""
+    trace: Trace
 
 
 @dataclass(frozen=True)
@@ -103,8 +113,11 @@ def find_cell_types(
         learned = read_learned(adata, choices.learned)
         choices = _with_learned(choices, learned)
     options = replace(choices.options, seed=seed)
-    layout = read_layout(
-        adata, choices.spatial_key, choices.library_key, choices.region_key
+    own = choices.own
+    layout = (
+        read_layout(adata, choices.spatial_key, choices.library_key, choices.region_key)
+        if own is None
+        else own.layout
     )
     with computing():
         found = reference
@@ -157,6 +170,7 @@ def find_cell_types(
                 n_cells=found.n_cells,
                 callback=callback,
             )
+    traces = [result.fit.trace] if own is None else [own.trace, result.fit.trace]
     write_result(
         adata,
         keys,
@@ -173,7 +187,7 @@ def find_cell_types(
             "cell_type_key": choices.cell_type_key,
             "reference_layer": choices.reference_layer,
             "n_genes": choices.n_genes,
-            "n_types": choices.n_types,
+            "n_types": None if own is None else own.n_types,
             "spatial_key": choices.spatial_key,
             "library_key": choices.library_key,
             "region_key": choices.region_key,
@@ -187,15 +201,17 @@ def find_cell_types(
             "seed": seed,
         },
         fdr=options.fdr,
-        marker_scores=choices.marker_scores,
+        converged=all(trace.converged for trace in traces),
+        marker_scores=None if own is None else own.marker_scores,
     )
     if choices.cell_type_key is not None:
         assert found.n_cells is not None
         warn_few_cells(found.types, found.n_cells)
     budget = options.budget
-    # So many layers are not meant to be more.
-    if learned is None or result.fit.trace.interrupted:
-        warn_unfinished(result.fit.trace, max_iter=budget.max_iter, tol=budget.tol)
+    for trace in traces:
+        # So many layers are not meant to be more.
+        if learned is None or trace.interrupted:
+            warn_unfinished(trace, max_iter=budget.max_iter, tol=budget.tol)
     n_empty = depth.size - kept.size
     if n_empty:
         warn(

@@ -36,6 +36,7 @@ def write_result(
     per_cell: NDArray[np.float64],
     params: Mapping[str, Any],
     fdr: float,
+    converged: bool,
     marker_scores: pd.DataFrame | None = None,
 ) -> None:
     """Shares of all locations, NaN for those that were left out, and the rest."""
@@ -65,7 +66,7 @@ def write_result(
             "objective": np.asarray(trace.objective),
             "iteration": np.asarray(trace.iteration),
             "n_iter": trace.n_iter,
-            "converged": trace.converged,
+            "converged": converged,
             "mass": (depth[kept, None] * result.fit.amounts).sum(0),
             "tuning": asdict(chosen.tuning),
             "trials": pd.DataFrame(
