@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.decomposition import NMF
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 import nonneg as nng
@@ -247,6 +248,20 @@ def test_empty_locations_and_few_genes(section):
         nng.tl.deconvolve(section, n_types=3, n_genes=80, graph_weight=0)
     assert np.flatnonzero(np.isnan(section.obsm["X_deconv"]).all(1)).tolist() == [3, 7]
     assert section.var["deconv_used"].sum() == 80
+
+
+def test_unfinished_signatures(section):
+    """However well the last step, with known signatures, ends."""
+    with pytest.warns(ConvergenceWarning, match="after 5 iterations"):
+        nng.tl.deconvolve(section, n_types=3, graph_weight=30, max_iter=5, tol=0.02)
+    assert not section.uns["deconv"]["converged"]
+
+
+def test_one_warning_of_stacked_sections(section):
+    section.obsm["spatial"] = section.obsm["spatial"] // 2
+    with pytest.warns(UserWarning, match="have the coordinates") as found:
+        nng.tl.deconvolve(section, n_types=3, graph_weight=30)
+    assert len(found) == 1
 
 
 REFUSED = {

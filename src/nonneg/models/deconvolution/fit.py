@@ -36,7 +36,7 @@ class Budget(NamedTuple):
     """How far a fit goes."""
 
     tol: float = 1e-3
-    max_iter: int = 200
+    max_iter: int = 500
     rounds: int = 500
     """Steps of effects with amounts, after those of amounts alone."""
 

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 # A start has this part of the mean profile: what is zero could not grow.
 _MEAN = 0.1
 
+# Root of what a type has of a gene that it lacks: where an extrapolation ends at zero,
+# plain steps can go back.
+_FLOOR = 1e-8
+
 # Locations of which a vertex is the average.
 _TOGETHER = 5
 
@@ -114,7 +118,7 @@ class FreeLayer:
         """The nearest point from which a step can go on, with signatures of the sum."""
         halves = self.split(roots)
         amounts = self.layer.feasible(halves.amounts)
-        signatures = jnp.maximum(halves.signatures, 0)
+        signatures = jnp.maximum(halves.signatures, _FLOOR)
         norm = jnp.sqrt((signatures**2).sum(0) / self.total)
         return jnp.concatenate([amounts, signatures / norm])
 

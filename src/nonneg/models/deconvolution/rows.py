@@ -131,7 +131,10 @@ def error_rows(  # type: ignore[no-untyped-def]
 
 @compiled
 def pearson_rows(data, indices, indptr, amounts, signatures, size, floor, out):  # type: ignore[no-untyped-def]
-    """``Σ_g (y - m)² / (m + floor)`` without the part of genes that are not counted."""
+    """What stored entries add to ``Σ_g m``, so that it is ``Σ_g (y - m)² / (m + floor)``.
+
+    Without a count, ``m² / (m + floor)`` is taken to be ``m``.
+    """
     k = amounts.shape[1]
     for i in range(out.size):
         total = 0.0
@@ -143,4 +146,4 @@ def pearson_rows(data, indices, indptr, amounts, signatures, size, floor, out): 
             mean *= size[i]
             # What an entry adds to that of a gene without counts, about its mean.
             total += (data[p] - mean) ** 2 / (mean + floor) - mean
-        out[i] = total + size[i]
+        out[i] = total

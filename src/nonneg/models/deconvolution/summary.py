@@ -126,5 +126,5 @@ def misfit(terms: Weighted, n_vars: int) -> NDArray[np.float64]:
         ),
         _bounds(x.shape[0]),
     )
-    out += total - terms.size
+    out += total
     return out / n_vars

@@ -51,7 +51,7 @@ def deconvolve(
     max_types: int | None = None,
     fdr: float = 0.05,
     tol: float = 1e-3,
-    max_iter: int = 200,
+    max_iter: int = 500,
     chunk_size: int | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -145,7 +145,9 @@ def deconvolve(
         False discovery rate of calls of presence, and of a missing type.
     tol
         Stop when a step lowers the objective by at most `tol` per location.
-    %(max_iter)s
+    max_iter
+        Maximum number of iterations, for amounts alone and then for effects with them.
+        Interrupting (Ctrl-C) keeps what has been found so far.
     %(chunk_size)s
     %(rng)s
     key_added
@@ -227,7 +229,7 @@ def deconvolve(
             wishes=Wishes(graph_weight, group_weight, gene_weights, effects),
             max_types=max_types,
             fdr=fdr,
-            budget=Budget(tol, max_iter),
+            budget=Budget(tol, max_iter, max_iter),
         ),
         cell_type_key=cell_type_key,
         reference_layer=reference_layer,
