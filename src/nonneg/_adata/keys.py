@@ -43,6 +43,8 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "dispersion": "_dispersion",
         "importance": "_spatial_importance",
         "importance_std": "_spatial_importance_std",
+        # nmf, stability: weights of squared errors
+        "weight": "_weight",
         # deconvolution: genes that were used
         "used": "_used",
         # tl.gene_importance

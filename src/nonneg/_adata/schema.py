@@ -91,12 +91,22 @@ class DeconvolutionEntry(Entry):
     marker_scores: pd.DataFrame | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class StabilityEntry(Entry):
+    """Patterns that samples of the data have in common, by number of components."""
+
+    best: int | None = None
+    table: pd.DataFrame | None = None
+    patterns: pd.DataFrame | None = None
+
+
 ENTRIES: dict[str, type[Entry]] = {
     "nmf": Entry,
     "seminmf": Entry,
     **dict.fromkeys(("nsf", "nsfh", "pnmf", "rsf", "fa"), ProbabilisticEntry),
     **dict.fromkeys(("inmf", "online_inmf"), IntegrationEntry),
     "deconvolve": DeconvolutionEntry,
+    "stability": StabilityEntry,
     # Simulated, with the truth in the form of a fit.
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
     "batches": IntegrationEntry,

@@ -1,4 +1,4 @@
-"""A matrix whose variables count differently."""
+"""A matrix whose variables, or observations, count differently."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from .protocol import Allocation, Matrix, MatrixOperator
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["op", "scale"], meta_fields=[])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["op", "scale", "row_scale"],
+    meta_fields=[],
+)
 @dataclass(frozen=True)
 class WeightedOperator:
-    """``X diag(scale)``, seen through products with X; X is not copied.
+    """``diag(row_scale) X diag(scale)``, seen through products with X, which is not copied.
 
     Least squares with weights ω of the variables, ``Σ ω_j ‖x_j - W h_j‖²``, are those of
     this matrix with ``scale = sqrt(ω)``, and loadings ``h_j sqrt(ω_j)``. Replicates of a
@@ -36,6 +40,8 @@ class WeightedOperator:
     op: MatrixOperator
     scale: Any
     """(n_vars,)"""
+    row_scale: Any = None
+    """(n_obs,); None: ones."""
 
     @property
     def traceable(self) -> bool:
@@ -52,24 +58,31 @@ class WeightedOperator:
     def stats(self) -> MatrixStats:
         stats = self.op.stats()
         scale = np.asarray(self.scale, np.float64)
-        ones = np.ones((self.shape[0], 1), self.dtype)
-        squares = np.asarray(self.op.square_rmatmul(ones), np.float64)[:, 0]
+        rows = np.ones((self.shape[0], 1), self.dtype)
+        if self.row_scale is not None:
+            rows = np.asarray(self.row_scale, self.dtype)[:, None]
+        squares = np.asarray(self.op.square_rmatmul(rows**2), np.float64)[:, 0]
         column = np.asarray(scale[:, None], self.dtype)
+        row_sums = np.asarray(self.op.matmul(column), np.float64) * rows
+        col_sums = stats.col_sums
+        if self.row_scale is not None:
+            col_sums = np.asarray(self.op.rmatmul(rows), np.float64)[:, 0]
         return MatrixStats(
             minimum=stats.minimum,
             sq_norm=float(squares @ scale**2),
-            row_sums=np.asarray(self.op.matmul(column), np.float64)[:, 0],
-            col_sums=stats.col_sums * scale,
+            row_sums=row_sums[:, 0],
+            col_sums=col_sums * scale,
             integer=False,
         )
 
     def matmul(self, b: Matrix) -> Matrix:
-        return self.op.matmul(self._scaled(b))
+        return self._row_scaled(self.op.matmul(self._scaled(b)))
 
     def rmatmul(self, w: Matrix) -> Matrix:
-        return self._scaled(self.op.rmatmul(w))
+        return self._scaled(self.op.rmatmul(self._row_scaled(w)))
 
     def square_rmatmul(self, w: Matrix) -> Matrix:
+        w = self._row_scaled(self._row_scaled(w))
         return self._scaled(self._scaled(self.op.square_rmatmul(w)))
 
     def ratio_matmul(self, w: Matrix, h: Matrix) -> Matrix:
@@ -89,17 +102,25 @@ class WeightedOperator:
 
     def row_blocks(self) -> Iterator[tuple[slice, MatrixOperator]]:
         for rows, block in self.op.row_blocks():
-            yield rows, WeightedOperator(block, self.scale)
+            yield rows, WeightedOperator(block, self.scale, self._rows(rows))
 
     def rows(self, index: NDArray[np.intp]) -> MatrixOperator:
-        return WeightedOperator(self.op.rows(index), self.scale)
+        return WeightedOperator(self.op.rows(index), self.scale, self._rows(index))
 
     def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
         for rows, x in self.op.dense_blocks():
-            yield rows, x * namespace(x).asarray(self.scale, x.dtype)
+            x = x * namespace(x).asarray(self.scale, x.dtype)
+            some = self._rows(rows)
+            yield rows, x if some is None else _by_row(x, some)
 
     def _scaled(self, x: Matrix) -> Matrix:
-        return x * namespace(x).asarray(self.scale, x.dtype)[:, None]
+        return _by_row(x, self.scale)
+
+    def _row_scaled(self, x: Matrix) -> Matrix:
+        return x if self.row_scale is None else _by_row(x, self.row_scale)
+
+    def _rows(self, index: Any) -> Any:
+        return None if self.row_scale is None else self.row_scale[index]
 
     def _unsupported(self) -> NotImplementedError:
         msg = (
@@ -107,6 +128,10 @@ class WeightedOperator:
             "divergence of a scaled matrix is another one."
         )
         return NotImplementedError(msg)
+
+
+def _by_row(x: Matrix, scale: Any) -> Matrix:
+    return x * namespace(x).asarray(scale, x.dtype)[:, None]
 
 
 def weight_variables(op: MatrixOperator, weights: NDArray[Any]) -> WeightedOperator:

@@ -9,6 +9,8 @@ import numpy as np
 from ..._core.typing import Floats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...operators.protocol import MatrixOperator
     from ...operators.stats import MatrixStats
 
@@ -31,18 +33,38 @@ FILL = 0.3
 def right_singular_vectors(
     op: MatrixOperator, rank: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Leading right singular vectors (n_vars, rank) and singular values.
+    """Leading right singular vectors (n_vars, rank) and singular values."""
+    return leading_vectors(
+        lambda basis: gram_product(op, basis),
+        op.shape[1],
+        rank,
+        rng,
+        # No more vectors than observations.
+        most=op.shape[0],
+        dtype=op.dtype,
+    )
 
-    Subspace iteration on XᵀX, both products taken while a row block is at
+
+def leading_vectors(
+    gram: Callable[[Floats], Floats],
+    size: int,
+    rank: int,
+    rng: np.random.Generator,
+    *,
+    most: int,
+    dtype: np.dtype[Any],
+) -> tuple[Floats, Floats]:
+    """Right singular vectors of a matrix, and singular values, from products XᵀX b.
+
+    Subspace iteration, both products of ``gram_product`` taken while a row block is at
     hand, then Rayleigh-Ritz :cite:p:`Halko2011`.
     """
-    n_obs, n_vars = op.shape
-    width = min(rank + N_OVERSAMPLES, n_obs, n_vars)
-    basis = rng.standard_normal((n_vars, width)).astype(op.dtype)
+    width = min(rank + N_OVERSAMPLES, most, size)
+    basis = rng.standard_normal((size, width)).astype(dtype)
     ritz = np.zeros(rank)
     for _ in range(MAX_POWER):
         basis, _ = np.linalg.qr(basis)
-        image = gram_product(op, basis)
+        image = gram(basis)
         projected = basis.T @ image
         values, vectors = np.linalg.eigh((projected + projected.T) / 2)
         top = np.argsort(values)[::-1][:rank]
@@ -72,20 +94,25 @@ def initialise(
 ) -> tuple[Floats, Floats]:
     """Non-negative starting factors W (n_obs, rank) and H (rank, n_vars)."""
     if init == "random":
-        return random_init(op, rank, stats=stats, rng=rng)
+        return random_init(op.shape, rank, total=stats.total, rng=rng, dtype=op.dtype)
     return nndsvd(op, rank, fill=init == "nndsvda", stats=stats, rng=rng)
 
 
 def random_init(
-    op: MatrixOperator, rank: int, *, stats: MatrixStats, rng: np.random.Generator
+    shape: tuple[int, int],
+    rank: int,
+    *,
+    total: float,
+    rng: np.random.Generator,
+    dtype: np.dtype[Any],
 ) -> tuple[Floats, Floats]:
     """Half-normal factors whose product has about the mean of the data."""
-    n_obs, n_vars = op.shape
-    scale = np.sqrt(stats.total / (n_obs * n_vars) / rank)
+    n_obs, n_vars = shape
+    scale = np.sqrt(total / (n_obs * n_vars) / rank)
     # Loadings first: they do not depend on how many observations follow.
     h = np.abs(scale * rng.standard_normal((rank, n_vars), dtype=np.float32))
     w = np.abs(scale * rng.standard_normal((n_obs, rank), dtype=np.float32))
-    return w.astype(op.dtype, copy=False), h.astype(op.dtype, copy=False)
+    return w.astype(dtype, copy=False), h.astype(dtype, copy=False)
 
 
 def nndsvd(
@@ -109,12 +136,21 @@ def nndsvd(
     w = np.empty((op.shape[0], rank), op.dtype)
     for rows, block in op.row_blocks():
         w[rows] = block.matmul(v)
-    v[:, 0], w[:, 0] = np.abs(v[:, 0]), np.abs(w[:, 0])
-
-    floor = np.finfo(op.dtype).eps * singular[0]
     small = FILL * np.sqrt(stats.total / (np.prod(op.shape)) / rank) if fill else 0
+    return split_by_sign(w, v, singular, small)
+
+
+def split_by_sign(
+    w: Floats, v: Floats, singular: Floats, small: float | Floats
+) -> tuple[Floats, Floats]:
+    """Non-negative W and H from unscaled left and right singular vectors, in place.
+
+    Zeros become ``small``.
+    """
+    v[:, 0], w[:, 0] = np.abs(v[:, 0]), np.abs(w[:, 0])
+    floor = np.finfo(w.dtype).eps * singular[0]
     # A column at a time: W may be all that there is memory for.
-    for j in range(rank):
+    for j in range(w.shape[1]):
         column = w[:, j]
         sides = [
             (sign, _norm(sign * column), _norm(sign * v[:, j])) for sign in (1, -1)

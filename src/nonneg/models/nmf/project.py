@@ -40,14 +40,14 @@ def project(
     for rows, block in op.row_blocks():
         if loss == "frobenius":
             product = jnp.asarray(block.matmul(h.T))
-            w[rows] = _solve(product, gram, penalty, nonnegative=nonnegative)
+            w[rows] = solve(product, gram, penalty, nonnegative=nonnegative)
         else:
             w[rows] = _project_kl(block, h, penalty, tol=tol, max_iter=max_iter)
     return w
 
 
 @partial(jax.jit, static_argnames="nonnegative")
-def _solve(
+def solve(
     product: jax.Array, gram: jax.Array, penalty: Penalty, *, nonnegative: bool
 ) -> jax.Array:
     gram = gram + jnp.diag(jnp.broadcast_to(penalty.l2, gram.shape[0]))

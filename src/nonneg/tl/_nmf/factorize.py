@@ -14,19 +14,23 @@ from ..._adata.checks import (
 )
 from ..._adata.keys import factor_keys
 from ..._adata.read import MatrixInput, Read, read_matrix, resolve_adata
+from ..._adata.var_weights import read_var_weights
 from ..._adata.write import Write, write_factors
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
 from ...operators.threads import computing
+from ...operators.weighted import weight_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from anndata import AnnData
+    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
+    from ..._adata.var_weights import VarWeights
     from ..._core.random import RNGLike
     from ...models.loop import Callback
     from ...models.nmf.problem import NMFResult
@@ -49,8 +53,13 @@ def factorize(
     max_iter: int,
     rng: RNGLike,
     signed: bool = False,
+    var_weights: VarWeights = None,
 ) -> AnnData | None:
-    """Read the matrix, fit it, store the result."""
+    """Read the matrix, fit it, store the result.
+
+    With ``var_weights``, ``fit`` is given the scaled matrix, and gives back loadings of
+    the unscaled one.
+    """
     n_components = check_positive_int(n_components, "n_components")
     check_at_least(tol, 0, "tol")
     max_iter = check_positive_int(max_iter, "max_iter")
@@ -63,7 +72,16 @@ def factorize(
         check_n_components(n_components, source.op.shape)
         stats = source.op.stats()
         (check_finite if signed else check_nonnegative)(stats, source.where)
-        result = fit(source.op, stats, seed, callback)
+        weights = read_var_weights(adata, var_weights, source)
+        op, of_op = source.op, stats
+        if weights is not None:
+            op = weight_variables(op, weights)
+            of_op = op.stats()
+            _check_weighted(weights, of_op, n_components)
+        result = fit(op, of_op, seed, callback)
+    side = {}
+    if weights is not None:
+        side["var"] = {"weight": source.spread(weights)}
     write_factors(
         adata,
         keys,
@@ -87,11 +105,28 @@ def factorize(
             "scale": result.scale,
         },
         columns=source.columns,
+        side=side,
     )
     # Last: a warning that is turned into an error must not cost the fit.
     warn_unfinished(result.trace, max_iter=max_iter, tol=tol)
     _report(source, stats, result)
     return adata if write.copy else None
+
+
+def _check_weighted(
+    weights: NDArray[np.float64], stats: MatrixStats, n_components: int
+) -> None:
+    """Raise if variables that count cannot carry the components."""
+    n_counting = int((weights > 0).sum())
+    if n_counting < n_components:
+        msg = (
+            f"n_components={n_components} exceeds the number of variables with a weight "
+            f"above 0, {n_counting}."
+        )
+        raise ValueError(msg)
+    if stats.sq_norm == 0:
+        msg = "All variables with a weight above 0 are zero: nothing would be fitted."
+        raise ValueError(msg)
 
 
 def _report(source: MatrixInput, stats: MatrixStats, result: NMFResult) -> None:

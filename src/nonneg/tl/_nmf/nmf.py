@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from ..._adata.given import name_or_array
 from ..._adata.read import Read
 from ..._adata.write import Write
 from ..._core.docs import shared_docs
@@ -11,6 +12,8 @@ from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ...models.factor.penalty import Penalty
 from ...models.nmf.problem import Problem
 from ...models.nmf.solver import nmf as fit_nmf
+from ...models.nmf.weighted import scaled_penalty, unweighted
+from ...operators.weighted import WeightedOperator
 from .factorize import factorize
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ def nmf(
     alpha_W: float = 0.0,
     alpha_H: float | Literal["same"] = "same",
     l1_ratio: float = 0.0,
+    var_weights: str | NDArray[np.floating[Any]] | None = None,
     n_init: int = 1,
     tol: float = 1e-4,
     max_iter: int = 200,
@@ -105,6 +109,13 @@ def nmf(
         alone is refused: the other factor would grow and undo it.
     l1_ratio
         Share :math:`\rho` of the L1 penalty; the rest is L2.
+    var_weights
+        Weights :math:`\omega \geq 0` of the variables, a column of `adata.var` or an array:
+        the loss becomes :math:`\tfrac12 \sum_j \omega_j \lVert x_j - W h_j \rVert^2`.
+        Where a gene was measured r times, weights of 1 / r make it count as one
+        :cite:p:`Wu2016`: the same as scaling its data by 1 / sqrt(r), except that
+        loadings are of the data as they are. Variables of weight 0 have no say in the
+        scores, and get the loadings that explain them best. For the Frobenius loss.
     n_init
         Number of random starts, of which the best is kept.
     tol
@@ -131,6 +142,8 @@ def nmf(
         `converged`, `mass`, the sum of each component's part of the product, by
         which components are sorted, and `scale`, the norm that its loadings had
         before they were given unit norm.
+    `.var['nmf_weight' | key_added + '_weight']` : :class:`float`
+        `var_weights`, where some were given. NaN outside `mask_var`.
 
     Raises
     ------
@@ -158,6 +171,8 @@ def nmf(
     check_one_of(init, ("nndsvda", "nndsvd", "random"), "init")
     _check_init(init, chosen, n_init)
     alphas = _check_penalties(alpha_W, alpha_H, l1_ratio)
+    if var_weights is not None:
+        _check_weighable(beta_loss, chosen, alphas[1])
 
     def fit(
         op: MatrixOperator, stats: MatrixStats, seed: int, callback: Callback
@@ -165,8 +180,11 @@ def nmf(
         n_obs, n_vars = op.shape
         weights = (alphas[0] * n_vars, alphas[1] * n_obs)
         penalties = [Penalty(a * l1_ratio, a * (1 - l1_ratio)) for a in weights]
-        return fit_nmf(
-            Problem(op, stats, beta_loss, (penalties[0], penalties[1])),
+        of_w, of_h = penalties
+        if isinstance(op, WeightedOperator):
+            of_h = scaled_penalty(of_h, op.scale, n_components)
+        result = fit_nmf(
+            Problem(op, stats, beta_loss, (of_w, of_h)),
             n_components,
             solver=chosen,
             init=init,
@@ -176,6 +194,9 @@ def nmf(
             seed=seed,
             callback=callback,
         )
+        if isinstance(op, WeightedOperator):
+            return unweighted(result, op, penalties[1])
+        return result
 
     return factorize(
         adata,
@@ -195,7 +216,9 @@ def nmf(
             "alpha_H": alphas[1],
             "l1_ratio": float(l1_ratio),
             "n_init": int(n_init),
+            "var_weights": name_or_array(var_weights),
         },
+        var_weights=var_weights,
     )
 
 
@@ -221,6 +244,21 @@ def _check_init(init: str, solver: str, n_init: int) -> None:
         msg = (
             "init='nndsvd' starts with zeros, which multiplicative updates cannot "
             "leave. Use init='nndsvda'."
+        )
+        raise ValueError(msg)
+
+
+def _check_weighable(beta_loss: str, solver: str, alpha_h: float) -> None:
+    if beta_loss != "frobenius":
+        msg = (
+            f"var_weights are weights of squared errors, which beta_loss={beta_loss!r} "
+            "does not have. Leave them out, or use beta_loss='frobenius'."
+        )
+        raise ValueError(msg)
+    if solver == "anls" and alpha_h > 0:
+        msg = (
+            "With var_weights, penalties weigh differently on the variables, which "
+            "solver='anls' cannot solve. Use 'hals' or 'mu', or no penalty."
         )
         raise ValueError(msg)
 

@@ -12,6 +12,7 @@ from ..._adata.size_factors import read_size
 from ...models.factor.penalty import Penalty
 from ...models.nmf.project import project as fit_scores
 from ...operators.normalised import log_normalised
+from ...operators.weighted import WeightedOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..._adata.read import MatrixInput
     from ..._adata.schema import Entry
     from ...models.nmf.problem import Loss
+    from ...operators.protocol import MatrixOperator
     from ...operators.stats import MatrixStats
 
 
@@ -36,6 +38,8 @@ class NewObservations:
     """(variables used, k)"""
     center: NDArray[np.float32] | None
     """Means of the variables used, where the model has some."""
+    weights: NDArray[np.float32] | None
+    """Weights of the squared errors of the variables used, where the model has some."""
     entry: Entry
     """Of the reference."""
     n_fitted: int
@@ -60,11 +64,27 @@ class Projection(NamedTuple):
 
 
 def _score_nmf(new: NewObservations) -> NDArray[Any]:
+    op, loadings = _weighted(new)
     return fit_scores(
-        new.matrix.op,
-        new.loadings.T,
+        op,
+        loadings.T,
         loss=new.entry.params["beta_loss"],
         penalty=_penalty(new.entry, new.n_fitted),
+    )
+
+
+def _weighted(new: NewObservations) -> tuple[MatrixOperator, NDArray[np.float32]]:
+    """The data and the loadings as the fit weighed them."""
+    if new.weights is None:
+        return new.matrix.op, new.loadings
+    scale = np.sqrt(new.weights)
+    return WeightedOperator(new.matrix.op, scale), new.loadings * scale[:, None]
+
+
+def _score_stability(new: NewObservations) -> NDArray[Any]:
+    op, loadings = _weighted(new)
+    return fit_scores(
+        op, loadings.T, nonnegative=bool(new.entry.params["nonnegative"])
     )
 
 
@@ -128,6 +148,7 @@ METHODS = {
     "nmf": Projection(
         check_nonnegative, _score_nmf, ("beta_loss", "alpha_W", "l1_ratio")
     ),
+    "stability": Projection(check_finite, _score_stability, ("nonnegative",)),
     "seminmf": Projection(check_finite, _score_seminmf, ("nonnegative",)),
     "nsf": _COUNTS,
     "nsfh": _COUNTS,

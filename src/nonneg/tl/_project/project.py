@@ -146,7 +146,8 @@ def project(
     if obsm is None:
         loadings = _match(target, reference, loadings)
     used = np.isfinite(loadings).all(1)
-    center = _center(target, reference, factors)
+    center = _of_variables(target, reference, factors, "center")
+    weights = _of_variables(target, reference, factors, "weight")
     with computing():
         mask_var = None if used.all() else used
         source = read_matrix(target, Read(layer, obsm, mask_var, chunk_size))
@@ -161,6 +162,7 @@ def project(
                 stats=stats,
                 loadings=loadings[used],
                 center=None if center is None else center[used],
+                weights=None if weights is None else weights[used],
                 entry=factors.entry,
                 n_fitted=int(np.isfinite(factors.loadings).all(1).sum()),
             )
@@ -175,7 +177,13 @@ def project(
         params={**fitted, "layer": layer},
         info={"projected": float(share), "scale": factors.entry.scale},
         columns=source.columns,
-        side=None if center is None else {"var": {"center": center}},
+        side={
+            "var": {
+                kind: values
+                for kind, values in (("center", center), ("weight", weights))
+                if values is not None
+            }
+        },
     )
     n_empty, _ = count_empty(stats)
     if n_empty:
@@ -186,11 +194,11 @@ def project(
     return target if copy else None
 
 
-def _center(
-    target: AnnData, reference: AnnData, factors: Factors
+def _of_variables(
+    target: AnnData, reference: AnnData, factors: Factors, kind: str
 ) -> NDArray[np.float32] | None:
-    """Means of the target's variables, where the model has some."""
-    name = side_key(factors.keys, "var", "center")
+    """Means or weights of the target's variables, where the model has some."""
+    name = side_key(factors.keys, "var", kind)
     if name not in np.ravel(factors.entry.side_keys.get("var", ())):
         return None
     check_key(reference, "var", name, hint="It was removed after the fit.")

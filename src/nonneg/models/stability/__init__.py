@@ -1,0 +1,1 @@
+"""Stability of factorizations: the same data drawn again, and what comes back."""
