@@ -31,7 +31,7 @@ def check_n_components(n_components: object, shape: tuple[int, int]) -> int:
 
 def check_key(
     adata: AnnData,
-    attr: Literal["layers", "obsm", "varm", "obsp", "uns", "obs", "var"],
+    attr: Literal["layers", "obsm", "varm", "obsp", "varp", "uns", "obs", "var"],
     key: str,
     *,
     hint: str = "",

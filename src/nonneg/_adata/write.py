@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .keys import FactorKeys
     from .views import Factors
 
-    type Place = tuple[str, str | None]
+    type Place = tuple[str, str]
     """Attribute of an AnnData, and a key in it."""
 
 

@@ -58,9 +58,10 @@ def coexpression_graph(
 
     nodes, matrix = read_network(adata, factors, key)
     graph = nx.Graph()
-    for node in nodes.itertuples():
-        graph.add_node(node.gene, factor=node.factor, share=float(node.share))
-    index = adata.var_names.get_indexer(nodes["gene"])
+    columns = (nodes[name].to_numpy() for name in ("gene", "factor", "share"))
+    for gene, factor, share in zip(*columns, strict=True):
+        graph.add_node(gene, factor=factor, share=float(share))
+    index = adata.var_names.get_indexer(pd.Index(nodes["gene"]))
     block = sp.triu(matrix[index][:, index]).tocoo()
     names = nodes["gene"].to_numpy()
     graph.add_weighted_edges_from(

@@ -138,7 +138,8 @@ def _draw(ax: Axes, graph: nx.Graph, cmap: str | Colormap, *, isolated: bool) ->
     ground = figure_of(ax).get_facecolor()
     share = [graph.nodes[gene]["share"] for gene in genes]
     ax.scatter(
-        *xy.T,
+        xy[:, 0],
+        xy[:, 1],
         c=share,
         s=45,
         cmap=cmap,

@@ -124,7 +124,10 @@ def gene_importance(
             "var": {
                 "gene_importance": pd.Series(found.largest, index),
                 "assignment": pd.Series(
-                    pd.Categorical.from_codes(found.factor, factors.names), index
+                    pd.Categorical.from_codes(
+                        found.factor, pd.Index(factors.names)
+                    ),
+                    index,
                 ),
                 "n_factors": pd.Series(found.n_factors, index),
                 "reconstruction": pd.Series(reconstruction, index),
