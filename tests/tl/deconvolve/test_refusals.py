@@ -105,6 +105,7 @@ ARGUMENTS = {
     "likelihood": (dict(likelihood="normal"), ValueError, "must be one of"),
     "graph_weight": (dict(graph_weight=-1), ValueError, "at least 0"),
     "fdr": (dict(fdr=1), ValueError, "below 1"),
+    "one gene": (dict(n_genes=1), ValueError, "one gene does not tell"),
     "max_types": (dict(max_types=0), ValueError, "at least 1"),
     "n_neighbors": (dict(n_neighbors=1.5), TypeError, "integer"),
     "group_weight": (

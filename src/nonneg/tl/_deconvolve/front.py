@@ -349,6 +349,12 @@ def informative(means: NDArray[np.float64], n_genes: int | None) -> NDArray[np.i
     Those that no location has are evidence as well: against the types that have them.
     """
     used = np.flatnonzero(means.sum(0) > 0)
+    if min(used.size, used.size if n_genes is None else n_genes) < 2:
+        msg = (
+            f"{used.size} shared genes have counts in reference, and n_genes={n_genes}: "
+            "one gene does not tell types apart. Use two or more."
+        )
+        raise ValueError(msg)
     if n_genes is None or used.size <= n_genes:
         return used
     profiles = means[:, used] / np.maximum(means[:, used].sum(1, keepdims=True), 1e-300)
