@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,14 @@ def data():
     return y, b, graph, group
 
 
-def coupling_of(graph, group, *, weight=20.0, group_weight=5.0):
+# What two groups are expected to hold, or their means.
+TARGETS = {"mean": None, "given": np.array([[0.7, 0.1, 0.1, 0.1], [0, 0.5, 0.3, 0.2]])}
+EACH_TARGET = pytest.mark.parametrize("prototypes", TARGETS.values(), ids=TARGETS)
+
+
+def coupling_of(graph, group, *, weight=20.0, group_weight=5.0, prototypes=None):
     return Coupling(
+        prototypes=None if prototypes is None else jnp.asarray(prototypes),
         graph=DenseOperator(jnp.asarray(graph)),
         degree=jnp.asarray(graph.sum(1, keepdims=True)),
         graph_weight=weight,
@@ -58,7 +64,7 @@ def layer_of(name, data, coupling=None, op=DenseOperator):
             jnp.asarray(z @ b.T * G),
             jnp.asarray(b @ b.T * G**2),
             float((z**2).sum()),
-            Quadratic(coupling.graph, coupling.degree, coupling.graph_weight),
+            Quadratic(**{f.name: getattr(coupling, f.name) for f in fields(Quadratic)}),
             1.0,
         )
     x = op(y if op is DenseOperator else sp.csr_matrix(y))
@@ -78,10 +84,14 @@ def solved(layer, *, accelerate=True, tol=1e-12, max_iter=3000):
 LAYERS = ["poisson", "negative_binomial", "gaussian"]
 
 
-@pytest.mark.parametrize("accelerate", [False, True])
+@pytest.mark.parametrize(
+    ("accelerate", "target"), [(False, "mean"), (True, "mean"), (True, "given")]
+)
 @pytest.mark.parametrize("name", LAYERS)
-def test_objective_never_rises(name, accelerate, data, x64):
-    _, trace = solved(layer_of(name, data), accelerate=accelerate, max_iter=200)
+def test_objective_never_rises(name, accelerate, target, data, x64):
+    coupling = coupling_of(*data[2:], prototypes=TARGETS[target])
+    layer = layer_of(name, data, coupling)
+    _, trace = solved(layer, accelerate=accelerate, max_iter=200)
     objective = np.asarray(trace.objective)
     assert objective[0] - objective[-1] > 1
     assert (np.diff(objective) <= 1e-9 * abs(objective[0])).all()
@@ -95,7 +105,7 @@ def test_extrapolation_ends_at_the_same_place_sooner(name, data, x64):
     assert 2 * fast.n_iter < slow.n_iter
 
 
-def objective_of_counts(roots, data, *, weight=20.0, group_weight=5.0):
+def objective_of_counts(roots, data, prototypes=None, *, weight=20.0, group_weight=5.0):
     """Written down once more, with its gradient in square roots."""
     y, b, graph, group = data
     s = roots.reshape(N, K)
@@ -109,19 +119,22 @@ def objective_of_counts(roots, data, *, weight=20.0, group_weight=5.0):
             slope[i] += 2 * weight * graph[i, j] * (s[i] - s[j])
     for r in range(2):
         inside = group == r
-        away = s[inside] - s[inside].mean(0)
+        centre = s[inside].mean(0) if prototypes is None else prototypes[r] ** 0.5
+        away = s[inside] - centre
         value += group_weight * (away**2).sum()
         slope[inside] += 2 * group_weight * away
     return value, slope.ravel()
 
 
-def test_poisson_with_couplings_against_an_independent_optimum(data, x64):
+@EACH_TARGET
+def test_poisson_with_couplings_against_an_independent_optimum(prototypes, data, x64):
     """The problem is convex in amounts: any descent ends at its one optimum."""
-    found, trace = solved(layer_of("poisson", data))
+    coupling = coupling_of(*data[2:], prototypes=prototypes)
+    found, trace = solved(layer_of("poisson", data, coupling))
     best = minimize(
         objective_of_counts,
         np.full(N * K, K**-0.5),
-        args=(data,),
+        args=(data, prototypes),
         jac=True,
         method="L-BFGS-B",
         bounds=[(0, None)] * (N * K),
@@ -148,21 +161,31 @@ def to_simplex(v):
     return np.maximum(v - c[np.arange(len(v)), rho - 1][:, None], 0)
 
 
-def test_least_squares_against_projected_fista(data, x64):
-    y, b, graph, _ = data
+@EACH_TARGET
+def test_least_squares_against_projected_fista(prototypes, data, x64):
+    y, b, graph, group = data
     z, signatures = y / y.sum(1, keepdims=True) * G, b * G
     laplacian = np.diag(graph.sum(1)) - graph
     gram, product = signatures @ signatures.T, z @ signatures.T
-    bound = np.linalg.norm(gram, 2) + 20 * np.linalg.norm(laplacian, 2)
+    bound = np.linalg.norm(gram, 2) + 20 * np.linalg.norm(laplacian, 2) + 5
+    member = np.eye(2)[group]
+    means = member @ np.diag(1 / member.sum(0)) @ member.T
+
+    def away(v):
+        return v - (means @ v if prototypes is None else prototypes[group])
+
     v = w = np.full((N, K), 1 / K)
     t = 1.0
     for _ in range(4000):
-        new = to_simplex(w - (w @ gram - product + 20 * laplacian @ w) / bound)
+        slope = w @ gram - product + 20 * laplacian @ w + 5 * away(w)
+        new = to_simplex(w - slope / bound)
         step = (1 + np.sqrt(1 + 4 * t * t)) / 2
         w, v, t = new + (t - 1) / step * (new - v), new, step
-    found, trace = solved(layer_of("gaussian", data))
+    coupling = coupling_of(graph, group, prototypes=prototypes)
+    found, trace = solved(layer_of("gaussian", data, coupling))
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-9)
     value = ((z - v @ signatures) ** 2).sum() + 20 * np.trace(v.T @ laplacian @ v)
+    value += 5 * (away(v) ** 2).sum()
     assert trace.objective[-1] == pytest.approx(value, rel=1e-7)
     np.testing.assert_allclose(found, v, atol=1e-4)
 
@@ -170,11 +193,13 @@ def test_least_squares_against_projected_fista(data, x64):
 @pytest.mark.parametrize("name", ["poisson", "gaussian"])
 def test_gradients_of_unrolled_layers(name, data, x64):
     """Of a loss after a fixed number of layers, with respect to weights."""
-    layer = layer_of(name, data)
+    layer = layer_of(name, data, coupling_of(*data[2:], prototypes=TARGETS["given"]))
     target = jnp.asarray(np.random.default_rng(3).dirichlet(np.ones(K), N))
 
-    def loss(log_weight):
-        coupling = replace(layer.coupling, graph_weight=jnp.exp(log_weight))
+    @jax.jit
+    def loss(logarithm):
+        weights = {name: jnp.exp(value) for name, value in logarithm.items()}
+        coupling = replace(layer.coupling, **weights)
         solver = DeconvolutionSolver(
             replace(layer, coupling=coupling), accelerate=False
         )
@@ -183,9 +208,12 @@ def test_gradients_of_unrolled_layers(name, data, x64):
         shares = shares / shares.sum(1, keepdims=True)
         return ((shares - target) ** 2).sum()
 
-    at, h = jnp.log(20.0), 1e-4
-    numeric = (loss(at + h) - loss(at - h)) / (2 * h)
-    assert float(jax.grad(loss)(at)) == pytest.approx(float(numeric), rel=1e-5)
+    at, h = {"graph_weight": jnp.log(20.0), "group_weight": jnp.log(5.0)}, 1e-4
+    slope = jax.grad(loss)(at)
+    for name, value in at.items():
+        up, down = (loss(at | {name: value + step}) for step in (h, -h))
+        numeric = float(up - down) / (2 * h)
+        assert float(slope[name]) == pytest.approx(numeric, rel=1e-5)
 
 
 def test_both_loops_agree(data, x64):

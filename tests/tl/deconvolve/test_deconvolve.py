@@ -195,6 +195,35 @@ def test_regions_and_unrelated_locations(tissue, quick, rmse):
     assert adata.uns["deconv"]["tuning"]["graph_weight"] == 0
 
 
+@pytest.mark.parametrize("likelihood", ["poisson", "gaussian"])
+def test_compositions_of_regions(likelihood, rmse):
+    """What regions hold, where it is known, helps shallow locations."""
+    adata, reference = nng.datasets.spots(12, 150, depth=0.01, rng=1)
+    order = adata.obs["region"].cat.categories[[2, 0, 1]]
+    adata.obs["region"] = adata.obs["region"].cat.reorder_categories(order)
+    table = pd.DataFrame(adata.obsm["truth"], columns=[f"type_{k}" for k in range(5)])
+    table = table.groupby(adata.obs["region"].astype(str).to_numpy()).mean()
+    options = dict(cell_type_key="cell_type", region_key="region", graph_weight=0)
+
+    def error(**kwargs):
+        nng.tl.deconvolve(
+            adata, reference, **options, likelihood=likelihood, effects=False, **kwargs
+        )
+        return rmse(adata.obsm["X_deconv"], adata.obsm["truth"])
+
+    alone = error(group_weight=0)
+    assert error(compositions=table) < 0.95 * alone
+    assert adata.uns["deconv"]["tuning"]["group_weight"] > 0
+    given = error(group_weight=10, compositions=table)
+    # In any order, and up to a factor.
+    again = error(group_weight=10, compositions=2 * table.iloc[::-1, ::-1])
+    assert again == pytest.approx(given, rel=1e-3)
+    assert given < error(group_weight=10) < alone
+    # Held-out genes see what is wrong.
+    wrong = table.set_axis(np.roll(table.columns, 2), axis=1)
+    assert error(compositions=wrong) < 1.05 * alone
+
+
 def test_few_types(tissue, quick):
     adata, reference = tissue
     nng.tl.deconvolve(adata, reference, max_types=2, **quick)

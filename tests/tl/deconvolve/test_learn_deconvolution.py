@@ -139,6 +139,11 @@ UNSUITED = {
     "likelihood": (dict(likelihood="gaussian"), {}, "training with likelihood"),
     "gene weights": (dict(gene_weights=False), {}, "training with gene_weights"),
     "regions": (dict(region_key="region"), {}, "training with no region_key"),
+    "compositions": (
+        dict(region_key="region", compositions=pd.DataFrame()),
+        {"has_regions": True},
+        "compositions.*part of what was learned",
+    ),
     "no coordinates": (dict(spatial_key=None), {}, "needs coordinates"),
     "weights": (dict(graph_weight=3), {}, "graph_weight.*part of what was learned"),
     "steps": (dict(max_iter=3), {}, "max_iter.*part of what was learned"),

@@ -108,10 +108,15 @@ ARGUMENTS = {
     "one gene": (dict(n_genes=1), ValueError, "one gene does not tell"),
     "max_types": (dict(max_types=0), ValueError, "at least 1"),
     "n_neighbors": (dict(n_neighbors=1.5), TypeError, "integer"),
-    "group_weight": (
-        dict(likelihood="gaussian", group_weight=10),
+    "no regions": (
+        dict(compositions=pd.DataFrame()),
         ValueError,
-        "group_weight=10 is in counts",
+        "pass region_key",
+    ),
+    "other regions": (
+        dict(compositions=pd.DataFrame(index=["1"]), region_key="region"),
+        ValueError,
+        r"lacks the regions",
     ),
     "no space": (dict(spatial_key=None), ValueError, "needs coordinates"),
     "effects": (

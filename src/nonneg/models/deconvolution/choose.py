@@ -115,7 +115,10 @@ def choose(
         )
         return Chosen(asked, trials.dispersion, [(first.tuning, 0.0)])
     alone = together = first
-    if wishes.group_weight is None and IS_COUNTS[likelihood]:
+    # Least squares is published without, and has none unless it is told where to.
+    if wishes.group_weight is None and (
+        IS_COUNTS[likelihood] or mixture.prototypes is not None
+    ):
         alone = trials.climb(first, "group_weight", _GROUP_WEIGHTS)
     if wishes.graph_weight is None and mixture.graph is not None:
         together = trials.climb(first, "graph_weight", _GRAPH_WEIGHTS)
@@ -317,12 +320,10 @@ def _some(mixture: Mixture, coords: NDArray[np.float64] | None, seed: int) -> Mi
         centres = coords[rng.choice(n, _PATCHES, replace=False)]
         _, near = cKDTree(coords).query(centres, k=_MANY // _PATCHES)
         rows = np.unique(near)
-    graph = mixture.graph
+    graph, prototypes = mixture.graph, mixture.prototypes
     if graph is not None:
         graph = balanced(sp.csr_matrix(graph[rows][:, rows]))
-    return Mixture(
-        mixture.counts[rows],
-        mixture.signatures,
-        graph,
-        np.unique(mixture.group[rows], return_inverse=True)[1],
-    )
+    present, group = np.unique(mixture.group[rows], return_inverse=True)
+    if prototypes is not None:
+        prototypes = prototypes[present]
+    return Mixture(mixture.counts[rows], mixture.signatures, graph, group, prototypes)

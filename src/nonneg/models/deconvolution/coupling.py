@@ -89,5 +89,10 @@ class Coupling:
     def _centres(self, roots: Any) -> Any:
         if self.prototypes is not None:
             return jnp.sqrt(self.prototypes)
-        n_groups = self.group_size.shape[0]
-        return jax.ops.segment_sum(roots, self.group, n_groups) / self.group_size
+        return group_means(roots, self.group, self.group_size)
+
+
+def group_means(values: Any, group: Any, group_size: Any) -> Any:
+    """Means of rows, (n_groups, k)."""
+    n_groups = group_size.shape[0]
+    return jax.ops.segment_sum(values, group, n_groups) / group_size

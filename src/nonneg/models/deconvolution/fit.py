@@ -181,24 +181,25 @@ def make_layer(
 type _Make = Callable[[NDArray[np.float64]], Any]
 
 
-def _coupling(mixture: Mixture, tuning: Tuning, kept: float) -> Coupling:
-    coupling = Coupling()
+def _ties(mixture: Mixture, tuning: Tuning, kept: float) -> dict[str, Any]:
+    """Fields of a coupling: graph and groups, with weights times ``kept``."""
+    ties: dict[str, Any] = {}
     if tuning.graph_weight and mixture.graph is not None:
-        coupling = replace(
-            coupling,
-            graph=as_local(mixture.graph, "the graph"),
-            degree=jnp.asarray(mixture.graph.sum(1), jnp.float32),
-            graph_weight=np.float32(tuning.graph_weight * kept),
-        )
+        ties |= {
+            "graph": as_local(mixture.graph, "the graph"),
+            "degree": jnp.asarray(mixture.graph.sum(1), jnp.float32),
+            "graph_weight": np.float32(tuning.graph_weight * kept),
+        }
     if tuning.group_weight:
         sizes = np.bincount(mixture.group).astype(np.float32)
-        coupling = replace(
-            coupling,
-            group=jnp.asarray(mixture.group),
-            group_size=jnp.asarray(sizes[:, None]),
-            group_weight=np.float32(tuning.group_weight * kept),
-        )
-    return coupling
+        ties |= {
+            "group": jnp.asarray(mixture.group),
+            "group_size": jnp.asarray(sizes[:, None]),
+            "group_weight": np.float32(tuning.group_weight * kept),
+        }
+        if mixture.prototypes is not None:
+            ties["prototypes"] = jnp.asarray(mixture.prototypes, jnp.float32)
+    return ties
 
 
 def _poisson(
@@ -209,7 +210,7 @@ def _poisson(
     dispersion: NDArray[np.float64] | None,
 ) -> _Make:
     op = as_local(mixture.counts, "the counts")
-    coupling = _coupling(mixture, tuning, kept)
+    coupling = Coupling(**_ties(mixture, tuning, kept))
     return lambda b: CountLayer(
         Poisson(op, jnp.asarray(size), jnp.asarray(b, jnp.float32)),
         coupling,
@@ -225,7 +226,7 @@ def _negative_binomial(
     dispersion: NDArray[np.float64] | None,
 ) -> _Make:
     op = as_local(mixture.counts, "the counts")
-    coupling = _coupling(mixture, tuning, kept)
+    coupling = Coupling(**_ties(mixture, tuning, kept))
     assert dispersion is not None
     mean = np.asarray(mixture.counts.mean(0), np.float64).ravel()
     shape = np.clip(mean / np.maximum(dispersion - 1, 1e-3), 0.1, 1e4)
@@ -253,13 +254,8 @@ def _least_squares(
     scale = mixture.signatures.shape[1]
     op = as_local(unit * scale, "the counts")
     sq_norm = float(np.square(unit.data.astype(np.float64)).sum()) * scale**2
-    quadratic = Quadratic()
-    if tuning.graph_weight and mixture.graph is not None:
-        quadratic = Quadratic(
-            as_local(mixture.graph, "the graph"),
-            jnp.asarray(mixture.graph.sum(1), jnp.float32),
-            np.float32(tuning.graph_weight),
-        )
+    # Weights are of squared data.
+    quadratic = Quadratic(**_ties(mixture, tuning, 1.0))
 
     def make(b: NDArray[np.float64]) -> LeastSquaresLayer:
         b = b * scale

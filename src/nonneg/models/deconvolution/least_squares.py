@@ -13,6 +13,7 @@ import numpy as np
 from ...kernels.mixture import simplex_update
 from ...kernels.nnls import nnls
 from ..factor.alternate import exact
+from .coupling import group_means
 
 if TYPE_CHECKING:
     from ...operators.protocol import MatrixOperator
@@ -20,20 +21,39 @@ if TYPE_CHECKING:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["graph", "degree", "graph_weight", "prototypes", "group_weight"],
+    data_fields=[
+        "graph",
+        "degree",
+        "graph_weight",
+        "group",
+        "group_size",
+        "group_weight",
+        "prototypes",
+    ],
     meta_fields=[],
 )
 @dataclass(frozen=True)
 class Quadratic:
-    r"""``λ Tr(Vᵀ L V) + κ ‖V - Ω‖²``, the Laplacian and a pull to prototypes."""
+    r"""``λ Tr(Vᵀ L V) + κ Σ_i ‖v_i - ω_r(i)‖²``: the Laplacian, and a pull of groups."""
 
     graph: MatrixOperator | None = None
     degree: Any = None
     """(n, 1)"""
     graph_weight: Any = 0.0
-    prototypes: Any = None
-    """(n, k): Ω"""
+    group: Any = None
+    """(n,): group of every location."""
+    group_size: Any = None
+    """(n_groups, 1)"""
     group_weight: Any = 0.0
+    prototypes: Any = None
+    """(n_groups, k): ω; ``None``: means of the groups, the best ones at any time."""
+
+    def centres(self, shares: Any) -> Any:
+        """(n, k): what each location is pulled to."""
+        centres = self.prototypes
+        if centres is None:
+            centres = group_means(shares, self.group, self.group_size)
+        return centres[self.group]
 
 
 @partial(
@@ -74,10 +94,11 @@ class LeastSquaresLayer:
             attraction = attraction + c.graph_weight * around
             repulsion = repulsion + c.graph_weight * own
             value = value + c.graph_weight * _total(shares * (own - around))
-        if c.prototypes is not None:
-            attraction = attraction + c.group_weight * c.prototypes
+        if c.group is not None:
+            centres = c.centres(shares)
+            attraction = attraction + c.group_weight * centres
             repulsion = repulsion + c.group_weight * shares
-            value = value + c.group_weight * _total((shares - c.prototypes) ** 2)
+            value = value + c.group_weight * _total((shares - centres) ** 2)
         return jnp.sqrt(simplex_update(shares, attraction, repulsion)), value
 
     def start(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 type LikelihoodName = Literal["poisson", "negative_binomial", "gaussian"]
 
-# Whether a likelihood is of counts: what is in counts (pulls of groups, effects, noise
-# of a location) has a meaning for these alone.
+# Whether a likelihood is of counts: effects, and the noise of a location, have a meaning
+# for these alone.
 IS_COUNTS: dict[LikelihoodName, bool] = {
     "poisson": True,
     "negative_binomial": True,
@@ -37,11 +37,13 @@ class Mixture:
     """(n, n): affinities of neighbours."""
     group: NDArray[np.intp]
     """(n,): region, or section, of every location."""
+    prototypes: NDArray[np.float64] | None = None
+    """(n_groups, k): shares of counts that groups are pulled to; ``None``: their mean."""
 
     def genes(self, index: NDArray[np.intp]) -> Mixture:
         """The same with some of the variables; profiles are not rescaled."""
-        return Mixture(
-            self.counts[:, index], self.signatures[:, index], self.graph, self.group
+        return replace(
+            self, counts=self.counts[:, index], signatures=self.signatures[:, index]
         )
 
     def scaled(self, weights: NDArray[np.float64]) -> Mixture:
@@ -53,7 +55,7 @@ class Mixture:
         data = x.data * weights.astype(x.dtype)[x.indices]
         # With the same indices, which are half of the memory.
         counts = sp.csr_matrix((data, x.indices, x.indptr), x.shape, copy=False)
-        return Mixture(counts, self.signatures * weights, self.graph, self.group)
+        return replace(self, counts=counts, signatures=self.signatures * weights)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ def deconvolve(
     spatial_key: str | None = "spatial",
     library_key: str | None = None,
     region_key: str | None = None,
+    compositions: pd.DataFrame | None = None,
     n_neighbors: int = 6,
     graph_weight: float | None = None,
     group_weight: float | None = None,
@@ -116,12 +117,17 @@ def deconvolve(
     region_key
         Column of `adata.obs` with annotated regions: neighbours across a border weigh
         little, and :math:`w` is the mean of a region instead of a section.
+    compositions
+        Share of the cell types (columns) that is expected in the regions (rows) of
+        `region_key`, as of an atlas: :math:`w` is then this instead of a mean. A weight
+        that is not given comes out as 0 where held-out genes do not agree.
     n_neighbors
         Number of nearest neighbours, with those that are as far as the last one.
     graph_weight
         :math:`\lambda`, in counts. `None`: chosen.
     group_weight
-        :math:`\kappa`, in counts. `None`: chosen.
+        :math:`\kappa`, in counts. `None`: chosen; with `likelihood="gaussian"` only
+        where `compositions` are given, and 0 otherwise.
     gene_weights
         Let genes count less that scatter more than their signatures explain.
     effects
@@ -237,6 +243,7 @@ def deconvolve(
         spatial_key=spatial_key,
         library_key=library_key,
         region_key=region_key,
+        compositions=compositions,
         n_neighbors=n_neighbors,
         learned=learned,
     )

@@ -133,6 +133,7 @@ def _check(free: FreeTypes, choices: Choices) -> tuple[int, Markers]:
         "cell_type_key": choices.cell_type_key is not None,
         "reference_layer": choices.reference_layer is not None,
         "learned": choices.learned is not None,
+        "compositions": choices.compositions is not None,
         "effects=True": bool(options.wishes.effects),
         f"likelihood={options.likelihood!r}": options.likelihood != "poisson",
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._adata.checks import check_key, check_nonnegative
+from ..._adata.checks import as_numbers, check_key, check_nonnegative
 from ..._adata.coordinates import read_coordinates
 from ..._adata.genes import read_mask
 from ..._adata.given import name_or_array
@@ -69,6 +69,7 @@ class Choices:
     learned: str | Mapping[str, Any] | None = None
     own: OwnTypes | None = None
     """Of the section itself; ``None``: from a reference."""
+    compositions: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class Layout:
     """Region within a section, or the section."""
     labels: NDArray[np.intp] | None
     """Region."""
+    regions: NDArray[Any] | None
+    """Names of the regions."""
 
 
 def find_cell_types(
@@ -140,12 +143,18 @@ def find_cell_types(
         if kept.size == 0:
             msg = f"adata has no counts of the {shared.size} genes used."
             raise ValueError(msg)
+        prototypes = None
+        if choices.compositions is not None:
+            prototypes = region_compositions(choices.compositions, layout, found.types)
+            prototypes = prototypes * per_cell
+            prototypes /= prototypes.sum(1, keepdims=True)
         if kept.size < depth.size:
             counts = counts[kept]
         mixture, coords = make_mixture(
             counts,
             means / per_cell[:, None],
             layout,
+            prototypes=prototypes,
             kept=kept,
             choices=choices,
             learned=learned,
@@ -191,6 +200,9 @@ def find_cell_types(
             "spatial_key": choices.spatial_key,
             "library_key": choices.library_key,
             "region_key": choices.region_key,
+            "compositions": None
+            if choices.compositions is None
+            else choices.compositions.rename(index=str, columns=str),
             "n_neighbors": choices.n_neighbors,
             **asdict(given),
             "max_types": options.max_types,
@@ -239,20 +251,24 @@ def check_choices(choices: Choices) -> None:
     if not 0 < options.fdr < 1:
         msg = f"fdr={options.fdr!r} must be above 0 and below 1."
         raise ValueError(msg)
+    check_compositions(choices.compositions, choices.region_key)
     if choices.spatial_key is None and options.wishes.graph_weight:
         msg = (
             f"graph_weight={options.wishes.graph_weight} needs coordinates, but "
             "spatial_key is None."
         )
         raise ValueError(msg)
-    if not IS_COUNTS[options.likelihood] and options.wishes.group_weight:
-        msg = (
-            f"group_weight={options.wishes.group_weight} is in counts, and for "
-            f"likelihood='poisson' or 'negative_binomial', not {options.likelihood!r}."
-        )
-        raise ValueError(msg)
     if options.likelihood != "poisson" and options.wishes.effects:
         msg = "effects=True is for likelihood='poisson'."
+        raise ValueError(msg)
+
+
+def check_compositions(
+    compositions: pd.DataFrame | None, region_key: str | None
+) -> None:
+    """Raise where there are no regions to have them."""
+    if compositions is not None and region_key is None:
+        msg = "compositions are of regions: pass region_key."
         raise ValueError(msg)
 
 
@@ -284,6 +300,7 @@ def _with_learned(choices: Choices, learned: Learned) -> Choices:
         "tol": options.budget.tol != default.tol,
         "max_iter": options.budget.max_iter != default.max_iter,
         "n_neighbors": choices.n_neighbors not in {N_NEIGHBORS, learned.n_neighbors},
+        "compositions": choices.compositions is not None,
     }
     if both := [name for name, is_given in given.items() if is_given]:
         msg = f"{both} are part of what was learned; do not pass them with learned=."
@@ -314,11 +331,35 @@ def read_layout(
             adata, coords, section, spatial_key=spatial_key, library_key=library_key
         )
     if region_key is None:
-        return Layout(coords, section, section, None)
+        return Layout(coords, section, section, None, None)
     check_key(adata, "obs", region_key)
     labels, names = encode_labels(adata.obs[region_key], f"adata.obs[{region_key!r}]")
     _, group = np.unique(section * len(names) + labels, return_inverse=True)
-    return Layout(coords, section, group, labels)
+    return Layout(coords, section, group, labels, names)
+
+
+def region_compositions(
+    table: pd.DataFrame, layout: Layout, types: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Share of cells in every region, (n_regions, n_types), in the order of codes."""
+    assert layout.regions is not None
+    table = table.rename(index=str, columns=str)
+    for what, wanted, given in (
+        ("regions", layout.regions, table.index),
+        ("cell types", types, table.columns),
+    ):
+        if lacking := sorted(set(map(str, wanted)) - set(given)):
+            msg = f"compositions lacks the {what} {lacking}."
+            raise ValueError(msg)
+        if not given.is_unique:
+            msg = f"compositions names {what} twice."
+            raise ValueError(msg)
+    part = table.loc[list(map(str, layout.regions)), list(map(str, types))]
+    values = as_numbers(part, "compositions")
+    if not (values >= 0).all() or not (values.sum(1) > 0).all():
+        msg = "compositions must be shares: not negative, and with a sum above 0."
+        raise ValueError(msg)
+    return values / values.sum(1, keepdims=True)
 
 
 def read_counts(
@@ -386,9 +427,15 @@ def make_mixture(
     kept: NDArray[np.intp],
     choices: Choices,
     learned: Learned | None,
+    prototypes: NDArray[np.float64] | None = None,
 ) -> tuple[Mixture, NDArray[np.float64] | None]:
     """The locations with counts, and where they are."""
-    _, group = np.unique(layout.group[kept], return_inverse=True)
+    _, first, group = np.unique(
+        layout.group[kept], return_index=True, return_inverse=True
+    )
+    if prototypes is not None:
+        assert layout.labels is not None
+        prototypes = prototypes[layout.labels[kept][first]]
     coords, graph = None, None
     if layout.coords is not None and kept.size > 1:
         coords = layout.coords[kept]
@@ -400,4 +447,4 @@ def make_mixture(
             width=1.0 if learned is None else learned.width,
             label_width=1.0 if learned is None else learned.label_width,
         )
-    return Mixture(counts, profiles, graph, group), coords
+    return Mixture(counts, profiles, graph, group, prototypes), coords

@@ -28,7 +28,14 @@ from ...models.deconvolution.train import START, train
 from ...operators.choose import as_operator
 from ...operators.gather import to_csr
 from ...operators.threads import computing
-from .front import check_types, informative, read_counts, read_layout
+from .front import (
+    check_compositions,
+    check_types,
+    informative,
+    read_counts,
+    read_layout,
+    region_compositions,
+)
 from .learned import Learned
 
 if TYPE_CHECKING:
@@ -170,7 +177,9 @@ def prepare(
         layout.coords[kept],
         depth[kept],
         labels,
-        _compositions(adata, training, types),
+        None
+        if training.compositions is None
+        else region_compositions(training.compositions, layout, types),
         training.law,
     )
     network = network_of(edges, group, training.likelihood, training.n_layers)
@@ -240,31 +249,6 @@ def _patch(
     return np.sort(rows[np.argsort(away, kind="stable")[:n_locations]])
 
 
-def _compositions(
-    adata: AnnData, training: Training, types: NDArray[Any]
-) -> NDArray[np.float64] | None:
-    """What the caller says of regions, in the order of their codes."""
-    table = training.compositions
-    if table is None:
-        return None
-    names = read_labels(adata, training.region_key or "", hint="").names
-    for what, wanted, given in (
-        ("regions", names, table.index),
-        ("cell types", types, table.columns),
-    ):
-        if lacking := sorted(set(map(str, wanted)) - set(map(str, given))):
-            msg = f"compositions lacks the {what} {lacking}."
-            raise ValueError(msg)
-    table = table.set_axis(table.index.astype(str)).set_axis(
-        table.columns.astype(str), axis=1
-    )
-    values = table.loc[list(map(str, names)), list(map(str, types))].to_numpy(float)
-    if not (values >= 0).all() or not (values.sum(1) > 0).all():
-        msg = "compositions must be shares: not negative, and with a sum above 0."
-        raise ValueError(msg)
-    return values / values.sum(1, keepdims=True)
-
-
 def _stored(
     training: Training, found: Trained, *, read: Read, seed: int
 ) -> dict[str, Any]:
@@ -296,7 +280,6 @@ def _stored(
         "spatial_key",
         "library_key",
         "region_key",
-        "compositions",
         "n_maps",
         "n_validation",
         "n_locations",
@@ -317,6 +300,9 @@ def _stored(
             "layer": read.layer,
             "mask_var": name_or_array(read.mask_var),
             **{name: getattr(training, name) for name in given},
+            "compositions": None
+            if training.compositions is None
+            else training.compositions.rename(index=str, columns=str),
             **{k: v.item() if v.ndim == 0 else v for k, v in law.items()},
             "seed": seed,
             "version": version("nonneg"),
@@ -351,6 +337,4 @@ def _check(training: Training) -> None:
         if not 0 < low <= high < np.inf:
             msg = f"{name}={(low, high)} must be positive and in ascending order."
             raise ValueError(msg)
-    if training.compositions is not None and training.region_key is None:
-        msg = "compositions are of regions: pass region_key."
-        raise ValueError(msg)
+    check_compositions(training.compositions, training.region_key)
