@@ -55,6 +55,7 @@ def test_blocks_of_candidates(monkeypatch):
 
     whole = nng.pp.impute_knn(scattered(), copy=True)
     monkeypatch.setattr(impute, "_CANDIDATES", 100)
+    monkeypatch.setattr(impute, "_COLUMNS", 2)
     parts = nng.pp.impute_knn(scattered(), copy=True)
     np.testing.assert_array_equal(parts.X, whole.X)
 

@@ -53,8 +53,8 @@ def atlas_expression(
         x_{sj} = c_{pj} \, \varepsilon_{sj} \sum_k d_{sk} a_{kj},
 
     with Dirichlet weights, larger for smaller patterns, gamma noise :math:`\varepsilon`
-    of mean 1, and
-    gains :math:`c` of the coronal planes; a few planes of each gene are missing.
+    of mean 1, and gains :math:`c` of the coronal planes; a few planes of each gene are
+    missing.
 
     Parameters
     ----------
