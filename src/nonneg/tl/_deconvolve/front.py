@@ -143,18 +143,13 @@ def find_cell_types(
         if kept.size == 0:
             msg = f"adata has no counts of the {shared.size} genes used."
             raise ValueError(msg)
-        prototypes = None
-        if choices.compositions is not None:
-            prototypes = region_compositions(choices.compositions, layout, found.types)
-            prototypes = prototypes * per_cell
-            prototypes /= prototypes.sum(1, keepdims=True)
         if kept.size < depth.size:
             counts = counts[kept]
         mixture, coords = make_mixture(
             counts,
             means / per_cell[:, None],
             layout,
-            prototypes=prototypes,
+            prototypes=_prototypes(choices.compositions, layout, found.types, per_cell),
             kept=kept,
             choices=choices,
             learned=learned,
@@ -219,11 +214,12 @@ def find_cell_types(
     if choices.cell_type_key is not None:
         assert found.n_cells is not None
         warn_few_cells(found.types, found.n_cells)
-    budget = options.budget
     for trace in traces:
         # So many layers are not meant to be more.
         if learned is None or trace.interrupted:
-            warn_unfinished(trace, max_iter=budget.max_iter, tol=budget.tol)
+            warn_unfinished(
+                trace, max_iter=options.budget.max_iter, tol=options.budget.tol
+            )
     n_empty = depth.size - kept.size
     if n_empty:
         warn(
@@ -231,6 +227,19 @@ def find_cell_types(
             "their shares are NaN."
         )
     return adata if write.copy else None
+
+
+def _prototypes(
+    compositions: pd.DataFrame | None,
+    layout: Layout,
+    types: NDArray[Any],
+    per_cell: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """(n_regions, k): amounts of each region, of shares of cells."""
+    if compositions is None:
+        return None
+    amounts = region_compositions(compositions, layout, types) * per_cell
+    return amounts / amounts.sum(1, keepdims=True)
 
 
 def check_choices(choices: Choices) -> None:
