@@ -30,6 +30,8 @@ class Weighted(NamedTuple):
     size: NDArray[np.float32]
     spread: float
     """Variance of a location's score, over its information."""
+    kept: float
+    """What a count is worth on average, as couplings are."""
 
 
 def weighted(
@@ -45,6 +47,7 @@ def weighted(
         np.ascontiguousarray(fit.amounts, np.float32),
         np.asarray(mixture.counts.sum(1), np.float32).ravel(),
         max(float(spread), 1.0),
+        float(weights @ counted / counted.sum()),
     )
 
 
@@ -66,10 +69,12 @@ def standard_errors(
     x = terms.mixture.counts
     n, k = terms.amounts.shape
     columns = terms.signatures.sum(0)
-    stiffness = np.full(n, tuning.group_weight)
+    stiffness = np.full(n, tuning.group_weight, np.float64)
     if terms.mixture.graph is not None:
         degree = np.asarray(terms.mixture.graph.sum(1), np.float64).ravel()
         stiffness = stiffness + tuning.graph_weight * degree
+    # The objective as a whole is divided by the spread.
+    stiffness *= terms.kept / terms.spread
     signatures = padded_factor(terms.signatures.T, np.dtype(np.float32))
     out = np.empty((n, k), np.float32)
 
