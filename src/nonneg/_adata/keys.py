@@ -56,8 +56,12 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "residual": "_residual",
         "missing": "_missing",
     },
-    # tl.factor_markers
-    "uns": {"markers": "_markers"},
+    "uns": {
+        # tl.factor_markers
+        "markers": "_markers",
+        "region_correlation": "_region_correlation",
+        "region_prediction": "_region_prediction",
+    },
 }
 
 

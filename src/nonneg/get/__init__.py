@@ -10,6 +10,7 @@ from ._factors import factors
 from ._image import image
 from ._loadings_df import loadings_df
 from ._presence import presence
+from ._region_sets import region_sets
 from ._top_genes import top_genes
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "image",
     "loadings_df",
     "presence",
+    "region_sets",
     "top_genes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._anatomy.region_correlation import region_correlation
 from ._deconvolve.deconvolve import deconvolve
 from ._deconvolve.learn_deconvolution import learn_deconvolution
 from ._inmf.centroid_align import centroid_align
@@ -40,6 +41,7 @@ __all__ = [
     "predict",
     "project",
     "quantile_align",
+    "region_correlation",
     "rsf",
     "seminmf",
 ]

@@ -1,0 +1,95 @@
+"""Regions of patterns, as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .keys import SIDE_KEYS
+from .schema import SCHEMA
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+# Joins the names of a set's regions, in tables that files can store.
+TOGETHER = " + "
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionCorrelation:
+    """What ``uns`` holds of the regions that patterns fit."""
+
+    params: Mapping[str, Any]
+    factors: NDArray[Any]
+    """(k,): names of the patterns."""
+    regions: pd.DataFrame
+    """Name, path and number of observations of every region."""
+    scores: NDArray[Any]
+    """(n_regions, k): of single regions."""
+    sets: pd.DataFrame
+    """Best set of every number of regions for every pattern."""
+    members: NDArray[Any]
+    """(n_sets, max_regions): rows of ``regions``; -1 behind the last one."""
+    matrix: NDArray[Any]
+    """(k, k): score of every pattern (rows) on the best set of every one (columns)."""
+    null: NDArray[Any]
+    """(n_surrogates, k): scores of the best sets of random maps."""
+
+    def to_uns(self) -> dict[str, Any]:
+        """As a dictionary that files can store."""
+        stored = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"schema": SCHEMA, **stored}
+
+    @property
+    def best(self) -> NDArray[np.intp]:
+        """(k,): rows of ``sets`` with the best set of every pattern."""
+        return np.flatnonzero(self.sets["is_best"].to_numpy(bool))
+
+    def names(self, row: int) -> tuple[str, ...]:
+        """Names of the regions of a set."""
+        return self._of(row, "region")
+
+    def paths(self, row: int) -> tuple[str, ...]:
+        """Paths of the regions of a set in the ontology."""
+        return self._of(row, "path")
+
+    def _of(self, row: int, column: str) -> tuple[str, ...]:
+        members = np.asarray(self.members)[row]
+        return tuple(self.regions[column].iloc[members[members >= 0]].astype(str))
+
+
+def correlation_key(key: str) -> str:
+    """Key in uns of the regions of patterns."""
+    return key + SIDE_KEYS["uns"]["region_correlation"]
+
+
+def read_region_correlation(adata: AnnData, key: str) -> RegionCorrelation:
+    """The regions of patterns that were stored."""
+    name = correlation_key(key)
+    stored = adata.uns.get(name)
+    if not is_region_correlation(stored):
+        msg = (
+            f"adata.uns has no {name!r}. Call "
+            f"`nonneg.tl.region_correlation(adata, key={key!r})` first."
+        )
+        raise KeyError(msg)
+    if stored.get("schema") != SCHEMA:
+        msg = (
+            f"adata.uns[{name!r}] was written by another version of nonneg (schema "
+            f"{stored.get('schema')}, here {SCHEMA}). Compute it again."
+        )
+        raise ValueError(msg)
+    return RegionCorrelation(
+        **{f.name: stored[f.name] for f in fields(RegionCorrelation)}
+    )
+
+
+def is_region_correlation(stored: Any) -> bool:
+    """Whether a value of uns looks like regions of patterns."""
+    names = {f.name for f in fields(RegionCorrelation)}
+    return hasattr(stored, "keys") and names <= set(stored.keys())

@@ -1,0 +1,1 @@
+"""Where patterns lie: regions, their neighbours, and sets of them that fit a pattern."""

@@ -1,0 +1,226 @@
+"""Random maps as smooth as a given one, with its values.
+
+A map is the quantile transform of a Gaussian field: its values are those of the given
+map, in the order of the field. The field is a sum of white noise smoothed over the
+neighbour graph by heat kernels of several widths. Their shares are those that, by
+non-negative least squares, give the correlogram that the field behind the given map
+has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.optimize import nnls
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from scipy.special import ive, ndtri
+
+from ...operators.csr import CSROperator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+# Widths of the kernels, in steps of the graph: to the largest in factors of this.
+_WIDTH_FACTOR = 1.5
+# Of what is left out of a heat kernel.
+_TAIL = 1e-4
+# Fields from which the standard deviation at every location (to 9 %) and the
+# correlogram of a width are known.
+_N_PILOT = 64
+# Fields at a time.
+_BATCH = 16
+_N_LAGS = 20
+_PAIRS_PER_LAG = 5_000
+# Terms of the expansion that tells how correlation changes with the values.
+_N_HERMITE = 40
+
+
+class Pairs(NamedTuple):
+    """Pairs of locations by the distance between them."""
+
+    one: NDArray[np.intp]
+    other: NDArray[np.intp]
+    lag: NDArray[np.intp]
+    """Class of the distance of each pair."""
+    n_pairs: NDArray[np.int64]
+    """In every class, all of which have some."""
+
+    def correlogram(self, maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Correlation at every lag of maps (n_obs, n_maps), (n_lags, n_maps)."""
+        z = maps - maps.mean(axis=0)
+        product = z[self.one] * z[self.other]
+        sums = np.add.reduceat(product, np.searchsorted(self.lag, np.arange(self.n_pairs.size)), axis=0)
+        return np.asarray(sums / self.n_pairs[:, None] / (z**2).mean(axis=0), np.float64)
+
+
+def sample_pairs(
+    coords: NDArray[np.float64],
+    section: NDArray[np.intp],
+    spacing: float,
+    rng: np.random.Generator,
+) -> Pairs:
+    """Random pairs within sections, from neighbours to half of the extent."""
+    extent = max(np.ptp(coords[section == s], axis=0).max() for s in np.unique(section))
+    edges = np.geomspace(0.75 * spacing, max(extent / 2, 2 * spacing), _N_LAGS + 1)
+    tree = cKDTree(coords)
+    n, n_axes = coords.shape
+    found = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        start = rng.integers(n, size=3 * _PAIRS_PER_LAG)
+        step = rng.normal(size=(start.size, n_axes))
+        step *= (rng.uniform(low, high, start.size) / np.linalg.norm(step, axis=1))[:, None]
+        # What lies there, if anything.
+        off, end = tree.query(coords[start] + step, distance_upper_bound=spacing)
+        inside = np.flatnonzero(np.isfinite(off))
+        found.append((start[inside], end[inside]))
+    one, other = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    apart = np.linalg.norm(coords[one] - coords[other], axis=1)
+    lag = np.searchsorted(edges, apart) - 1
+    keep = (lag >= 0) & (lag < _N_LAGS) & (section[one] == section[other])
+    one, other, lag = one[keep], other[keep], lag[keep]
+    order = np.argsort(lag, kind="stable")
+    _, lag, n_pairs = np.unique(lag[order], return_inverse=True, return_counts=True)
+    return Pairs(one[order], other[order], lag, n_pairs)
+
+
+class Smoother:
+    """White noise, smoothed over a graph by heat kernels.
+
+    Parameters
+    ----------
+    graph
+        Symmetric weights of neighbours.
+    coords
+        Of the locations; distances between them are the lags of correlograms.
+    spacing
+        Distance of neighbours.
+    rng
+        Draws pairs and the pilot fields.
+    """
+
+    def __init__(
+        self,
+        graph: sp.csr_matrix,
+        coords: NDArray[np.float64],
+        spacing: float,
+        rng: np.random.Generator,
+    ) -> None:
+        degree = np.asarray(graph.sum(axis=1)).ravel()
+        root = np.sqrt(np.where(degree > 0, degree, np.inf))
+        scaling = sp.diags_array(1 / root)
+        # Twice the normalised adjacency, for the recurrence of Chebyshev polynomials.
+        walk = sp.csr_matrix((scaling @ graph @ scaling) * 2).astype(np.float32)
+        self._walk = CSROperator(walk)
+        self.n_obs = graph.shape[0]
+        _, section = connected_components(graph, directed=False)
+        self.pairs = sample_pairs(coords, section, spacing, rng)
+        n_axes = int((np.ptp(coords, axis=0) > 0).sum()) or 1
+        reach = max(
+            np.ptp(coords[section == s], axis=0).max() for s in np.unique(section)
+        )
+        widest = max(reach / spacing / 4, 1.0)
+        n_widths = int(np.log(widest) / np.log(_WIDTH_FACTOR)) + 1
+        # Of a random walk of one step per unit of time, per axis.
+        self.times = n_axes * _WIDTH_FACTOR ** (2.0 * np.arange(n_widths))
+        self._measure(rng)
+
+    def _measure(self, rng: np.random.Generator) -> None:
+        """Standard deviations and correlograms of all widths."""
+        squares = np.zeros((self.times.size, self.n_obs))
+        fields = []
+        for _ in range(_N_PILOT // _BATCH):
+            noise = rng.standard_normal((self.n_obs, _BATCH), np.float32)
+            smooth = heat(self._walk, noise, self.times)
+            squares += np.square(smooth, dtype=np.float64).sum(axis=2)
+            fields.append(smooth)
+        self.std = np.sqrt(squares / _N_PILOT).astype(np.float32)
+        self.correlograms = np.stack(
+            [
+                np.mean(
+                    [
+                        self.pairs.correlogram(batch[m] / self.std[m][:, None]).mean(1)
+                        for batch in fields
+                    ],
+                    axis=0,
+                )
+                for m in range(self.times.size)
+            ],
+            axis=1,
+        )
+
+    def shares(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Variance of every width in the field behind a map; the rest is white noise."""
+        seen = self.pairs.correlogram(values[:, None].astype(np.float64))[:, 0]
+        behind = latent_correlation(values, seen)
+        shares, _ = nnls(self.correlograms, behind)
+        return np.asarray(shares / max(shares.sum(), 1.0))
+
+    def fields(
+        self, used: NDArray[np.bool_], n: int, rng: np.random.Generator
+    ) -> Iterator[NDArray[np.float32]]:
+        """Independent fields of unit variance: white noise, then the widths in use.
+
+        ``n`` of each, some at a time: (1 + number in use, n_obs, some).
+        """
+        for start in range(0, n, _BATCH):
+            batch = min(_BATCH, n - start)
+            shape = (1 + int(used.sum()), self.n_obs, batch)
+            out = rng.standard_normal(shape, np.float32)
+            for i, m in enumerate(np.flatnonzero(used), start=1):
+                smooth = heat(self._walk, out[i], self.times[m : m + 1])[0]
+                out[i] = smooth / self.std[m][:, None]
+            yield out
+
+
+def heat(
+    walk: CSROperator, x: NDArray[np.float32], times: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """``exp(-t (I - S)) x`` at every time, ``walk`` being 2 S with eigenvalues in ±2.
+
+    In Chebyshev polynomials: exp(-t) exp(t S) = Σ c_k T_k(S), c_0 = e⁻ᵗ I₀(t) and
+    c_k = 2 e⁻ᵗ I_k(t) with modified Bessel functions, which vanish beyond k ~ √t.
+    """
+    longest = times.max()
+    order = np.arange(int(4 * np.sqrt(longest)) + 30)
+    coefficients = 2 * ive(order[:, None], times)
+    coefficients[0] /= 2
+    tails = np.cumsum(coefficients[::-1], axis=0)[::-1]
+    needed = tails > _TAIL
+    last = int(needed.any(axis=1).sum())
+    out = np.zeros((times.size, *x.shape), np.float32)
+    before, now = None, x
+    for k in range(last):
+        for m in np.flatnonzero(needed[k]):
+            out[m] += np.float32(coefficients[k, m]) * now
+        after = np.asarray(walk.matmul(now))
+        after = after / 2 if before is None else after - before
+        before, now = now, after
+    return out
+
+
+def latent_correlation(
+    values: NDArray[np.floating[Any]], seen: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Correlation of the Gaussian variables behind values with correlation ``seen``.
+
+    With Hermite coefficients a_k of the quantile function of the values, Gaussian
+    variables of correlation r become values of correlation Σ a_k² rᵏ / Σ a_k².
+    """
+    ordered = np.sort(values).astype(np.float64)
+    z = ndtri((np.arange(ordered.size) + 0.5) / ordered.size)
+    power = np.zeros(_N_HERMITE)
+    before, now = np.zeros_like(z), np.ones_like(z)
+    for k in range(_N_HERMITE):
+        # Normalised: h_{k+1} = (z h_k - √k h_{k-1}) / √(k + 1).
+        if k:
+            power[k] = np.mean(ordered * now) ** 2
+        before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
+    r = np.linspace(-1, 1, 2001)
+    curve = np.polynomial.polynomial.polyval(r, power / power.sum())
+    rising = np.maximum.accumulate(curve)
+    return np.interp(seen, rising, r)

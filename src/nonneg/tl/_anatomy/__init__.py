@@ -1,0 +1,1 @@
+"""Where patterns lie: regions that they fit, and regions that they predict."""
