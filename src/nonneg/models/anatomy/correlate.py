@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ..loop import Report
-from .search import Best, Scoring, dice, label_matrix, pearson, region_sums, search
+from .search import (
+    Best,
+    Scoring,
+    dice,
+    first_best,
+    is_flat,
+    label_matrix,
+    pearson,
+    region_sums,
+    search,
+)
 from .sets import connected_sets
 
 if TYPE_CHECKING:
@@ -32,6 +42,8 @@ class Search(NamedTuple):
     max_regions: int
     beam_width: int
     metric: Metric
+    min_gain: float
+    """What a further region must add to the score of a set."""
 
     @property
     def labels(self) -> sp.csr_matrix:
@@ -42,12 +54,14 @@ class Search(NamedTuple):
         self, values: NDArray[np.float64], sums: NDArray[np.float64]
     ) -> Scoring:
         """Scores of maps that all have these values, in any order, by their sums."""
-        size, n_obs = self.regions.size, values.size
         if self.metric == "dice":
-            return dice(sums, int(values.sum()), n_obs)
-        n_maps = sums.shape[1]
-        mean, std = np.full(n_maps, values.mean()), np.full(n_maps, values.std())
-        return pearson(sums, mean, std, size, n_obs)
+            return dice(sums, int(values.sum()), values.size)
+        return pearson(sums, values, self.regions.size)
+
+    def penalised(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores of sets of 1, 2, … regions, less what their regions must add."""
+        n_more = np.arange(len(score))
+        return score - self.min_gain * n_more.reshape(-1, *[1] * (score.ndim - 1))
 
     def best(self, scoring: Scoring) -> Best:
         """The best sets of every number of regions."""
@@ -67,10 +81,11 @@ def plan_search(
     max_regions: int,
     beam_width: int,
     metric: Metric,
+    min_gain: float,
 ) -> Search:
     """List all sets that are not left to the beam."""
     sets = connected_sets(regions.adjacent, regions.disjoint, min(max_regions, 3))
-    return Search(codes, regions, sets, max_regions, beam_width, metric)
+    return Search(codes, regions, sets, max_regions, beam_width, metric, min_gain)
 
 
 class Correlation(NamedTuple):
@@ -103,6 +118,9 @@ def correlate(
         plan.scoring(values, sums[:, i : i + 1]) for i, values in enumerate(maps.T)
     ]
     for i, scoring in enumerate(scorings):
+        if is_flat(maps[:, i]):
+            score[:, i] = 0
+            continue
         both = _both_signs(scoring) if signed[i] else scoring
         best = plan.best(both)
         side = best.score.argmax(axis=1)
@@ -112,7 +130,7 @@ def correlate(
             best.members[levels, side], plan.regions.size
         )
         sign[:, i] = 1 - 2 * side
-    overall = Best(score, members).overall()
+    overall = first_best(plan.penalised(score))
     chosen = members[overall, np.arange(k)]
     matrix = np.empty((k, k))
     of_regions = np.empty((len(plan.regions.size), k))
@@ -185,6 +203,11 @@ def _both_signs(scoring: Scoring) -> Scoring:
 
 
 def p_values(score: NDArray[Any], null: NDArray[Any]) -> NDArray[np.float64]:
-    """Part of the random maps that score as high, the observed one among them."""
+    """Part of the random maps that score as high, the observed one among them.
+
+    NaN where there are no random maps.
+    """
+    if not len(null):
+        return np.full(score.shape, np.nan)
     as_high = (null >= score - 1e-12).sum(axis=0)
     return np.asarray((1 + as_high) / (1 + len(null)))

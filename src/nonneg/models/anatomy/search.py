@@ -28,11 +28,6 @@ class Best(NamedTuple):
     members: NDArray[np.int32]
     """(max_regions, n_maps, max_regions): regions, -1 behind the last one."""
 
-    def overall(self) -> NDArray[np.intp]:
-        """Number of regions less one of the best set of each map, the first if tied."""
-        within = self.score >= self.score.max(axis=0) - _TIE
-        return np.asarray(within.argmax(axis=0))
-
 
 class Scoring(NamedTuple):
     """A score of sets of regions: sums of parts, times a weight of the size."""
@@ -58,29 +53,34 @@ def region_sums(
     return np.asarray(regions.members.astype(np.float64) @ of_labels)
 
 
+def first_best(score: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Row of the highest score in every column, the first of those that are tied."""
+    return np.asarray((score >= score.max(axis=0) - _TIE).argmax(axis=0))
+
+
+def is_flat(values: NDArray[np.float64]) -> bool:
+    """Whether a map does not vary, but for rounding."""
+    return bool(values.std() <= 1e-12 * np.abs(values).max(initial=0))
+
+
 def pearson(
-    sums: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    size: NDArray[np.int64],
-    n_obs: int,
+    sums: NDArray[np.float64], values: NDArray[np.float64], size: NDArray[np.int64]
 ) -> Scoring:
     """Correlation of maps with the indicator of a set.
 
-    Of a map with mean μ and population standard deviation σ over all v observations,
-    and a set of n of them with sum S: (S - n μ) / (σ √(v n (1 - n / v))). Maps that do
-    not vary have zero.
+    Of a map whose v values have mean μ and population standard deviation σ, and a set
+    of n observations with sum S: (S - n μ) / (σ √(v n (1 - n / v))). Maps that do not
+    vary have zero.
     """
-    scale = std * np.sqrt(n_obs)
-    varies = std > 1e-12 * np.maximum(np.abs(mean), 1e-300)
     parts = np.zeros_like(sums)
-    np.divide(sums - size[:, None] * mean, scale, out=parts, where=varies)
-    n = np.arange(n_obs + 1)
-    spread = n * (1 - n / n_obs)
-    weight = np.zeros(n_obs + 1)
+    if not is_flat(values):
+        scale = values.std() * np.sqrt(values.size)
+        parts = (sums - size[:, None] * values.mean()) / scale
+    n = np.arange(values.size + 1)
+    weight = np.zeros(n.size)
     # All observations, or none, are no set to correlate with.
-    inner = slice(1, n_obs)
-    weight[inner] = 1 / np.sqrt(spread[inner])
+    inner = slice(1, values.size)
+    weight[inner] = 1 / np.sqrt(n[inner] * (1 - n[inner] / values.size))
     return Scoring(parts, weight)
 
 

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from scipy.special import ive, ndtri
 
 from ...operators.csr import CSROperator
+from .search import is_flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,8 +66,8 @@ def sample_pairs(
     rng: np.random.Generator,
 ) -> Pairs:
     """Random pairs within sections, from neighbours to half of the extent."""
-    extent = max(np.ptp(coords[section == s], axis=0).max() for s in np.unique(section))
-    edges = np.geomspace(0.75 * spacing, max(extent / 2, 2 * spacing), _N_LAGS + 1)
+    longest = max(largest_extent(coords, section) / 2, 2 * spacing)
+    edges = np.geomspace(0.75 * spacing, longest, _N_LAGS + 1)
     tree = cKDTree(coords)
     n, n_axes = coords.shape
     found = []
@@ -86,6 +87,15 @@ def sample_pairs(
     order = np.argsort(lag, kind="stable")
     _, lag, n_pairs = np.unique(lag[order], return_inverse=True, return_counts=True)
     return Pairs(one[order], other[order], lag, n_pairs)
+
+
+def largest_extent(coords: NDArray[np.float64], section: NDArray[np.intp]) -> float:
+    """Longest side of the boxes around sections."""
+    shape = (int(section.max()) + 1, coords.shape[1])
+    low, high = np.full(shape, np.inf), np.full(shape, -np.inf)
+    np.minimum.at(low, section, coords)
+    np.maximum.at(high, section, coords)
+    return float((high - low).max())
 
 
 class Smoother:
@@ -120,10 +130,7 @@ class Smoother:
         _, section = connected_components(graph, directed=False)
         self.pairs = sample_pairs(coords, section, spacing, rng)
         n_axes = int((np.ptp(coords, axis=0) > 0).sum()) or 1
-        reach = max(
-            np.ptp(coords[section == s], axis=0).max() for s in np.unique(section)
-        )
-        widest = max(reach / spacing / 4, 1.0)
+        widest = max(largest_extent(coords, section) / spacing / 4, 1.0)
         n_widths = int(np.log(widest) / np.log(_WIDTH_FACTOR)) + 1
         # Of a random walk of one step per unit of time, per axis.
         self.times = n_axes * _WIDTH_FACTOR ** (2.0 * np.arange(n_widths))
@@ -155,6 +162,8 @@ class Smoother:
 
     def shares(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Variance of every width in the field behind a map; the rest is white noise."""
+        if is_flat(values):
+            return np.zeros(self.times.size)
         seen = self.pairs.correlogram(values[:, None].astype(np.float64))[:, 0]
         behind = latent_correlation(values, seen)
         shares, _ = nnls(self.correlograms, behind)
