@@ -68,6 +68,25 @@ def correlation_key(key: str) -> str:
     return key + SIDE_KEYS["uns"]["region_correlation"]
 
 
+def prediction_key(key: str) -> str:
+    """Key in uns of a region that is predicted from patterns."""
+    return key + SIDE_KEYS["uns"]["region_prediction"]
+
+
+def read_region_prediction(adata: AnnData, key: str) -> Mapping[str, Any]:
+    """The prediction of a region that was stored."""
+    name = prediction_key(key)
+    stored = adata.uns.get(name)
+    if not hasattr(stored, "keys") or not {"auc", "random"} <= set(stored.keys()):
+        msg = (
+            f"adata.uns has no {name!r}. Call "
+            f"`nonneg.tl.region_prediction(adata, region, key={key!r})` first."
+        )
+        raise KeyError(msg)
+    found: Mapping[str, Any] = stored
+    return found
+
+
 def read_region_correlation(adata: AnnData, key: str) -> RegionCorrelation:
     """The regions of patterns that were stored."""
     name = correlation_key(key)

@@ -14,6 +14,7 @@ from ._poisson_deviance import poisson_deviance
 from ._presence_aupr import presence_aupr
 from ._purity import purity
 from ._r2 import r2
+from ._region_auc import region_auc
 
 __all__ = [
     "FactorMatch",
@@ -29,4 +30,5 @@ __all__ = [
     "presence_aupr",
     "purity",
     "r2",
+    "region_auc",
 ]

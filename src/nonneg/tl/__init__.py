@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ._anatomy.compare_patterns import compare_patterns
 from ._anatomy.region_correlation import region_correlation
+from ._anatomy.region_prediction import region_prediction
 from ._deconvolve.deconvolve import deconvolve
 from ._deconvolve.learn_deconvolution import learn_deconvolution
 from ._inmf.centroid_align import centroid_align
@@ -26,6 +28,7 @@ from ._project.project import project
 __all__ = [
     "centroid_align",
     "compare",
+    "compare_patterns",
     "deconvolve",
     "fa",
     "factor_markers",
@@ -42,6 +45,7 @@ __all__ = [
     "project",
     "quantile_align",
     "region_correlation",
+    "region_prediction",
     "rsf",
     "seminmf",
 ]

@@ -11,16 +11,16 @@ from scipy.stats import false_discovery_control
 from ..._adata.anatomy import TOGETHER, RegionCorrelation, correlation_key
 from ..._adata.coordinates import point_spacing, read_coordinates
 from ..._adata.read import resolve_adata
-from ..._adata.regions import read_annotation, read_neighbours, read_patterns
+from ..._adata.regions import read_patterns
 from ..._adata.write import write_values
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
-from ...models.anatomy.correlate import correlate, null_scores, p_values, plan_search
-from ...models.anatomy.regions import graph_adjacency, lift
+from ...models.anatomy.correlate import correlate, null_scores, p_values
 from ...models.anatomy.surrogates import Smoother
 from ...operators.threads import computing
+from .front import plan
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -154,31 +154,18 @@ def region_correlation(
     seed = as_seed(rng)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     patterns = read_patterns(target, key)
-    annotation = read_annotation(target, region_key)
-    used = (annotation.codes >= 0) & np.isfinite(patterns.values).all(axis=1)
-    codes = annotation.codes[used]
-    n_labels = annotation.members.shape[1]
-    counts = np.bincount(codes, minlength=n_labels)
-    if (counts > 0).sum() < 2:
-        msg = (
-            f"Of the regions in adata.obs[{region_key!r}], fewer than two have "
-            f"observations with values of {key!r}."
-        )
-        raise ValueError(msg)
-    graph = read_neighbours(
-        target, used, connectivity_key=connectivity_key, spatial_key=spatial_key
-    )
-    regions = lift(
-        annotation.members, counts, graph_adjacency(codes, graph, n_labels)
-    )
-    plan = plan_search(
-        codes,
-        regions,
+    made = plan(
+        target,
+        np.isfinite(patterns.values).all(axis=1),
+        region_key=region_key,
         max_regions=most,
         beam_width=width,
         metric=metric,
         min_gain=min_gain,
+        connectivity_key=connectivity_key,
+        spatial_key=spatial_key,
     )
+    used, search = made.used, made.search
     values = patterns.values[used]
     signed = (values < 0).any(axis=0) & (metric == "pearson")
     if metric == "dice":
@@ -186,18 +173,18 @@ def region_correlation(
             [_otsu(x) if threshold is None else threshold for x in values.T]
         )
         values = (values > limits).astype(np.float64)
-    found = correlate(values, signed, plan)
+    found = correlate(values, signed, search)
     random = np.empty((most, n_random, values.shape[1]))
     if n_random:
         coords = read_coordinates(target, spatial_key)[used]
         generator = np.random.default_rng(seed)
         with computing(), progress("region_correlation", n_random) as callback:
-            smoother = Smoother(graph, coords, point_spacing(coords), generator)
+            smoother = Smoother(made.graph, coords, point_spacing(coords), generator)
             random = null_scores(
-                values, signed, plan, smoother,
+                values, signed, search, smoother,
                 n_surrogates=n_random, rng=generator, callback=callback,
             )  # fmt: skip
-    top = plan.penalised(random).max(axis=0, initial=-np.inf)
+    top = search.penalised(random).max(axis=0, initial=-np.inf)
     entry = RegionCorrelation(
         params={
             "key": key,
@@ -215,18 +202,18 @@ def region_correlation(
         factors=np.array(patterns.names, object),
         regions=pd.DataFrame(
             {
-                "region": annotation.names,
-                "path": annotation.paths,
-                "n_obs": regions.size,
+                "region": made.annotation.names,
+                "path": made.annotation.paths,
+                "n_obs": made.regions.size,
             }
         ).rename(index=str),
         scores=found.of_regions,
         sets=_table(
             found,
-            p_values(plan.penalised(found.score).max(axis=0), top),
+            p_values(search.penalised(found.score).max(axis=0), top),
             [p_values(*of_size) for of_size in zip(found.score, random, strict=True)],
-            annotation=annotation,
-            size=regions.size,
+            annotation=made.annotation,
+            size=made.regions.size,
             factors=patterns.names,
             signed=signed,
         ),
