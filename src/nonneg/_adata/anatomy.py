@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._core.validators import check_positive_int
 from .keys import SIDE_KEYS
 from .schema import SCHEMA
 
@@ -49,6 +50,17 @@ class RegionCorrelation:
     def best(self) -> NDArray[np.intp]:
         """(k,): rows of ``sets`` with the best set of every pattern."""
         return np.flatnonzero(self.sets["is_best"].to_numpy(bool))
+
+    def rows(self, n_regions: int | None) -> NDArray[np.intp]:
+        """(k,): rows of the best sets of so many regions, or of any number."""
+        if n_regions is None:
+            return self.best
+        number = check_positive_int(n_regions, "n_regions")
+        most = int(self.params["max_regions"])
+        if number > most:
+            msg = f"n_regions={number} exceeds the max_regions={most} of the search."
+            raise ValueError(msg)
+        return np.flatnonzero(self.sets["n_regions"].to_numpy() == number)
 
     def names(self, row: int) -> tuple[str, ...]:
         """Names of the regions of a set."""

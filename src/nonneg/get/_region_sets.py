@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._adata.anatomy import read_region_correlation
-from .._core.validators import check_positive_int
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -71,18 +70,8 @@ def region_sets(
     (4, 8)
     """
     found = read_region_correlation(adata, key)
-    table = found.sets
-    if n_regions is None:
-        rows = found.best
-    else:
-        number = check_positive_int(n_regions, "n_regions")
-        most = int(found.params["max_regions"])
-        if number > most:
-            msg = f"n_regions={number} exceeds the max_regions={most} of the search."
-            raise ValueError(msg)
-        rows = table["n_regions"].to_numpy() == number
-        rows = rows.nonzero()[0]
-    chosen = table.iloc[rows]
+    rows = found.rows(n_regions)
+    chosen = found.sets.iloc[rows]
     p_value = "p_search" if n_regions is None else "p_value"
     columns = {
         "regions": [found.names(row) for row in rows],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._cluster_composition import cluster_composition
+from ._compare_patterns import compare_patterns
 from ._comparison import comparison
 from ._deconvolution import deconvolution
 from ._factor_maps import factor_maps
@@ -13,6 +14,10 @@ from ._metagenes import metagenes
 from ._missing_type import missing_type
 from ._objective import objective
 from ._presence import presence
+from ._region_correlation import region_correlation
+from ._region_matrix import region_matrix
+from ._region_prediction import region_prediction
+from ._region_sets import region_sets
 from ._shared_change import shared_change
 from ._spatial_importance import spatial_importance
 from ._top_genes import top_genes
@@ -20,6 +25,7 @@ from ._type_correlation import type_correlation
 
 __all__ = [
     "cluster_composition",
+    "compare_patterns",
     "comparison",
     "deconvolution",
     "factor_maps",
@@ -30,6 +36,10 @@ __all__ = [
     "missing_type",
     "objective",
     "presence",
+    "region_correlation",
+    "region_matrix",
+    "region_prediction",
+    "region_sets",
     "shared_change",
     "spatial_importance",
     "top_genes",

@@ -1,0 +1,84 @@
+"""Patterns of several methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from .._adata.checks import check_key
+from ._colors import NO_DATA
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+_COLUMNS = {
+    "morans_i": "Moran's I\nof values",
+    "morans_i_leading": "Moran's I\nof where it leads",
+    "region_score": "correlation with\nbest regions",
+}
+
+
+def compare_patterns(adata: AnnData) -> list[Axes]:
+    """Show coherence of patterns and their fit to regions, method by method.
+
+    A dot is a pattern, a line the median of a method.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`nonneg.tl.compare_patterns`.
+
+    Returns
+    -------
+    One Axes per measure.
+
+    Raises
+    ------
+    KeyError
+        If :func:`nonneg.tl.compare_patterns` was not called.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> nng.tl.compare_patterns(
+    ...     adata, key="truth", baselines=["pca"], region_key=None
+    ... )
+    >>> axes = nng.pl.compare_patterns(adata)
+    >>> len(axes)
+    2
+    """
+    hint = "Call `nonneg.tl.compare_patterns(adata)` first."
+    check_key(adata, "uns", "pattern_comparison", hint=hint)
+    table: pd.DataFrame = adata.uns["pattern_comparison"]
+    shown = [name for name in _COLUMNS if name in table]
+    methods = list(dict.fromkeys(table["method"].astype(str)))
+    width = 0.6 + 0.42 * len(methods)
+    _, axes = plt.subplots(
+        1,
+        len(shown),
+        figsize=(width * len(shown) + 0.3, 2.5),
+        layout="constrained",
+        squeeze=False,
+    )
+    for ax, name in zip(axes[0], shown, strict=True):
+        for x, method in enumerate(methods):
+            values = table.loc[table["method"].astype(str) == method, name]
+            values = values.dropna().to_numpy(float)
+            # Spread, so that equal ones are seen: in a fixed order.
+            shift = 0.3 * (((np.arange(values.size) * 0.618) % 1) - 0.5)
+            ax.scatter(x + shift, values, s=12, color=f"C{x % 10}", alpha=0.8, lw=0)
+            if values.size:
+                ax.hlines(np.median(values), x - 0.3, x + 0.3, color=f"C{x % 10}", lw=2)
+        ax.axhline(0, color=NO_DATA, lw=0.6, zorder=0)
+        ax.set_xticks(np.arange(len(methods)), methods, rotation=45, ha="right")
+        ax.set_title(_COLUMNS[name], fontsize="small")
+        ax.set(xlim=(-0.6, len(methods) - 0.4), ylim=(min(ax.get_ylim()[0], 0), 1.02))
+        ax.tick_params(labelsize="small")
+        ax.tick_params(axis="x", length=0)
+        ax.spines[["top", "right"]].set_visible(False)
+    return list(axes[0])
