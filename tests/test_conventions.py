@@ -36,6 +36,7 @@ def located():
     adata.uns["stored"]["params"]["batch_key"] = "batch"
     adata.varm["stored_specific"] = np.zeros((adata.n_vars, 2, 3), np.float32)
     adata.obs["stored_cluster"] = adata.obsm["stored"].argmax(axis=1).astype(str)
+    adata.obs["region"] = np.where(np.arange(adata.n_obs) % 12 < 5, "west", "east")
     place = np.arange(adata.n_obs)
     adata.obsm["spatial"] = np.stack([place % 12, place // 12], axis=1).astype(float)
     adata.obs["voxel"] = place
@@ -134,6 +135,15 @@ CALLS = {
     ),
     "tl.factor_markers": lambda adata, **kwargs: nng.tl.factor_markers(
         adata, key="stored", **kwargs
+    ),
+    "tl.region_correlation": lambda adata, **kwargs: nng.tl.region_correlation(
+        adata, key="stored", n_surrogates=3, **kwargs
+    ),
+    "tl.region_prediction": lambda adata, **kwargs: nng.tl.region_prediction(
+        adata, "west", key="stored", n_factors=2, **kwargs
+    ),
+    "tl.compare_patterns": lambda adata, **kwargs: nng.tl.compare_patterns(
+        adata, key="stored", baselines=["pca"], **kwargs
     ),
     "tl.deconvolve": lambda adata, **kwargs: nng.tl.deconvolve(
         adata, types_of(adata), graph_weight=1, group_weight=0, effects=False, **kwargs

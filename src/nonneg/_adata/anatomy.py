@@ -88,7 +88,7 @@ def prediction_key(key: str) -> str:
 def read_region_prediction(adata: AnnData, key: str) -> Mapping[str, Any]:
     """The prediction of a region that was stored."""
     name = prediction_key(key)
-    stored = adata.uns.get(name)
+    stored: Any = adata.uns.get(name)
     if not hasattr(stored, "keys") or not {"auc", "random"} <= set(stored.keys()):
         msg = (
             f"adata.uns has no {name!r}. Call "
@@ -102,7 +102,7 @@ def read_region_prediction(adata: AnnData, key: str) -> Mapping[str, Any]:
 def read_region_correlation(adata: AnnData, key: str) -> RegionCorrelation:
     """The regions of patterns that were stored."""
     name = correlation_key(key)
-    stored = adata.uns.get(name)
+    stored: Any = adata.uns.get(name)
     if not is_region_correlation(stored):
         msg = (
             f"adata.uns has no {name!r}. Call "

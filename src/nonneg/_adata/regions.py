@@ -10,9 +10,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..models.anatomy.regions import grid_graph
+from .checks import as_numbers
 from .coordinates import read_coordinates
 from .grid import find_grid
 from .labels import read_labels
+from .schema import is_entry
+from .views import read_factors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -43,7 +46,9 @@ def read_annotation(
 
     The ontology is the one that is given, or that `atlas.annotate` has stored, or none.
     """
-    hint = "Name the column of regions as `region_key`, or call `nonneg.atlas.annotate`."
+    hint = (
+        "Name the column of regions as `region_key`, or call `nonneg.atlas.annotate`."
+    )
     labels = read_labels(adata, region_key, hint=hint)
     where = f"adata.obs[{region_key!r}]"
     if len(labels.names) < 2:
@@ -53,7 +58,7 @@ def read_annotation(
         )
         raise ValueError(msg)
     if structures is None:
-        stored = adata.uns.get(region_key)
+        stored: Any = adata.uns.get(region_key)
         structures = stored.get("structures") if hasattr(stored, "get") else None
     names = [str(name) for name in labels.names]
     if structures is None:
@@ -153,17 +158,13 @@ def read_neighbours(
 class Patterns:
     """Maps to compare with regions."""
 
-    values: NDArray[np.float64]
+    maps: NDArray[np.float64]
     """(n_obs, k); NaN where nothing is known."""
     names: list[str]
 
 
 def read_patterns(adata: AnnData, key: str) -> Patterns:
     """Factors of a factorization, columns of an element of obsm, or clusters."""
-    from .checks import as_numbers
-    from .schema import is_entry
-    from .views import read_factors
-
     if is_entry(adata.uns.get(key)):
         found = read_factors(adata, key)
         return Patterns(found.scores.astype(np.float64), list(found.names))

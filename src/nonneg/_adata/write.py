@@ -152,12 +152,23 @@ def _written(adata: AnnData, key: str) -> set[Place]:
     for attr in ("obsm", "obs"):
         if entry.align is not None and f"{attr}_key" in entry.align:
             places.add((attr, str(entry.align[f"{attr}_key"])))
-    markers = f"{key}{SIDE_KEYS['uns']['markers']}"
-    if {"factor", "kind", "gene"} <= set(
-        getattr(adata.uns.get(markers), "columns", ())
-    ):
-        places.add(("uns", markers))
+    # What tells each from something else of that name.
+    signs = {
+        "markers": {"factor", "kind", "gene"},
+        "region_correlation": {"sets", "members"},
+        "region_prediction": {"auc", "random"},
+    }
+    for kind, names in signs.items():
+        beside = f"{key}{SIDE_KEYS['uns'][kind]}"
+        if names <= set(_names_in(adata.uns.get(beside))):
+            places.add(("uns", beside))
     return {place for place in places if place[1] in getattr(adata, place[0])}
+
+
+def _names_in(stored: Any) -> Iterable[str]:
+    """Columns of a data frame, or keys of a dictionary."""
+    keys = getattr(stored, "keys", None)
+    return () if keys is None else keys()
 
 
 def _by_attribute(places: Iterable[Place]) -> dict[str, NDArray[Any]]:

@@ -65,8 +65,8 @@ def compare_patterns(adata: AnnData) -> list[Axes]:
     )
     for ax, name in zip(axes[0], shown, strict=True):
         for x, method in enumerate(methods):
-            values = table.loc[table["method"].astype(str) == method, name]
-            values = values.dropna().to_numpy(float)
+            own = table.loc[table["method"].astype(str) == method, name]
+            values = own.dropna().to_numpy(float)
             # Spread, so that equal ones are seen: in a fixed order.
             shift = 0.3 * (((np.arange(values.size) * 0.618) % 1) - 0.5)
             ax.scatter(x + shift, values, s=12, color=f"C{x % 10}", alpha=0.8, lw=0)

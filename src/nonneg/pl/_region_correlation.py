@@ -124,7 +124,8 @@ def region_correlation(
     ]
     if rings:
         ax.scatter(
-            *np.transpose(rings),
+            [x for x, _ in rings],
+            [y for _, y in rings],
             s=1.1 * _LARGEST,
             facecolors="none",
             edgecolors=plt.rcParams["text.color"],

@@ -93,7 +93,7 @@ def region_matrix(
         size = 1.1 + wide + cell * len(chosen), 0.3 + longest + cell * len(chosen)
         _, ax = plt.subplots(figsize=size, layout="constrained")
     picture = ax.imshow(matrix, cmap=cmap, vmin=-1, vmax=1, interpolation="none")
-    for i in np.flatnonzero(adjusted <= 0.05):
+    for i in np.flatnonzero(adjusted <= 0.05).tolist():
         # On dark colours, white is seen.
         color = "white" if abs(matrix[i, i]) > 0.5 else "black"
         ax.text(

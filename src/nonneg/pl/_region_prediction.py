@@ -59,7 +59,7 @@ def region_prediction(
     if ax is None:
         _, ax = plt.subplots(figsize=(3.4, 2.7), layout="constrained")
     low = min(0.5, auc, *random.tolist())
-    bins = np.linspace(low, 1, 26)
+    bins = np.linspace(low, 1, 26).tolist()
     ax.hist(random, bins=bins, color=NO_DATA, lw=0)
     ax.axvline(auc, color="C3", lw=1.5, label=f"{', '.join(names)}: {auc:.3f}")
     if random.size:

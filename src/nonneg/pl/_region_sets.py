@@ -161,7 +161,7 @@ def region_sets(
     figure, axes = _figure(shown)
     panels: list[Axes] = []
     for k, row, views, region in zip(chosen, axes, shown, insides, strict=True):
-        values = patterns.values[:, k] * found.sets["sign"].iloc[rows[k]]
+        values = patterns.maps[:, k] * found.sets["sign"].iloc[rows[k]]
         low = min(0.0, float(np.nanmin(values)))
         high = _limit(values[known], vmax)
         colors = intensity_map(cmap, figure)
@@ -223,12 +223,14 @@ def _views(
         axes = np.flatnonzero(np.ptp(place, axis=0) > 0).tolist()
         if len(axes) < 3:
             pair = axes if len(axes) == 2 else [0, 1]
-            views.append(_view(name, rows, place, grid, pair, np.arange(rows.size)))
+            views.append(
+                _view(name, rows, place, grid, pair=pair, some=np.arange(rows.size))
+            )
         elif grid is None:
             order = np.argsort(-np.ptp(place, axis=0), kind="stable")
             pair, depth = sorted(order[:2].tolist()), int(order[2])
             front = np.argsort(place[:, depth], kind="stable")
-            views.append(_view(name, rows, place, None, pair, front))
+            views.append(_view(name, rows, place, None, pair=pair, some=front))
         else:
             inside = region[rows] >= 0
             seen = inside if inside.any() else known[rows]
@@ -238,7 +240,7 @@ def _views(
                 plane = np.flatnonzero(along == np.bincount(along[seen]).argmax())
                 value = float(place[plane, fixed].mean())
                 title = f"{name} {'xyz'[fixed]} = {value:.3g}".strip()
-                views.append(_view(title, rows, place, grid, pair, plane))
+                views.append(_view(title, rows, place, grid, pair=pair, some=plane))
     return views
 
 
@@ -258,6 +260,7 @@ def _view(
     rows: NDArray[np.intp],
     place: NDArray[np.float64],
     grid: Grid | None,
+    *,
     pair: list[int],
     some: NDArray[np.intp],
 ) -> _View:

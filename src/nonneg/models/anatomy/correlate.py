@@ -123,12 +123,11 @@ def correlate(
             continue
         both = _both_signs(scoring) if signed[i] else scoring
         best = plan.best(both)
-        side = best.score.argmax(axis=1)
+        # A set and the rest fit equally well, in opposite directions.
+        side = first_best(best.score.T)
         levels = np.arange(most)
         score[:, i] = best.score[levels, side]
-        members[:, i] = _largest_first(
-            best.members[levels, side], plan.regions.size
-        )
+        members[:, i] = _largest_first(best.members[levels, side], plan.regions.size)
         sign[:, i] = 1 - 2 * side
     overall = first_best(plan.penalised(score))
     chosen = members[overall, np.arange(k)]
@@ -166,17 +165,16 @@ def null_scores(
     Each is as smooth as the pattern, has the same values, and is searched alike.
     """
     k = maps.shape[1]
-    shares = np.stack([smoother.shares(values) for values in maps.T], axis=1)
-    used = shares.max(axis=1) > 0
-    # Standard deviations of white noise, and of every width in use.
-    amplitude = np.sqrt(np.vstack([1 - shares.sum(axis=0), shares[used]]).clip(0))
+    amplitudes = np.stack([smoother.amplitudes(values) for values in maps.T], axis=1)
+    used = amplitudes[1:].max(axis=1) > 0
+    amplitudes = amplitudes[np.append(True, used)].astype(np.float32)
     ordered = np.sort(maps, axis=0)
     out = np.empty((plan.max_regions, n_surrogates, k))
     done = 0
     for fields in smoother.fields(used, n_surrogates, rng):
         batch = fields.shape[2]
         for i in range(k):
-            field = np.tensordot(amplitude[:, i].astype(np.float32), fields, 1)
+            field = np.tensordot(amplitudes[:, i], fields, 1)
             sums = _sums_in_order(field, ordered[:, i], plan)
             scoring = plan.scoring(ordered[:, i], sums)
             best = plan.best(_both_signs(scoring) if signed[i] else scoring).score

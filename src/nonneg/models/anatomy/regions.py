@@ -27,7 +27,9 @@ class Regions(NamedTuple):
     """(n_regions, n_regions): are disjoint and touch."""
 
 
-def volume_adjacency(codes: NDArray[np.integer[Any]], n_labels: int) -> NDArray[np.bool_]:
+def volume_adjacency(
+    codes: NDArray[np.integer[Any]], n_labels: int
+) -> NDArray[np.bool_]:
     """Which labels of a grid touch across a face of their cells, in one pass.
 
     Codes below zero are background. The grid may have any number of axes.

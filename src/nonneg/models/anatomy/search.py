@@ -110,7 +110,14 @@ def search(
         members[level, found, : level + 1] = some[where[found]]
     grown = max_regions - len(sets)
     if grown > 0:
-        _grow(scoring, regions, sets[-1], beam_width, score, members)
+        _grow(
+            scoring,
+            regions,
+            sets[-1],
+            width=beam_width,
+            score=score,
+            members=members,
+        )
     return Best(score, members)
 
 
@@ -142,6 +149,7 @@ def _grow(
     scoring: Scoring,
     regions: Regions,
     sets: NDArray[np.int32],
+    *,
     width: int,
     score: NDArray[np.float64],
     members: NDArray[np.int32],

@@ -3,12 +3,12 @@
 A map is the quantile transform of a Gaussian field: its values are those of the given
 map, in the order of the field. The field is a sum of white noise smoothed over the
 neighbour graph by heat kernels of several widths. Their shares are those that, by
-non-negative least squares, give the correlogram that the field behind the given map
-has.
+non-negative least squares, give random maps the correlogram of the given one.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,9 @@ _N_PILOT = 64
 _BATCH = 16
 _N_LAGS = 20
 _PAIRS_PER_LAG = 5_000
+# What is known of a field from one map differs from what random maps then have: by this
+# many corrections, the difference is taken off.
+_N_CORRECTIONS = 2
 # Terms of the expansion that tells how correlation changes with the values.
 _N_HERMITE = 40
 
@@ -51,12 +54,16 @@ class Pairs(NamedTuple):
     n_pairs: NDArray[np.int64]
     """In every class, all of which have some."""
 
-    def correlogram(self, maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Correlation at every lag of maps (n_obs, n_maps), (n_lags, n_maps)."""
+    def covariances(self, maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Of maps (n_obs, n_maps) at every lag, (n_lags, n_maps)."""
         z = maps - maps.mean(axis=0)
-        product = z[self.one] * z[self.other]
-        sums = np.add.reduceat(product, np.searchsorted(self.lag, np.arange(self.n_pairs.size)), axis=0)
-        return np.asarray(sums / self.n_pairs[:, None] / (z**2).mean(axis=0), np.float64)
+        first = np.searchsorted(self.lag, np.arange(self.n_pairs.size))
+        sums = np.add.reduceat(z[self.one] * z[self.other], first, axis=0)
+        return np.asarray(sums / self.n_pairs[:, None], np.float64)
+
+    def correlogram(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Correlation at every lag of one map."""
+        return self.covariances(values[:, None])[:, 0] / float(values.var())
 
 
 def sample_pairs(
@@ -71,10 +78,11 @@ def sample_pairs(
     tree = cKDTree(coords)
     n, n_axes = coords.shape
     found = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         start = rng.integers(n, size=3 * _PAIRS_PER_LAG)
-        step = rng.normal(size=(start.size, n_axes))
-        step *= (rng.uniform(low, high, start.size) / np.linalg.norm(step, axis=1))[:, None]
+        direction = rng.normal(size=(start.size, n_axes))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        step = direction * rng.uniform(low, high, (start.size, 1))
         # What lies there, if anything.
         off, end = tree.query(coords[start] + step, distance_upper_bound=spacing)
         inside = np.flatnonzero(np.isfinite(off))
@@ -127,47 +135,59 @@ class Smoother:
         walk = sp.csr_matrix((scaling @ graph @ scaling) * 2).astype(np.float32)
         self._walk = CSROperator(walk)
         self.n_obs = graph.shape[0]
-        _, section = connected_components(graph, directed=False)
+        section = connected_components(graph, directed=False)[1].astype(np.intp)
         self.pairs = sample_pairs(coords, section, spacing, rng)
         n_axes = int((np.ptp(coords, axis=0) > 0).sum()) or 1
         widest = max(largest_extent(coords, section) / spacing / 4, 1.0)
         n_widths = int(np.log(widest) / np.log(_WIDTH_FACTOR)) + 1
         # Of a random walk of one step per unit of time, per axis.
-        self.times = n_axes * _WIDTH_FACTOR ** (2.0 * np.arange(n_widths))
+        self.times: NDArray[np.float64] = np.asarray(
+            n_axes * _WIDTH_FACTOR ** (2.0 * np.arange(n_widths)), np.float64
+        )
         self._measure(rng)
 
     def _measure(self, rng: np.random.Generator) -> None:
         """Standard deviations and correlograms of all widths."""
         squares = np.zeros((self.times.size, self.n_obs))
-        fields = []
+        batches = []
         for _ in range(_N_PILOT // _BATCH):
             noise = rng.standard_normal((self.n_obs, _BATCH), np.float32)
             smooth = heat(self._walk, noise, self.times)
             squares += np.square(smooth, dtype=np.float64).sum(axis=2)
-            fields.append(smooth)
+            batches.append(smooth)
         self.std = np.sqrt(squares / _N_PILOT).astype(np.float32)
-        self.correlograms = np.stack(
-            [
-                np.mean(
-                    [
-                        self.pairs.correlogram(batch[m] / self.std[m][:, None]).mean(1)
-                        for batch in fields
-                    ],
-                    axis=0,
-                )
-                for m in range(self.times.size)
-            ],
-            axis=1,
-        )
+        covariances = np.empty((self.pairs.n_pairs.size, self.times.size))
+        # A wide field hardly varies within the data: what is left about its mean.
+        self.variances = np.empty(self.times.size)
+        for m, std in enumerate(self.std):
+            maps = np.hstack([batch[m] for batch in batches]) / std[:, None]
+            covariances[:, m] = self.pairs.covariances(maps).mean(axis=1)
+            self.variances[m] = maps.var(axis=0).mean()
+        self.correlograms = covariances / self.variances
+        noise = rng.standard_normal((1, self.n_obs, _BATCH), np.float32)
+        some = batches[0] / self.std[:, :, None]
+        self._pilot = np.concatenate([noise, some])
 
-    def shares(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Variance of every width in the field behind a map; the rest is white noise."""
+    def amplitudes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standard deviations in the field behind a map: white noise, all widths."""
         if is_flat(values):
-            return np.zeros(self.times.size)
-        seen = self.pairs.correlogram(values[:, None].astype(np.float64))[:, 0]
+            return self._mixture(np.zeros(self.pairs.n_pairs.size))
+        ordered = np.sort(values)
+        seen = self.pairs.correlogram(values)
         behind = latent_correlation(values, seen)
-        shares, _ = nnls(self.correlograms, behind)
-        return np.asarray(shares / max(shares.sum(), 1.0))
+        for _ in range(_N_CORRECTIONS):
+            field = np.tensordot(self._mixture(behind), self._pilot, 1)
+            maps = ordered[np.argsort(np.argsort(field, axis=0), axis=0)]
+            made = self.pairs.covariances(maps).mean(axis=1) / values.var()
+            behind = behind + seen - made
+        return self._mixture(behind)
+
+    def _mixture(self, correlogram: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Amplitudes of a field with this correlogram, by non-negative least squares."""
+        shares = nnls(self.correlograms, correlogram)[0]
+        shares /= max(shares.sum(), 1.0)
+        noise = max(1 - shares.sum(), 0.0)
+        return np.sqrt(np.append(noise, shares / self.variances))
 
     def fields(
         self, used: NDArray[np.bool_], n: int, rng: np.random.Generator
@@ -202,7 +222,8 @@ def heat(
     needed = tails > _TAIL
     last = int(needed.any(axis=1).sum())
     out = np.zeros((times.size, *x.shape), np.float32)
-    before, now = None, x
+    before: NDArray[Any] | None = None
+    now: NDArray[Any] = x
     for k in range(last):
         for m in np.flatnonzero(needed[k]):
             out[m] += np.float32(coefficients[k, m]) * now

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 type Baseline = Literal["pca", "kmeans", "ward"]
 
-_BASELINES = ("pca", "kmeans", "ward")
+_BASELINES: tuple[Baseline, ...] = ("pca", "kmeans", "ward")
 # Clusters are found in so many components, as is usual for expression data.
 _N_PCS = 50
 
@@ -134,15 +134,15 @@ def compare_patterns(
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     maps = {name: read_patterns(target, name) for name in keys}
     known = np.logical_and.reduce(
-        [np.isfinite(some.values).all(axis=1) for some in maps.values()]
+        [np.isfinite(some.maps).all(axis=1) for some in maps.values()]
     )
     whole = read_neighbours(
         target, known, connectivity_key=connectivity_key, spatial_key=spatial_key
     )
     if baselines:
         x, _ = select_matrix(target, layer=layer)
-        k = maps[keys[0]].values.shape[1]
-        maps |= _fit(x, known, whole, k, baselines, seed)
+        k = maps[keys[0]].maps.shape[1]
+        maps |= _fit(x, known, whole, k=k, baselines=baselines, seed=seed)
     made = None
     if region_key is not None:
         made = plan(
@@ -158,7 +158,7 @@ def compare_patterns(
         )
     tables = []
     for method, some in maps.items():
-        values = some.values[known]
+        values = some.maps[known]
         table = pd.DataFrame(
             {
                 "method": method,
@@ -168,7 +168,7 @@ def compare_patterns(
             }
         )
         if made is not None:
-            inside = some.values[made.used]
+            inside = some.maps[made.used]
             found = correlate(inside, (inside < 0).any(axis=0), made.search)
             of_pattern = np.arange(len(some.names))
             chosen = found.members[found.overall, of_pattern]
@@ -183,9 +183,7 @@ def compare_patterns(
     return target if copy else None
 
 
-def _morans_i(
-    values: NDArray[np.float64], graph: sp.csr_matrix
-) -> NDArray[np.float64]:
+def _morans_i(values: NDArray[np.float64], graph: sp.csr_matrix) -> NDArray[np.float64]:
     """Scanpy's, of every column; NaN for those that do not vary."""
     import scanpy as sc
 
@@ -210,6 +208,7 @@ def _fit(
     x: Any,
     known: NDArray[np.bool_],
     graph: sp.csr_matrix,
+    *,
     k: int,
     baselines: Sequence[Baseline],
     seed: int,

@@ -156,7 +156,7 @@ def region_correlation(
     patterns = read_patterns(target, key)
     made = plan(
         target,
-        np.isfinite(patterns.values).all(axis=1),
+        np.isfinite(patterns.maps).all(axis=1),
         region_key=region_key,
         max_regions=most,
         beam_width=width,
@@ -166,7 +166,7 @@ def region_correlation(
         spatial_key=spatial_key,
     )
     used, search = made.used, made.search
-    values = patterns.values[used]
+    values = patterns.maps[used]
     signed = (values < 0).any(axis=0) & (metric == "pearson")
     if metric == "dice":
         limits = np.array(

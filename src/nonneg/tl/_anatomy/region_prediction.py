@@ -119,8 +119,8 @@ def region_prediction(
             f"{' …' if len(annotation.names) > 10 else ''}."
         )
         raise KeyError(msg)
-    used = (annotation.codes >= 0) & np.isfinite(patterns.values).all(axis=1)
-    values = patterns.values[used]
+    used = (annotation.codes >= 0) & np.isfinite(patterns.maps).all(axis=1)
+    values = patterns.maps[used]
     rows = [annotation.names.index(name) for name in names]
     inside = annotation.members[rows].any(axis=0)[annotation.codes[used]]
     if inside.all() or not inside.any():
@@ -168,9 +168,7 @@ def region_prediction(
     return target if copy else None
 
 
-def _closest(
-    values: NDArray[np.float64], inside: NDArray[np.bool_]
-) -> list[int]:
+def _closest(values: NDArray[np.float64], inside: NDArray[np.bool_]) -> list[int]:
     """Patterns by their correlation with a region, the highest first."""
     centred = values - values.mean(axis=0)
     spread = np.sqrt((centred**2).sum(axis=0))
