@@ -433,3 +433,24 @@ class TestMissingType:
     def test_truth_has_none(self, adata):
         with pytest.raises(KeyError, match="has no scores of a missing type"):
             nng.pl.missing_type(adata, "truth")
+
+
+def test_sections_are_those_of_the_fit():
+    """Whoever told the fit need not say it again: they would lie on top of each other."""
+    adata, reference = nng.datasets.spots(8, 60)
+    adata.obs["section"] = np.where(np.arange(adata.n_obs) < 32, "a", "b")
+    nng.tl.deconvolve(
+        adata,
+        reference,
+        cell_type_key="cell_type",
+        library_key="section",
+        graph_weight=10,
+        group_weight=0,
+        effects=False,
+    )
+    assert len(nng.pl.deconvolution(adata)) == 2
+    assert len(nng.pl.factor_maps(adata, "deconv", factors=[0])) == 2
+    # Two maps, and the genes.
+    assert len(nng.pl.missing_type(adata)) == 3
+    del adata.obs["section"]
+    assert len(nng.pl.deconvolution(adata)) == 1

@@ -200,19 +200,34 @@ def align_genes(
     check_unique_names(var_names, "Variables")
     position = found.genes.get_indexer(var_names)
     shared = np.flatnonzero((position >= 0) & used)
+    other_case = _of_other_case(found.genes, var_names[used & (position < 0)])
     if shared.size == 0:
         msg = (
             "adata and reference share no gene: names are "
             f"{list(var_names[:3])} … in adata, {list(found.genes[:3])} … in "
             "reference. Are they of the same kind (symbols or Ensembl identifiers) and "
-            "species?"
+            f"species, and types in rows?{other_case}"
         )
         raise ValueError(msg)
     smaller = min(int(used.sum()), found.genes.size)
     if shared.size < _MOST * smaller:
         warn(
             f"adata and reference share {shared.size} genes, of {int(used.sum())} and "
-            f"{found.genes.size}. Are names of the same kind, e.g. in upper or lower "
-            "case?"
+            f"{found.genes.size}. Are names of the same kind?{other_case}"
         )
+    elif other_case:
+        warn(f"adata and reference share {shared.size} genes.{other_case}")
     return shared, found.means[:, position[shared]]
+
+
+def _of_other_case(genes: pd.Index[str], names: pd.Index[str]) -> str:
+    """What to say of names that only differ in upper and lower case; mostly nothing."""
+    known = {gene.lower(): gene for gene in genes}
+    found = [(name, known[name.lower()]) for name in names if name.lower() in known]
+    if not found:
+        return ""
+    (here, there), *_ = found
+    return (
+        f" {len(found)} more differ in upper and lower case only, e.g. {here!r} in adata "
+        f"and {there!r} in reference."
+    )

@@ -63,6 +63,12 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     )
 
 
+def fitted_sections(adata: AnnData, entry: Entry) -> str | None:
+    """Column of obs with the sections that were fitted, where it is still there."""
+    name = entry.params.get("library_key")
+    return name if isinstance(name, str) and name in adata.obs else None
+
+
 def _names(entry: Entry, key: str, n_factors: int) -> list[str]:
     if isinstance(entry, DeconvolutionEntry) and entry.cell_types is not None:
         return [str(name) for name in entry.cell_types]

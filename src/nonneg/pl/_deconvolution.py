@@ -10,6 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from .._adata.compositions import read_compositions, select_types
+from .._adata.views import fitted_sections
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from .._core.warnings import warn
@@ -88,7 +89,7 @@ def deconvolution(
         Coordinates in `adata.obsm`.
     library_key
         Column of `adata.obs` that names the section of every location. Every section
-        gets its own panel.
+        gets its own panel. `None`: the one of the fit, if it had one.
     palette
         Colours of the types: a mapping from names, or a sequence in the order of
         the types. `None`: `adata.uns` is looked up for `"<key>_colors"`, for those of
@@ -137,6 +138,8 @@ def deconvolution(
     check_one_of(kind, ("pies", "dominant", None), "kind")
     found = read_compositions(adata, key, share)
     colors = type_colors(adata, key, found, palette)
+    if library_key is None:
+        library_key = fitted_sections(adata, found.entry)
     sections = read_tissue(adata, spatial_key, library_key)
     if crop_coord is not None and len(sections) > 1:
         msg = "crop_coord is for one section; select the rows of adata of a section."

@@ -16,7 +16,7 @@ from .._adata.checks import as_numbers, check_key
 from .._adata.coordinates import point_spacing, read_coordinates
 from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
-from .._adata.views import select_factors
+from .._adata.views import fitted_sections, read_factors, select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get import factors as get_factors
@@ -135,6 +135,7 @@ def factor_maps(
     library_key
         Column of `adata.obs` that names the section of every observation. Every section
         gets its own panel, with the same colour range for a factor in all of them.
+        `None`: the one of the fit, if it had one.
     basis
         Embedding to draw on instead of the tissue, such as `"umap"`.
     ncols
@@ -186,6 +187,8 @@ def factor_maps(
     maps = get_factors(adata, key, normalize=normalize)
     chosen = select_factors(list(maps.var_names), factors)
     if basis is None:
+        if library_key is None:
+            library_key = fitted_sections(adata, read_factors(adata, key).entry)
         sections = _split(maps, spatial_key, library_key)
     else:
         basis_key = _find_basis(maps, basis)

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._adata.checks import as_numbers
 from .._adata.compositions import read_compositions
+from .._adata.views import fitted_sections
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ._colors import NO_DATA, intensity_map
@@ -62,7 +63,7 @@ def missing_type(
         Coordinates in `adata.obsm`.
     library_key
         Column of `adata.obs` that names the section of every location. Every section
-        gets its own panel.
+        gets its own panel. `None`: the one of the fit, if it had one.
     cmap
         Colour map of the score. `None`: `magma_r`, or `magma` on a dark figure.
     vmax
@@ -100,6 +101,8 @@ def missing_type(
         raise KeyError(msg)
     column = found.side(adata, "obs", "missing")
     score = as_numbers(adata.obs[column], f"adata.obs[{column!r}]")
+    if library_key is None:
+        library_key = fitted_sections(adata, found.entry)
     sections = read_tissue(adata, spatial_key, library_key)
     table = table.head(n_genes)
     panels, genes = _make_panels(sections, len(table))

@@ -157,6 +157,17 @@ def test_names_of_another_kind_are_suspected(tissue, quick):
         nng.tl.deconvolve(adata, reference, **quick)
 
 
+def test_names_of_another_case_are_told(tissue, quick):
+    adata, reference = tissue
+    adata.var_names = [
+        f"G{name[1:]}" if j < 3 else name for j, name in enumerate(adata.var_names)
+    ]
+    with pytest.warns(
+        UserWarning, match=r"3 more differ in upper and lower case.*'Gene_0'"
+    ):
+        nng.tl.deconvolve(adata, reference, **quick)
+
+
 def test_normalised_tables_are_suspected(tissue, quick):
     types = nng.pp.signatures(tissue.reference, "cell_type").to_df()
     del quick["cell_type_key"]
