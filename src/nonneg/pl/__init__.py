@@ -15,6 +15,7 @@ from ._objective import objective
 from ._presence import presence
 from ._shared_change import shared_change
 from ._spatial_importance import spatial_importance
+from ._stability import stability
 from ._top_genes import top_genes
 from ._type_correlation import type_correlation
 
@@ -32,6 +33,7 @@ __all__ = [
     "presence",
     "shared_change",
     "spatial_importance",
+    "stability",
     "top_genes",
     "type_correlation",
 ]

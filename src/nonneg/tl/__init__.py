@@ -21,6 +21,7 @@ from ._nsf.pnmf import pnmf
 from ._nsf.rsf import rsf
 from ._predict.predict import predict
 from ._project.project import project
+from ._stability.stability import stability
 
 __all__ = [
     "centroid_align",
@@ -42,4 +43,5 @@ __all__ = [
     "quantile_align",
     "rsf",
     "seminmf",
+    "stability",
 ]
