@@ -64,11 +64,7 @@ class Checkpoint:
         ) as error:
             msg = f"checkpoint={str(self._path)!r} is not a checkpoint: {error}"
             raise ValueError(msg) from error
-        differing = {
-            name: (made_by.get(name), value)
-            for name, value in self._made_by.items()
-            if not _same(made_by.get(name), value)
-        }
+        differing = differences(made_by, self._made_by)
         if differing:
             msg = (
                 f"checkpoint={str(self._path)!r} belongs to another fit. Differences, "
@@ -110,6 +106,17 @@ class Checkpoint:
         unfinished.replace(self._path)
         self._saved = perf_counter()
         self._cost = self._saved - began
+
+
+def differences(
+    there: Mapping[str, Any], here: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """What differs between the arguments of a checkpoint and those of a call."""
+    return {
+        name: (there.get(name), value)
+        for name, value in here.items()
+        if not _same(there.get(name), value)
+    }
 
 
 def _same(one: Any, other: Any) -> bool:

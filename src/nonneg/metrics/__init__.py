@@ -8,6 +8,7 @@ from ._composition_correlation import composition_correlation
 from ._composition_divergence import composition_divergence
 from ._composition_error import composition_error
 from ._composition_rmse import composition_rmse
+from ._instability import instability
 from ._marker_agreement import marker_agreement
 from ._match_factors import FactorMatch, match_factors
 from ._poisson_deviance import poisson_deviance
@@ -24,6 +25,7 @@ __all__ = [
     "composition_divergence",
     "composition_error",
     "composition_rmse",
+    "instability",
     "marker_agreement",
     "match_factors",
     "poisson_deviance",

@@ -77,12 +77,12 @@ def match_factors(
     if not kept.any():
         msg = "No row is free of NaN in both arrays."
         raise ValueError(msg)
-    similarity = _unit(left[kept], metric).T @ _unit(right[kept], metric)
+    similarity = unit_columns(left[kept], metric).T @ unit_columns(right[kept], metric)
     matched, permutation = linear_sum_assignment(similarity, maximize=True)
     return FactorMatch(permutation, similarity[matched, permutation], matched)
 
 
-def _unit(x: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+def unit_columns(x: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
     """Columns of unit 2-norm, or of zeros."""
     if metric == "pearson":
         # A constant column would keep rounding errors: make them zero.

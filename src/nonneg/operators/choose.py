@@ -15,6 +15,7 @@ from fast_array_utils import types as fau
 from .._core.settings import settings
 from .._core.warnings import warn
 from .blocks import BlockOperator
+from .cluster import active_client
 from .csr import CSROperator
 from .dask import LazyOperator
 from .dense import DenseOperator
@@ -190,7 +191,7 @@ def _lazy_operator(
     n_vars = _n_columns(x.shape[1], columns)
     dtype = _dtype(x)
     bounds = np.concatenate([[0], np.cumsum(x.chunks[0])])
-    if on_cluster and _on_cluster():
+    if on_cluster and active_client() is not None:
         if on_accelerator():
             warn(
                 f"{where} is on a dask cluster: its products run on the CPUs of the "
@@ -240,18 +241,6 @@ def _lazy_operator(
     return BlockOperator(
         lambda: read, to_operator, bounds[starts], n_vars, dtype, pieces=bounds
     )
-
-
-def _on_cluster() -> bool:
-    """Whether dask would run on a :class:`distributed.Client`."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return False
-    try:
-        distributed.default_client()
-    except ValueError:
-        return False
-    return True
 
 
 def _n_columns(n_vars: int, columns: NDArray[np.bool_ | np.intp] | None) -> int:

@@ -23,6 +23,7 @@ from ._region_prediction import region_prediction
 from ._region_sets import region_sets
 from ._shared_change import shared_change
 from ._spatial_importance import spatial_importance
+from ._stability import stability
 from ._top_genes import top_genes
 from ._type_correlation import type_correlation
 from ._volume_maps import volume_maps
@@ -49,6 +50,7 @@ __all__ = [
     "region_sets",
     "shared_change",
     "spatial_importance",
+    "stability",
     "top_genes",
     "type_correlation",
     "volume_maps",

@@ -26,6 +26,7 @@ from ._nsf.pnmf import pnmf
 from ._nsf.rsf import rsf
 from ._predict.predict import predict
 from ._project.project import project
+from ._stability.stability import stability
 
 __all__ = [
     "centroid_align",
@@ -52,4 +53,5 @@ __all__ = [
     "region_prediction",
     "rsf",
     "seminmf",
+    "stability",
 ]

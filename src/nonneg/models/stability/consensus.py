@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...kernels.nnls import least_squares, nnls
+from ..factor.penalty import Penalty
+from ..nmf.project import solve
 from .match import unit
 
 if TYPE_CHECKING:
@@ -94,19 +94,16 @@ def refit(
     """
     if side != "obs":
         product = op.rmatmul(np.ascontiguousarray(patterns.T, op.dtype))
-        gram = patterns @ patterns.T
-        return patterns.T, np.asarray(_solve(product, gram, nonnegative)).T
+        gram = jnp.asarray(patterns @ patterns.T)
+        h = solve(jnp.asarray(product), gram, Penalty(), nonnegative=nonnegative)
+        return patterns.T, np.asarray(h).T
     weighted = patterns
     if var_weights is not None:
         weighted = patterns * np.asarray(var_weights, patterns.dtype)
     product = op.matmul(np.ascontiguousarray(weighted.T, op.dtype))
-    gram = weighted @ patterns.T
-    return np.asarray(_solve(product, gram, nonnegative)), patterns
-
-
-def _solve(product: Any, gram: Any, nonnegative: bool) -> jax.Array:
-    solve = nnls if nonnegative else least_squares
-    return jax.jit(solve)(jnp.asarray(product), jnp.asarray(gram, product.dtype))
+    gram = jnp.asarray(weighted @ patterns.T)
+    w = solve(jnp.asarray(product), gram, Penalty(), nonnegative=nonnegative)
+    return np.asarray(w), patterns
 
 
 def reconstruction(

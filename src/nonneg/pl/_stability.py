@@ -1,0 +1,124 @@
+"""Instability against the number of components."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._adata.schema import StabilityEntry
+from .._adata.views import read_factors
+from ._panels import new_panels
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
+    """Show how stable, and how accurate, numbers of components are.
+
+    On the left the instability of patterns, with bands of one standard error, above that
+    of principal components of the same samples; dotted, what chance leaves of it. Look for
+    a minimum that is clear relative to the bands; the ring marks the selected one, and
+    small dots other local minima, which are candidates. On the right the mean
+    correlation of variables with their fit, which only rises: a number that is stable and
+    far below the rest of the curve leaves much out.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with a scan.
+    key
+        Key of the scan.
+
+    Returns
+    -------
+    Axes of the instability and of the reconstruction.
+
+    Raises
+    ------
+    KeyError
+        If there is no scan under the key.
+
+    See Also
+    --------
+    nonneg.tl.stability : makes the scan
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.ggblocks(12, 60)
+    >>> nng.tl.stability(adata, range(3, 6), n_bootstraps=4)
+    >>> [ax.get_ylabel() for ax in nng.pl.stability(adata)]
+    ['instability', 'reconstruction (correlation)']
+    """
+    entry = read_factors(adata, key).entry
+    if not isinstance(entry, StabilityEntry) or entry.table is None:
+        msg = (
+            f"adata.uns[{key!r}] was made by {entry.method!r}, which compares no numbers "
+            "of components. Run `nonneg.tl.stability` first."
+        )
+        raise KeyError(msg)
+    table = entry.table
+    name = str(entry.params["method"]).upper()
+    left, right = new_panels(2, 2, (3.4, 2.6))
+    color = _band(left, table, "instability", name)
+    if "pca" in table:
+        _band(left, table, "pca", "PCA")
+    left.plot(table["n_components"], table["chance"], ":", lw=1, color=color)
+    left.annotate(
+        "chance",
+        (table["n_components"].iloc[-1], table["chance"].iloc[-1]),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        fontsize="small",
+        color=color,
+    )
+    minima = table[table["is_minimum"].astype(bool)]
+    left.plot(
+        minima["n_components"], minima["instability"], "o", ms=3.5, color=color, lw=0
+    )
+    (line,) = right.plot(
+        table["n_components"], table["reconstruction"], lw=1.4, color=color, label=name
+    )
+    if "pca_reconstruction" in table:
+        right.plot(
+            table["n_components"], table["pca_reconstruction"], lw=1.4, label="PCA"
+        )
+    if entry.best is not None:
+        chosen = table[table["n_components"] == entry.best].iloc[0]
+        for ax, column in ((left, "instability"), (right, "reconstruction")):
+            ax.plot(
+                chosen["n_components"],
+                chosen[column],
+                "o",
+                ms=8,
+                mfc="none",
+                mec=line.get_color(),
+                mew=1.5,
+            )
+        left.set_title(f"selected: {int(entry.best)}", fontsize="small")
+    else:
+        left.set_title("none selected: near chance", fontsize="small")
+    left.set(xlabel="number of components", ylabel="instability")
+    left.set_ylim(bottom=0)
+    right.set(xlabel="number of components", ylabel="reconstruction (correlation)")
+    for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.tick_params(labelsize="small")
+        ax.spines[["top", "right"]].set_visible(False)
+    if "pca" in table:
+        right.legend(fontsize="small", frameon=False)
+    return [left, right]
+
+
+def _band(ax: Axes, table: pd.DataFrame, column: str, label: str) -> str:
+    """A curve with its standard error; returns the colour."""
+    x, y = (np.asarray(table[name], float) for name in ("n_components", column))
+    error = np.asarray(table[f"{column}_se"], float)
+    (line,) = ax.plot(x, y, lw=1.4, label=label)
+    ax.fill_between(x, y - error, y + error, color=line.get_color(), alpha=0.2, lw=0)
+    return str(line.get_color())

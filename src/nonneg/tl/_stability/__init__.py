@@ -1,0 +1,1 @@
+"""Stability of factorizations of an AnnData."""

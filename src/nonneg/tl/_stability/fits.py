@@ -1,0 +1,202 @@
+"""Fits to samples of the data: side by side, or one after the other by another function."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from ..._adata.views import read_factors
+from ..._core.settings import settings
+from ...models.stability.cluster import can_be_sent, fit_on, send
+from ...models.stability.components import principal_patterns
+from ...models.stability.replicates import (
+    Patterns,
+    Replicates,
+    kept_rows,
+    sketch_of,
+)
+from ...models.stability.spectra import Spectra
+from ...operators.cluster import active_client
+from .._inmf.inmf import inmf
+from .._nmf.nmf import nmf
+from .._nmf.seminmf import seminmf
+from .._nsf.fa import fa
+from .._nsf.nsf import nsf
+from .._nsf.nsfh import nsfh
+from .._nsf.pnmf import pnmf
+from .._nsf.rsf import rsf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ..._adata.read import MatrixInput
+    from ...models.factor.start import Init
+    from ...models.stability.draws import Draws
+    from ...models.stability.spectra import Spectrum
+    from ...operators.protocol import MatrixOperator
+
+_KEY = "sample"
+
+
+class Verb(NamedTuple):
+    """A function that factorizes, and what its patterns are like."""
+
+    fit: Callable[..., Any]
+    signed: Literal["no", "scores", "both"] = "no"
+    """Which side has entries of any sign."""
+
+
+# Functions that fit a copy of every sample. NMF with a Frobenius loss needs none.
+VERBS: dict[str, Verb] = {
+    "nmf": Verb(nmf),
+    "seminmf": Verb(seminmf, "both"),
+    "inmf": Verb(inmf),
+    "nsf": Verb(nsf),
+    "nsfh": Verb(nsfh),
+    "pnmf": Verb(pnmf),
+    "rsf": Verb(rsf, "both"),
+    "fa": Verb(fa, "both"),
+}
+
+
+class Fits(Protocol):
+    """Fits of some numbers of components to samples."""
+
+    def fit(self, rank: int, samples: Sequence[int]) -> Iterator[Patterns]:
+        """Patterns of the samples, some at a time."""
+        ...
+
+
+@dataclass
+class BatchedFits:
+    """NMF with a Frobenius loss: all samples share the data."""
+
+    op: MatrixOperator
+    draws: Draws
+    init: Init
+    tol: float
+    max_iter: int
+    max_rank: int
+    _spectra: dict[int, Spectrum] = field(default_factory=dict)
+    _client: Any = None
+
+    def __post_init__(self) -> None:
+        self._compute = Spectra(self.op, self.draws)
+        sketch = sketch_of(self.op, self.max_rank, self.draws.seed)
+        self._replicates = Replicates(
+            self.op, self.draws, sketch, self.init, self.tol, self.max_iter
+        )
+        client = active_client()
+        if client is not None and can_be_sent(self.op):
+            self._client, self._sent = client, send(client, self._replicates)
+
+    def fit(self, rank: int, samples: Sequence[int]) -> Iterator[Patterns]:
+        """Patterns of the samples, some at a time."""
+        batches = list(self._replicates.batches(rank, samples))
+        if self._client is not None:
+            tasks = [(batch, self._starts(batch)) for batch in batches]
+            yield from fit_on(self._client, self._sent, rank, tasks)
+            return
+        for batch in batches:
+            yield self._replicates.fit(rank, batch, self._starts(batch))
+
+    def _starts(self, samples: Sequence[int]) -> list[Spectrum] | None:
+        """Singular vectors of each sample, for all numbers of components."""
+        if self.init == "random":
+            return None
+        for sample in samples:
+            if sample not in self._spectra:
+                self._spectra[sample] = self._compute(sample, self.max_rank)
+        return [self._spectra[sample] for sample in samples]
+
+
+@dataclass
+class ComponentFits:
+    """Principal components: the first of those of the largest number."""
+
+    op: MatrixOperator
+    draws: Draws
+    max_rank: int
+    _found: dict[int, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._compute = Spectra(self.op, self.draws)
+
+    def fit(self, rank: int, samples: Sequence[int]) -> Iterator[Patterns]:
+        """Patterns of the samples, one at a time."""
+        for sample in samples:
+            if sample not in self._found:
+                self._found[sample] = principal_patterns(
+                    self.op, self.draws, self._compute, sample, self.max_rank
+                )
+            yield _one(sample, self._found[sample][:rank])
+
+
+@dataclass
+class VerbFits:
+    """Any function of the package that factorizes, on a copy of each sample."""
+
+    adata: AnnData
+    source: MatrixInput
+    draws: Draws
+    method: str
+    kwargs: Mapping[str, Any]
+
+    def fit(self, rank: int, samples: Sequence[int]) -> Iterator[Patterns]:
+        """Patterns of the samples, one at a time."""
+        for sample in samples:
+            yield _one(sample, *self._fit(rank, sample))
+
+    def _fit(self, rank: int, sample: int) -> tuple[NDArray[Any], int, bool]:
+        drawn = self.draws.index(sample)
+        kwargs: dict[str, Any] = dict(self.kwargs)
+        weights = self.draws.var_weights
+        if weights is not None:
+            resampled = self.draws.resample == "var"
+            kwargs["var_weights"] = weights[drawn] if resampled else weights
+        shown, settings.progress = settings.progress, False
+        try:
+            with warnings.catch_warnings():
+                # Of hundreds of fits nobody wants to be told one by one.
+                warnings.simplefilter("ignore")
+                part = self._part(drawn)
+                VERBS[self.method].fit(
+                    part,
+                    rank,
+                    layer=self.source.source["layer"],
+                    rng=self.draws.seed + sample,
+                    key_added=_KEY,
+                    **kwargs,
+                )
+        finally:
+            settings.progress = shown
+        stored = read_factors(part, _KEY)
+        patterns = stored.loadings if self.draws.resample == "obs" else stored.scores
+        n_iter, converged = stored.entry.n_iter, stored.entry.converged
+        return kept_rows(patterns.T), int(n_iter or 0), bool(converged)
+
+    def _part(self, drawn: NDArray[np.intp] | None) -> AnnData:
+        """A copy of what was drawn, under names that do not repeat."""
+        part = self.adata
+        if self.source.mask is not None:
+            part = part[:, self.source.mask]
+        if drawn is not None:
+            part = part[drawn] if self.draws.resample == "obs" else part[:, drawn]
+        part = part.to_memory() if part.isbacked else part.copy()
+        part.obs_names_make_unique()
+        part.var_names_make_unique()
+        return part
+
+
+def _one(
+    sample: int, patterns: NDArray[Any], n_iter: int = 1, converged: bool = True
+) -> Patterns:
+    return Patterns(
+        np.array([sample]), patterns[None], np.array([n_iter]), np.array([converged])
+    )
