@@ -409,10 +409,13 @@ class TestMissingType:
         assert tissue.get_title() == f"{(score >= 0.2).sum()} of 63 certain"
         table = adata.uns["deconv"]["missing_genes"]
         assert texts(genes.get_yticklabels()) == table["gene"][:6].tolist()
-        rest, certain, empty = tissue.collections
-        np.testing.assert_array_equal(
-            certain.get_offsets(), adata.obsm["spatial"][score >= 0.2]
-        )
+        edges, rest, certain, empty = tissue.collections
+        for discs in (edges, certain):
+            np.testing.assert_array_equal(
+                discs.get_offsets(), adata.obsm["spatial"][score >= 0.2]
+            )
+        # In units of the coordinates: an edge never hides what is inside.
+        assert 0.7 < certain.get_widths()[0] / edges.get_widths()[0] < 0.9
         assert len(rest.get_offsets()) + len(certain.get_offsets()) == 63
         np.testing.assert_array_equal(empty.get_offsets(), adata.obsm["spatial"][[3]])
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ._tissue import Tissue
 
 _EDGE = "#1f9e89"
+# Of the distance between locations: discs, and what an edge takes of them.
+_DISC, _RING = 0.86, 0.1
 
 
 @shared_docs
@@ -114,17 +116,16 @@ def missing_type(
         values, diameter = score[section.rows], section.diameter
         # Scores are of single precision, and the threshold is one of them.
         known, certain = np.isfinite(values), values >= np.float32(threshold)
-        # Those with an edge over the others.
-        for rows, edge in ((known & ~certain, "none"), (certain, _EDGE)):
+        # An edge is a disc beneath, as wide as discs are, however many there are.
+        draw_spots(panel, section.coords[certain], diameter, facecolors=_EDGE)
+        for rows, size in ((known & ~certain, _DISC), (certain, _DISC - _RING)):
             draw_spots(
                 panel,
                 section.coords[rows],
-                0.86 * diameter,
+                size * diameter,
                 facecolors=shades.to_rgba(values[rows]),
-                edgecolors=edge,
-                linewidths=0.9 if edge != "none" else 0,
             )
-        draw_spots(panel, section.coords[~known], 0.86 * diameter, facecolors=NO_DATA)
+        draw_spots(panel, section.coords[~known], _DISC * diameter, facecolors=NO_DATA)
         head = f"{section.name}: " if section.name else ""
         panel.set_title(
             f"{head}{certain.sum():,} of {known.sum():,} certain", fontsize="medium"
