@@ -28,7 +28,9 @@ def scaled_penalty(penalty: Penalty, scale: Any, rank: int) -> Penalty:
 
 
 def unweighted(
-    result: NMFResult, op: WeightedOperator, penalty: Penalty = Penalty()  # noqa: B008
+    result: NMFResult,
+    op: WeightedOperator,
+    penalty: Penalty = Penalty(),  # noqa: B008
 ) -> NMFResult:
     """Loadings of the variables as they are, from those of the scaled matrix.
 

@@ -118,9 +118,7 @@ class BatchSolver:
             h = jnp.stack([jnp.asarray(factors[i][1]) for i in filled])
             shape = h.shape[:2]
             groups.append(
-                Lanes(
-                    np.array(names), w, h, np.ones(shape, bool), np.zeros(shape, int)
-                )
+                Lanes(np.array(names), w, h, np.ones(shape, bool), np.zeros(shape, int))
             )
         return BatchState(tuple(groups), (), 0)
 
@@ -155,7 +153,10 @@ class BatchSolver:
         """Updates from one pass over the data, W block by block; and residuals."""
         n_groups = len(groups)
         loadings = _side_by_side(
-            [_flat(g.H, columns) for g, (_, columns) in zip(groups, scales, strict=True)]
+            [
+                _flat(g.H, columns)
+                for g, (_, columns) in zip(groups, scales, strict=True)
+            ]
         )
         grams = [_gram(lanes.H) for lanes in groups]
         product_h: Any = 0.0
@@ -199,7 +200,9 @@ class BatchSolver:
             weights = [
                 _flat(w, rows) for w, (rows, _) in zip(new_w, scales, strict=True)
             ]
-            stale_h = _rest(product_h, self.sketch[1], self.sketch[0], _side_by_side(weights))
+            stale_h = _rest(
+                product_h, self.sketch[1], self.sketch[0], _side_by_side(weights)
+            )
         kept: list[Lanes] = []
         residuals: list[NDArray[Any]] = []
         for i, part in enumerate(_cut(product_h, n_groups)):
@@ -301,9 +304,7 @@ def _update(factor: Any, product: Any, gram: Any, scale: Any) -> _Moved:
         old, pull, quadratic = args
         gradient = projected_gradient(old, quadratic @ old - pull)
         new = hals_update(old.T, pull.T, quadratic, n_sweeps=_N_SWEEPS).T
-        return _Moved(
-            new, new @ new.T, jnp.abs(gradient).sum(), jnp.abs(pull).sum()
-        )
+        return _Moved(new, new @ new.T, jnp.abs(gradient).sum(), jnp.abs(pull).sum())
 
     if jax.default_backend() == "cpu":
         # Sweeps of one sample after the other stay in the cache.
@@ -359,9 +360,7 @@ def _regroup(groups: list[Lanes]) -> tuple[Lanes, ...]:
         n_missing = n_lanes - len(members)
         filled = members + [members[0]] * n_missing
         sample = [int(g.sample[i]) for g, i in members] + [_NOBODY] * n_missing
-        factors = (
-            _gather(filled, name) for name in ("W", "H", "alive", "reseeds")
-        )
+        factors = (_gather(filled, name) for name in ("W", "H", "alive", "reseeds"))
         stale = (_gather_columns(filled, name) for name in ("stale_w", "stale_h"))
         new.append(Lanes(np.array(sample), *factors, *stale))
     return tuple(new)
@@ -390,4 +389,3 @@ def _diagonals(gram: Any) -> NDArray[Any]:
 
 def _ratio(violation: NDArray[Any], size: NDArray[Any]) -> NDArray[Any]:
     return np.divide(violation, size, out=np.zeros_like(violation), where=size > 0)
-

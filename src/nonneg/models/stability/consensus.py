@@ -119,7 +119,9 @@ def reconstruction(
     w = np.asarray(w, np.float64)
     mean = w.mean(axis=0) @ h
     covariance = (cross.T * h).sum(axis=0) / n_obs - moments.mean * mean
-    of_fit = np.maximum(np.einsum("kj,kl,lj->j", h, w.T @ w / n_obs, h, optimize=True) - mean**2, 0)
+    of_fit = np.maximum(
+        np.einsum("kj,kl,lj->j", h, w.T @ w / n_obs, h, optimize=True) - mean**2, 0
+    )
     of_data = np.maximum(moments.sq_mean - moments.mean**2, 0)
     # Single precision: what is left of a constant is not zero.
     product = np.sqrt(of_fit * of_data)

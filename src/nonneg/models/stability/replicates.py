@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ...operators.protocol import MatrixOperator
     from ..factor.start import Init
-    from .batch import BatchState, Found
+    from .batch import Found
     from .draws import Draws
     from .spectra import Spectrum
 
@@ -138,7 +138,9 @@ class Replicates:
             ]
         vectors = [np.array(spectrum.V[:, :rank]) for spectrum in spectra]
         views = [self.draws.view(self.op, sample) for sample in samples]
-        scaled = [v * view.scale[:, None] for v, view in zip(vectors, views, strict=True)]
+        scaled = [
+            v * view.scale[:, None] for v, view in zip(vectors, views, strict=True)
+        ]
         images = np.asarray(self.op.matmul(np.concatenate(scaled, axis=1)))
         fill = np.zeros(len(samples))
         if self.init == "nndsvda":
@@ -149,9 +151,7 @@ class Replicates:
             w = np.array(images[:, i * rank : (i + 1) * rank].T, order="C")
             if view.row_scale is not None:
                 w *= view.row_scale
-            factors.append(
-                split_by_sign(w.T, v, spectra[i].singular[:rank], fill[i])
-            )
+            factors.append(split_by_sign(w.T, v, spectra[i].singular[:rank], fill[i]))
         return factors
 
     def _totals(self, samples: Sequence[int]) -> NDArray[np.float64]:

@@ -124,9 +124,7 @@ def gene_importance(
             "var": {
                 "gene_importance": pd.Series(found.largest, index),
                 "assignment": pd.Series(
-                    pd.Categorical.from_codes(
-                        found.factor, pd.Index(factors.names)
-                    ),
+                    pd.Categorical.from_codes(found.factor, pd.Index(factors.names)),
                     index,
                 ),
                 "n_factors": pd.Series(found.n_factors, index),

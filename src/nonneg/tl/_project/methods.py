@@ -83,9 +83,7 @@ def _weighted(new: NewObservations) -> tuple[MatrixOperator, NDArray[np.float32]
 
 def _score_stability(new: NewObservations) -> NDArray[Any]:
     op, loadings = _weighted(new)
-    return fit_scores(
-        op, loadings.T, nonnegative=bool(new.entry.params["nonnegative"])
-    )
+    return fit_scores(op, loadings.T, nonnegative=bool(new.entry.params["nonnegative"]))
 
 
 def _penalty(entry: Entry, n_vars: int) -> Penalty:

@@ -85,7 +85,9 @@ def check_draws(draws: Draws, stats: MatrixStats, max_rank: int) -> None:
     name = "observations" if draws.resample == "obs" else "variables"
     for sample in range(draws.n_samples):
         drawn = draws.index(sample)
-        n_drawn = np.unique(drawn[filled[drawn]]).size if drawn is not None else filled.sum()
+        n_drawn = (
+            np.unique(drawn[filled[drawn]]).size if drawn is not None else filled.sum()
+        )
         if n_drawn < max_rank:
             msg = (
                 f"Sample {sample} holds {n_drawn} different {name} that are not all zero, "

@@ -179,7 +179,12 @@ def stability(
     n_bootstraps = check_positive_int(n_bootstraps, "n_bootstraps")
     kwargs = {} if method_kwargs is None else dict(method_kwargs)
     check_method(
-        method, kwargs, n_bootstraps, resample=resample, var_weights=var_weights, obsm=obsm
+        method,
+        kwargs,
+        n_bootstraps,
+        resample=resample,
+        var_weights=var_weights,
+        obsm=obsm,
     )
     check_one_of(metric, ("hungarian", "amari"), "metric")
     check_at_least(tol, 0, "tol")
@@ -222,7 +227,9 @@ def stability(
             }
             kept = ScanCheckpoint(checkpoint, made_by)
         scan = _Scan(
-            fits=_fits(target, source, draws, method, kwargs, tol, max_iter, max(ranks)),
+            fits=_fits(
+                target, source, draws, method, kwargs, tol, max_iter, max(ranks)
+            ),
             components=ComponentFits(source.op, draws, max(ranks))
             if has_baseline
             else None,
@@ -238,7 +245,9 @@ def stability(
             checkpoint=kept,
         )
         found, interrupted = scan.run(ranks, callback)
-    _store(target, source, found, weights, params={**params, "metric": metric}, write=write)
+    _store(
+        target, source, found, weights, params={**params, "metric": metric}, write=write
+    )
     _report(target.uns[keys.uns]["table"], ranks, interrupted=interrupted)
     return target if copy else None
 
@@ -253,9 +262,7 @@ class _Scan:
     n_samples: int
     checkpoint: ScanCheckpoint | None
 
-    def run(
-        self, ranks: Sequence[int], callback: Callback
-    ) -> tuple[_Found, bool]:
+    def run(self, ranks: Sequence[int], callback: Callback) -> tuple[_Found, bool]:
         """What was found, and whether an interruption ended it.
 
         An interruption keeps the numbers of components that are finished.
@@ -396,9 +403,7 @@ def _store(
             "scale": scale,
         },
         columns=source.columns,
-        side=None
-        if weights is None
-        else {"var": {"weight": source.spread(weights)}},
+        side=None if weights is None else {"var": {"weight": source.spread(weights)}},
     )
 
 
