@@ -158,6 +158,9 @@ CALLS = {
         max_iter=2,
         **kwargs,
     ),
+    "tl.stability": lambda adata, **kwargs: nng.tl.stability(
+        adata, [2, 3], n_bootstraps=2, **kwargs
+    ),
     "tl.gene_importance": lambda adata, **kwargs: nng.tl.gene_importance(
         adata, key="stored", **kwargs
     ),

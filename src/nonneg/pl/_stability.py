@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     """Show how stable, and how accurate, numbers of components are.
 
-    On the left the instability of patterns, with bands of one standard error, above that
+    On the left the instability of patterns, with bands of one standard error, and that
     of principal components of the same samples; dotted, what chance leaves of it. Look for
     a minimum that is clear relative to the bands; the ring marks the selected one, and
     small dots other local minima, which are candidates. On the right the mean
@@ -67,21 +67,11 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     color = _band(left, table, "instability", name)
     if "pca" in table:
         _band(left, table, "pca", "PCA")
-    left.plot(table["n_components"], table["chance"], ":", lw=1, color=color)
-    left.annotate(
-        "chance",
-        (table["n_components"].iloc[-1], table["chance"].iloc[-1]),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        fontsize="small",
-        color=color,
-    )
     minima = table[table["is_minimum"].astype(bool)]
     left.plot(
         minima["n_components"], minima["instability"], "o", ms=3.5, color=color, lw=0
     )
-    (line,) = right.plot(
+    right.plot(
         table["n_components"], table["reconstruction"], lw=1.4, color=color, label=name
     )
     if "pca_reconstruction" in table:
@@ -97,28 +87,32 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
                 "o",
                 ms=8,
                 mfc="none",
-                mec=line.get_color(),
+                mec=color,
                 mew=1.5,
             )
         left.set_title(f"selected: {int(entry.best)}", fontsize="small")
     else:
         left.set_title("none selected: near chance", fontsize="small")
     left.set(xlabel="number of components", ylabel="instability")
-    left.set_ylim(bottom=0)
+    # What chance leaves is often far above: it is no reason to press the curves together.
+    top = left.get_ylim()[1]
+    left.plot(
+        table["n_components"], table["chance"], ":", lw=1, color="0.4", label="chance"
+    )
+    left.set_ylim(0, top)
     right.set(xlabel="number of components", ylabel="reconstruction (correlation)")
     for ax in (left, right):
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.tick_params(labelsize="small")
         ax.spines[["top", "right"]].set_visible(False)
-    if "pca" in table:
-        right.legend(fontsize="small", frameon=False)
+    left.legend(fontsize="small", frameon=False)
     return [left, right]
 
 
-def _band(ax: Axes, table: pd.DataFrame, column: str, label: str) -> str:
+def _band(ax: Axes, table: pd.DataFrame, column: str, label: str) -> Any:
     """A curve with its standard error; returns the colour."""
     x, y = (np.asarray(table[name], float) for name in ("n_components", column))
     error = np.asarray(table[f"{column}_se"], float)
     (line,) = ax.plot(x, y, lw=1.4, label=label)
     ax.fill_between(x, y - error, y + error, color=line.get_color(), alpha=0.2, lw=0)
-    return str(line.get_color())
+    return line.get_color()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..factor.start import (
-    FILL,
     N_OVERSAMPLES,
     random_init,
     right_singular_vectors,
@@ -125,12 +124,12 @@ class Replicates:
         shape, dtype = self.op.shape, self.op.dtype
         if spectra is None:
             # Samples differ in nothing else then.
-            total = self._totals(samples)
+            means = self._means(samples)
             return [
                 random_init(
                     shape,
                     rank,
-                    total=float(total[i]),
+                    total=float(means[i] * np.prod(shape)),
                     rng=self.draws.rng(sample, _START),
                     dtype=dtype,
                 )
@@ -142,35 +141,47 @@ class Replicates:
             v * view.scale[:, None] for v, view in zip(vectors, views, strict=True)
         ]
         images = np.asarray(self.op.matmul(np.concatenate(scaled, axis=1)))
-        fill = np.zeros(len(samples))
+        means = np.zeros(len(samples))
         if self.init == "nndsvda":
-            fill = FILL * np.sqrt(self._totals(samples) / np.prod(shape) / rank)
+            means = self._means(samples)
         factors = []
         for i, (v, view) in enumerate(zip(vectors, views, strict=True)):
             # One component per row, as factors are held.
             w = np.array(images[:, i * rank : (i + 1) * rank].T, order="C")
             if view.row_scale is not None:
                 w *= view.row_scale
-            factors.append(split_by_sign(w.T, v, spectra[i].singular[:rank], fill[i]))
+            w_start, h_start = split_by_sign(w.T, v, spectra[i].singular[:rank], 0.0)
+            # As in a copy of the sample, of which these are the scaled factors.
+            _fill(w_start.T, means[i], view.row_scale)
+            _fill(h_start, means[i], view.scale)
+            factors.append((w_start, h_start))
         return factors
 
-    def _totals(self, samples: Sequence[int]) -> NDArray[np.float64]:
-        """Sum of all entries of each weighted matrix."""
+    def _means(self, samples: Sequence[int]) -> NDArray[np.float64]:
+        """Mean of all entries of each sample."""
         views = [self.draws.view(self.op, sample) for sample in samples]
-        columns = np.stack([view.scale for view in views], axis=1)
+        columns = np.stack([view.scale**2 for view in views], axis=1)
         sums = np.asarray(self.op.matmul(columns), np.float64)
         rows = [view.row_scale for view in views]
-        return np.array(
-            [
-                sums[:, i].sum() if scale is None else scale @ sums[:, i]
-                for i, scale in enumerate(rows)
-            ]
-        )
+        totals = [
+            sums[:, i].sum() if scale is None else scale**2 @ sums[:, i]
+            for i, scale in enumerate(rows)
+        ]
+        return np.array(totals) / np.prod(self.op.shape)
 
     def _pattern(self, found: Found, scale: NDArray[Any]) -> NDArray[Any]:
         if self.draws.resample != "obs":
             return kept_rows(found.W)
         return kept_rows(found.H / np.where(scale > 0, scale, 1))
+
+
+def _fill(factor: NDArray[Any], value: float, scale: NDArray[Any] | None) -> None:
+    """Replace zeros, in place."""
+    values = np.full(factor.shape[1], value, factor.dtype)
+    if scale is not None:
+        values *= scale
+    rows, columns = np.nonzero(factor == 0)
+    factor[rows, columns] = values[columns]
 
 
 def kept_rows(patterns: NDArray[Any]) -> NDArray[Any]:
