@@ -31,10 +31,11 @@ def read_var_weights(
         raise ValueError(msg)
     if isinstance(given, str):
         check_key(adata, "var", given)
-        values, where = adata.var[given], f"adata.var[{given!r}]"
+        where = f"adata.var[{given!r}]"
+        weights = as_numbers(adata.var[given], where)
     else:
-        values, where = given, "var_weights"
-    weights = as_numbers(values, where)
+        where = "var_weights"
+        weights = as_numbers(given, where)
     if weights.shape != (adata.n_vars,):
         msg = (
             f"{where} must be {adata.n_vars} numbers, one per variable, but has shape "

@@ -108,8 +108,8 @@ class WeightedOperator:
         return WeightedOperator(self.op.rows(index), self.scale, self._rows(index))
 
     def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        for rows, x in self.op.dense_blocks():
-            x = x * namespace(x).asarray(self.scale, x.dtype)
+        for rows, block in self.op.dense_blocks():
+            x = block * namespace(block).asarray(self.scale, block.dtype)
             some = self._rows(rows)
             yield rows, x if some is None else _by_row(x, some)
 

@@ -102,7 +102,7 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     left.set_ylim(0, top)
     right.set(xlabel="number of components", ylabel="reconstruction (correlation)")
     for ax in (left, right):
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
         ax.tick_params(labelsize="small")
         ax.spines[["top", "right"]].set_visible(False)
     left.legend(fontsize="small", frameon=False)

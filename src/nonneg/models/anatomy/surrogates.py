@@ -84,7 +84,8 @@ def sample_pairs(
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         step = direction * rng.uniform(low, high, (start.size, 1))
         # What lies there, if anything.
-        off, end = tree.query(coords[start] + step, distance_upper_bound=spacing)
+        near = tree.query(coords[start] + step, distance_upper_bound=spacing)
+        off, end = (np.asarray(each) for each in near)
         inside = np.flatnonzero(np.isfinite(off))
         found.append((start[inside], end[inside]))
     one, other = (np.concatenate(parts) for parts in zip(*found, strict=True))

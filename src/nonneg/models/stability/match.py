@@ -83,7 +83,13 @@ def distances(patterns: NDArray[Any], *, signed: bool = False) -> Distances:
                 found["hungarian"][p, q] = hungarian(pair)
                 found["amari"][p, q] = amari(pair)
                 found["centered"][p, q] = hungarian(centered[own, theirs])
-    return Distances(*(part + part.T for part in found.values()), alone)
+    both = {name: part + part.T for name, part in found.items()}
+    return Distances(
+        hungarian=both["hungarian"],
+        amari=both["amari"],
+        centered=both["centered"],
+        alone=alone,
+    )
 
 
 def chance(
@@ -140,7 +146,7 @@ class _Units:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """(n, k)"""
+        """Mean entry of every pattern, (n, k)."""
         return np.concatenate(
             [rows.mean(axis=2, dtype=np.float64) for _, rows in self.blocks()]
         )

@@ -97,8 +97,8 @@ class Spectra:
 def gram_matrix(op: MatrixOperator) -> jax.Array:
     """XᵀX in one pass over the data."""
     total = np.zeros((op.shape[1], op.shape[1]), np.float64)
-    for _, x in op.dense_blocks():
-        x = jnp.asarray(x)
+    for _, block in op.dense_blocks():
+        x = jnp.asarray(block)
         total += np.asarray(_dot(x.T, x))
     return jnp.asarray(total, op.dtype)
 

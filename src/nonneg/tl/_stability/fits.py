@@ -151,7 +151,8 @@ class VerbFits:
     def fit(self, rank: int, samples: Sequence[int]) -> Iterator[Patterns]:
         """Patterns of the samples, one at a time."""
         for sample in samples:
-            yield _one(sample, *self._fit(rank, sample))
+            patterns, n_iter, converged = self._fit(rank, sample)
+            yield _one(sample, patterns, n_iter, converged=converged)
 
     def _fit(self, rank: int, sample: int) -> tuple[NDArray[Any], int, bool]:
         drawn = self.draws.index(sample)
@@ -195,7 +196,7 @@ class VerbFits:
 
 
 def _one(
-    sample: int, patterns: NDArray[Any], n_iter: int = 1, converged: bool = True
+    sample: int, patterns: NDArray[Any], n_iter: int = 1, *, converged: bool = True
 ) -> Patterns:
     return Patterns(
         np.array([sample]), patterns[None], np.array([n_iter]), np.array([converged])

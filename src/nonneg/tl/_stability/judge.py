@@ -78,7 +78,7 @@ class Judge:
             "reconstruction": float(accuracy.mean()),
             "reconstruction_sd": float(accuracy.std()),
             "outliers": float(between.alone.mean()),
-            "n_dead": int((found.values == 0).all(axis=2).sum()),
+            "n_dead": int((found.values == 0).all(axis=2).sum()),  # noqa: PD011
             "n_iter": float(found.n_iter.mean()),
             "converged": float(found.converged.mean()),
         }
@@ -121,7 +121,7 @@ class Judge:
 
     def _chance(self, found: Patterns, *, signed: bool | None = None) -> float:
         return chance(
-            found.values,
+            found.values,  # noqa: PD011
             self.metric,
             self.draws.rng(found.values.shape[1], _CHANCE),
             signed=self.signed if signed is None else signed,
@@ -156,7 +156,7 @@ def local_minima(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def select(table: pd.DataFrame) -> int | None:
     """The number of components that is most stable, or none if that is no better than chance."""
-    lowest = table.loc[table["instability"].idxmin()]
+    lowest = table.iloc[int(table["instability"].to_numpy().argmin())]
     if not lowest["corrected"] < HALF_WAY:
         return None
     return int(lowest["n_components"])

@@ -228,7 +228,14 @@ def stability(
             kept = ScanCheckpoint(checkpoint, made_by)
         scan = _Scan(
             fits=_fits(
-                target, source, draws, method, kwargs, tol, max_iter, max(ranks)
+                target,
+                source,
+                draws,
+                method,
+                kwargs,
+                tol=tol,
+                max_iter=max_iter,
+                max_rank=max(ranks),
             ),
             components=ComponentFits(source.op, draws, max(ranks))
             if has_baseline
@@ -329,6 +336,7 @@ def _fits(
     draws: Draws,
     method: str,
     kwargs: Mapping[str, Any],
+    *,
     tol: float,
     max_iter: int,
     max_rank: int,
@@ -348,11 +356,13 @@ def _fits(
 
 def _join(parts: list[Patterns]) -> Patterns:
     """One of many, in the order of the samples."""
-    joined = Patterns(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    joined = Patterns._make(
+        np.concatenate(values) for values in zip(*parts, strict=True)
+    )
     order = np.argsort(joined.sample, kind="stable")
     if (order == np.arange(order.size)).all():
         return joined
-    return Patterns(*(values[order] for values in joined))
+    return Patterns._make(values[order] for values in joined)
 
 
 def _fingerprint(
