@@ -42,7 +42,7 @@ def quarters(*, ontology=True, side=12):
     if ontology:
         adata.uns["region"] = {"structures": TREE}
     noise = np.random.default_rng(0).normal(size=(x.size, 4))
-    adata.obsm["maps"] = 0.3 * noise + np.stack(
+    adata.obsm["maps"] = 2 + 0.3 * noise + np.stack(
         [region == "SE", x < side // 2, (y < side // 2) | (region == "SW"), y < 0], 1
     )
     return adata
@@ -60,7 +60,7 @@ def test_planted_regions_with_their_paths():
     assert (table["p_value"][:3] == 0.01).all()
     assert table["p_value"].iloc[3] > 0.05
     assert (table["score"][:3] > 0.7).all()
-    assert (table["exclusivity"][[0, 2]] > 0).all()
+    assert (table["exclusivity"].iloc[[0, 2]] > 0).all()
     assert table.index.tolist() == [f"maps_{i}" for i in range(4)]
     known = adata.obs["region"].notna().to_numpy()
     assert adata.uns["maps_region_correlation"]["params"]["n_obs"] == known.sum()
@@ -84,6 +84,17 @@ def test_without_an_ontology_there_are_labels_only():
         frozenset({"NW", "SE"}),
         frozenset({"NE", "SW"}),
     }
+
+
+def test_the_negative_of_a_signed_pattern():
+    """East is not where a pattern is that is high in the west: its negative is."""
+    adata = quarters()
+    adata.obsm["maps"] -= adata.obsm["maps"].mean(0)
+    nng.tl.region_correlation(adata, key="maps", n_surrogates=39)
+    table = nng.get.region_sets(adata, "maps")
+    assert table["regions"].tolist()[:3] == [("SE",), ("W",), ("SE",)]
+    assert table["sign"].tolist()[:3] == [1, 1, -1]
+    assert (table["p_value"][:3] <= 0.05).all()
 
 
 def test_a_graph_says_who_is_near():
@@ -117,7 +128,7 @@ def test_clusters_and_factors_are_patterns():
     assert table.index.tolist() == ["ne", "nw", "se", "sw"]
     assert [names[0].lower() for names in table["regions"]] == table.index.tolist()
     np.testing.assert_allclose(table["score"], 1)
-    adata.X = adata.obsm["maps"][:, :3].clip(0).astype(np.float32)
+    adata.X = adata.obsm["maps"][:, :3].astype(np.float32)
     nng.tl.nmf(adata, 2, tol=0.1)
     nng.tl.region_correlation(adata, null=None)
     assert nng.get.region_sets(adata).index.tolist() == ["nmf_0", "nmf_1"]
@@ -139,11 +150,11 @@ def test_missing_values_are_left_out():
 def test_dice_is_of_what_is_above_a_threshold():
     adata = quarters()
     nng.tl.region_correlation(
-        adata, key="maps", metric="dice", threshold=0.5, null=None
+        adata, key="maps", metric="dice", threshold=2.5, null=None
     )
     table = nng.get.region_sets(adata, "maps")
     known = adata.obs["region"].notna().to_numpy()
-    above = (adata.obsm["maps"][:, 0] > 0.5) & known
+    above = (adata.obsm["maps"][:, 0] > 2.5) & known
     inside = (adata.obs["region"] == "SE").to_numpy()
     expected = 2 * (above & inside).sum() / (above.sum() + inside.sum())
     assert table["score"].iloc[0] == pytest.approx(expected)

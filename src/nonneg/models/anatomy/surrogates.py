@@ -78,14 +78,18 @@ def sample_pairs(
     tree = cKDTree(coords)
     n, n_axes = coords.shape
     found = []
-    for low, high in pairwise(edges):
+    for low, high in pairwise(edges.tolist()):
         start = rng.integers(n, size=3 * _PAIRS_PER_LAG)
         direction = rng.normal(size=(start.size, n_axes))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         step = direction * rng.uniform(low, high, (start.size, 1))
         # What lies there, if anything.
         near = tree.query(coords[start] + step, distance_upper_bound=spacing)
+<<<<<<< HEAD
         off, end = (np.asarray(each) for each in near)
+=======
+        off, end = map(np.asarray, near)
+>>>>>>> 4d64a62 (Numbers of the Allen annotation and of the null in the documentation)
         inside = np.flatnonzero(np.isfinite(off))
         found.append((start[inside], end[inside]))
     one, other = (np.concatenate(parts) for parts in zip(*found, strict=True))

@@ -62,7 +62,7 @@ def region_correlation(
     Smooth maps fit some region by chance, all the more if millions of sets are tried. So
     the whole search is repeated on random maps that have the values of the pattern and
     its correlation over distance, and `p_value` is the share of them that fit some set
-    as well. {doc}`/anatomy` describes how they are made.
+    as well. :doc:`/anatomy` describes how they are made.
 
     Parameters
     ----------

@@ -121,9 +121,9 @@ class Judge:
 
     def _chance(self, found: Patterns, *, signed: bool | None = None) -> float:
         return chance(
-            found.values,  # noqa: PD011
+            found.values,
             self.metric,
-            self.draws.rng(found.values.shape[1], _CHANCE),
+            self.draws.rng(found.values.shape[1], _CHANCE),  # noqa: PD011
             signed=self.signed if signed is None else signed,
         )
 
