@@ -85,11 +85,7 @@ def sample_pairs(
         step = direction * rng.uniform(low, high, (start.size, 1))
         # What lies there, if anything.
         near = tree.query(coords[start] + step, distance_upper_bound=spacing)
-<<<<<<< HEAD
         off, end = (np.asarray(each) for each in near)
-=======
-        off, end = map(np.asarray, near)
->>>>>>> 4d64a62 (Numbers of the Allen annotation and of the null in the documentation)
         inside = np.flatnonzero(np.isfinite(off))
         found.append((start[inside], end[inside]))
     one, other = (np.concatenate(parts) for parts in zip(*found, strict=True))
