@@ -42,8 +42,13 @@ def quarters(*, ontology=True, side=12):
     if ontology:
         adata.uns["region"] = {"structures": TREE}
     noise = np.random.default_rng(0).normal(size=(x.size, 4))
-    adata.obsm["maps"] = 2 + 0.3 * noise + np.stack(
-        [region == "SE", x < side // 2, (y < side // 2) | (region == "SW"), y < 0], 1
+    adata.obsm["maps"] = (
+        2
+        + 0.3 * noise
+        + np.stack(
+            [region == "SE", x < side // 2, (y < side // 2) | (region == "SW"), y < 0],
+            1,
+        )
     )
     return adata
 
