@@ -44,9 +44,10 @@ def figures():
 def test_it_is_small_and_has_every_method(stored):
     assert FILE.stat().st_size < 400_000
     made_by = {read_factors(stored, key).entry.method for key in RANKS}
-    simulated = {"quilt", "ggblocks", "batches", "spots"}
-    # Deconvolution came after this file.
-    assert made_by == set(ENTRIES) - simulated - {"deconvolve"}
+    simulated = {"quilt", "ggblocks", "batches", "spots", "atlas_expression"}
+    # These came after this file.
+    later = {"deconvolve", "stability"}
+    assert made_by == set(ENTRIES) - simulated - later
 
 
 @pytest.mark.parametrize("key", RANKS)
@@ -59,7 +60,12 @@ def test_get_and_plots(stored, key):
     ranked = nng.get.top_genes(stored, 3, key=key)
     assert set(ranked["factor"]) <= {f"{key}_{i}" for i in range(RANKS[key])}
     assert nng.get.image(stored, f"{key}_0").shape == (8, 8)
-    assert len(nng.pl.factor_maps(stored, key)) == RANKS[key]
+    # Sections that were fitted apart have maps of their own.
+    params = stored.uns[key]["params"]
+    n_sections = (
+        stored.obs[params["library_key"]].nunique() if params.get("library_key") else 1
+    )
+    assert len(nng.pl.factor_maps(stored, key)) == RANKS[key] * n_sections
     assert key in nng.pl.objective(stored, key).get_title()
     nng.pl.top_genes(stored, key)
     nng.pl.loadings(stored, key)
