@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from anndata import AnnData, read_h5ad
 from scipy.special import xlogy
 
 from nonneg.models.factor.start import initialise, right_singular_vectors
@@ -17,6 +18,7 @@ from nonneg.operators.choose import as_operator, local_operator
 from nonneg.operators.csr import CSROperator
 from nonneg.operators.dask import LazyOperator
 from nonneg.operators.dense import DenseOperator
+from nonneg.operators.gather import to_csr
 from nonneg.operators.sharded import shard_dense
 from nonneg.operators.sparse import SparseOperator
 from testing.nonneg import counts, low_rank
@@ -310,3 +312,13 @@ def test_random_start_has_the_mean_of_the_data():
     )
     # E|z|² of a half-normal is 2/π.
     assert (w @ h).mean() == pytest.approx(X.mean() * 2 / np.pi, rel=0.1)
+
+
+def test_gathered_from_a_file(tmp_path):
+    """Blocks are read into two buffers in turn."""
+    adata = AnnData(sp.csr_matrix(X))
+    adata.write_h5ad(tmp_path / "x.h5ad")
+    stored = read_h5ad(tmp_path / "x.h5ad", backed="r").X
+    for chunk_size in (100, 2000):
+        op = as_operator(stored, where="X", chunk_size=chunk_size)
+        np.testing.assert_array_equal(to_csr(op).toarray(), X)
