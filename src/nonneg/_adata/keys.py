@@ -62,6 +62,8 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "depth": "_depth",
         "residual": "_residual",
         "missing": "_missing",
+        # pp.svd: mean of every pixel over time
+        "mean": "_mean",
     },
     # tl.coexpression_network
     "varp": {"coexpression": "_coexpression"},

@@ -100,6 +100,23 @@ class StabilityEntry(Entry):
     patterns: pd.DataFrame | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class SVDEntry(Entry):
+    """Videos as U and V, with the singular values in V."""
+
+    singular_values: NDArray[Any] | None = None
+    noise_var: NDArray[Any] | None = None
+    corrected: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WidefieldEntry(Entry):
+    """Simulated components of a video, in regions."""
+
+    region: NDArray[Any] | None = None
+    informative_region: str | None = None
+
+
 ENTRIES: dict[str, type[Entry]] = {
     "nmf": Entry,
     "seminmf": Entry,
@@ -107,11 +124,13 @@ ENTRIES: dict[str, type[Entry]] = {
     **dict.fromkeys(("inmf", "online_inmf"), IntegrationEntry),
     "deconvolve": DeconvolutionEntry,
     "stability": StabilityEntry,
+    "svd": SVDEntry,
     # Simulated, with the truth in the form of a fit.
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
     "batches": IntegrationEntry,
     "spots": DeconvolutionEntry,
     "atlas_expression": Entry,
+    "widefield": WidefieldEntry,
 }
 
 

@@ -83,7 +83,8 @@ def read_volume(adata: AnnData) -> Volume:
     """Voxels and their box, checked."""
     hint = (
         "Volumes come from `nonneg.io.read_allen_grid`, `nonneg.io.read_agea` or "
-        "`nonneg.datasets.atlas_expression`."
+        "`nonneg.datasets.atlas_expression`, images from `nonneg.io.read_video`, "
+        "`nonneg.io.from_svd` or `nonneg.datasets.widefield`."
     )
     check_key(adata, "uns", BOX, hint=hint)
     check_key(adata, "obs", VOXEL, hint=hint)
