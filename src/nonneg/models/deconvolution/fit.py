@@ -14,7 +14,7 @@ from ...operators.device import on_accelerator
 from ..loop import Trace, drive
 from .counts import CountLayer, NegativeBinomial, Poisson
 from .coupling import Coupling
-from .effects import EffectSolver
+from .effects import EffectLayer
 from .least_squares import LeastSquaresLayer, Quadratic
 from .problem import Fit, Mixture, Tuning
 from .solver import DeconvolutionSolver
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # Of a type that a start does not have: what is zero could not grow.
 _START = 1e-5
+
+# Effects trade with amounts in steps so small that many of them matter.
+_CLOSER = 0.1
 
 
 class Budget(NamedTuple):
@@ -80,28 +83,29 @@ def fit_mixture(
     amounts, signatures = solver.finish(state), scaled.signatures
     with_effects = tuning.gene_effect or tuning.entry_effect
     if with_effects and budget.rounds and not trace.interrupted:
-        effects = EffectSolver(
-            solver,
+        effects = EffectLayer(
             lambda b: replace(layer, likelihood=make(b).likelihood),
             scaled.signatures,
             np.asarray(scaled.counts.sum(0), np.float64).ravel(),
             size,
             tuning.gene_effect,
             tuning.entry_effect,
-            budget.rounds,
+            _CLOSER * layer.unit,
         )
+        further = DeconvolutionSolver(effects, budget.tol, budget.rounds)
         try:
-            further, after = drive(
-                effects,
-                effects.init(state.moved),
+            state, after = drive(
+                further,
+                further.init(effects.start(state.moved)),
                 None if callback is None else _continued(callback, trace.n_iter),
             )
         except KeyboardInterrupt:
             # Before the first step of effects: amounts alone are kept.
             trace = trace._replace(converged=False, interrupted=True)
         else:
-            amounts = effects.finish(further)
-            signatures = scaled.signatures * further.gene * further.entry
+            amounts, _ = further.finish(state)
+            gene, entry = effects.factors(state.moved)
+            signatures = scaled.signatures * gene * entry
             trace = _joined(trace, after)
     return Fit(np.asarray(amounts, np.float64), signatures / weights, trace)
 

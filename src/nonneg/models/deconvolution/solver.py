@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..loop import Report
-
-if TYPE_CHECKING:
-    from ..._core.typing import Floats
 
 
 class Layer(Protocol):
@@ -30,7 +27,7 @@ class State(NamedTuple):
     """A fit in progress."""
 
     roots: Any
-    """(n, k): square roots of amounts."""
+    """(n, k): square roots of amounts, or several arrays of which this is the first."""
     moved: Any
     """What the layer makes of them."""
     objective: Any
@@ -43,15 +40,21 @@ class State(NamedTuple):
 @jax.jit
 def _extrapolated(old: Any, middle: Any, new: Any) -> Any:
     """Where the last two moves point to, with one length for all entries."""
-    move = middle - old
-    bend = new - middle - move
-    tiny = jnp.finfo(old.dtype).tiny
+    move = jax.tree.map(jnp.subtract, middle, old)
+    bend = jax.tree.map(lambda x, y, z: x - y - z, new, middle, move)
     # Differentiable where nothing moves any more.
-    squares = ((move * move).sum() + tiny) / ((bend * bend).sum() + tiny)
+    squares = _sum_of_squares(move) / _sum_of_squares(bend)
     length = jnp.sqrt(squares)
     # A length of 1 is the second move itself.
     length = jnp.clip(length, 1, _LONGEST)
-    return old + 2 * length * move + length * length * bend
+    return jax.tree.map(
+        lambda x, y, z: x + 2 * length * y + length * length * z, old, move, bend
+    )
+
+
+def _sum_of_squares(tree: Any) -> Any:
+    leaves = jax.tree.leaves(tree)
+    return sum((x * x).sum() for x in leaves) + jnp.finfo(leaves[0].dtype).tiny
 
 
 _LONGEST = 1e3
@@ -85,7 +88,7 @@ class DeconvolutionSolver:
 
     def init(self, roots: Any, /) -> State:
         """The state before the first step, from square roots of amounts."""
-        roots = self.layer.feasible(jnp.asarray(roots))
+        roots = self.layer.feasible(jax.tree.map(jnp.asarray, roots))
         moved, objective = self.layer(roots)
         return State(roots, moved, objective, 0 * objective + np.inf, 0)
 
@@ -107,9 +110,9 @@ class DeconvolutionSolver:
         """Whether the last step hardly lowered the objective."""
         return state.fall <= self.tol * self.layer.unit
 
-    def finish(self, state: State, /) -> Floats:
-        """Amounts (n, k), on the host."""
-        return np.asarray(state.moved) ** 2
+    def finish(self, state: State, /) -> Any:
+        """Amounts (n, k), on the host; and what else moves, squared as well."""
+        return jax.tree.map(lambda x: np.asarray(x) ** 2, state.moved)
 
     def report(self, state: State, /) -> Report:
         """The objective."""
