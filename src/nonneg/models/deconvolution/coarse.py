@@ -1,37 +1,41 @@
-"""A start from locations that are added up."""
+"""A first fit to locations that are added up."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 
 from .fit import Budget, fit_mixture, raise_if_interrupted
-from .problem import Mixture, Tuning
+from .problem import Mixture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .problem import Fit, Tuning
+
 # Locations from which on it pays, and how many are one.
 _MANY, _TOGETHER = 5000, 40
 
-_ROUGH = Budget(tol=1e-1, max_iter=20, rounds=0)
+_ROUGH = Budget(tol=1e-1, max_iter=20, rounds=100)
 
 
-def coarse_start(
+def coarse_fit(
     mixture: Mixture,
     coords: NDArray[np.float64] | None,
     tuning: Tuning,
     dispersion: NDArray[np.float64],
-) -> NDArray[np.float64] | None:
+) -> Fit | None:
     """Amounts of neighbours together, for each of them; ``None`` if there are few.
 
     Shallow locations tell little by themselves: from here, the fit has a few steps to
-    go instead of many.
+    go instead of many. Effects are found here, where no couplings are that they could
+    make cheaper: over many locations these outweigh what is known of factors.
     """
     n = mixture.counts.shape[0]
-    if coords is None or n < _MANY or not tuning.graph_weight:
+    if coords is None or n < _MANY or not (tuning.graph_weight or tuning.effects):
         return None
     cell = _cells(coords, mixture.group)
     n_cells = int(cell.max()) + 1
@@ -44,10 +48,10 @@ def coarse_start(
         None,
         np.zeros(n_cells, np.intp),
     )
-    alone = Tuning(gene_weights=tuning.gene_weights)
+    alone = replace(tuning, graph_weight=0.0, group_weight=0.0)
     found = fit_mixture(together, alone, dispersion=dispersion, budget=_ROUGH)
     raise_if_interrupted(found.trace)
-    return found.amounts[cell]
+    return found._replace(amounts=found.amounts[cell])
 
 
 def _cells(coords: NDArray[np.float64], group: NDArray[np.intp]) -> NDArray[np.intp]:

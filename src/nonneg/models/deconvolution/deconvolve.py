@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .choose import Wishes
-from .coarse import coarse_start
+from .coarse import coarse_fit
 from .fit import Budget, fit_mixture
 from .missing import Cells, Missing, missing_type
 from .problem import IS_COUNTS, Fit, LikelihoodName, Mixture, Tuning
@@ -77,13 +77,16 @@ def deconvolve(
     likelihood = options.likelihood
     tuning, dispersion = chosen.tuning, chosen.dispersion
     budget, start = options.budget, None
-    if options.n_layers is None:
-        start = coarse_start(mixture, coords, tuning, dispersion)
-    else:
+    mixed, further = mixture, tuning
+    if options.n_layers is not None:
         budget = Budget(-np.inf, options.n_layers, options.n_layers)
+    elif coarse := coarse_fit(mixture, coords, tuning, dispersion):
+        start = coarse.amounts
+        mixed = replace(mixture, signatures=coarse.signatures)
+        further = tuning.without_effects()
     fit = fit_mixture(
-        mixture,
-        tuning,
+        mixed,
+        further,
         likelihood,
         dispersion=dispersion,
         start=start,
@@ -143,11 +146,10 @@ def _sparse(
     order = np.argsort(-fit.amounts, axis=1, kind="stable")
     support = np.zeros(fit.amounts.shape, np.float32)
     np.put_along_axis(support, order[:, : options.max_types], 1, axis=1)
-    fixed = replace(tuning, gene_effect=0.0, entry_effect=0.0)
     try:
         found = fit_mixture(
             replace(mixture, signatures=fit.signatures),
-            fixed,
+            tuning.without_effects(),
             options.likelihood,
             dispersion=dispersion,
             start=fit.amounts,

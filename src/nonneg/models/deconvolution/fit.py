@@ -81,8 +81,7 @@ def fit_mixture(
     solver = DeconvolutionSolver(layer, budget.tol, budget.max_iter)
     state, trace = drive(solver, solver.init(roots), callback)
     amounts, signatures = solver.finish(state), scaled.signatures
-    with_effects = tuning.gene_effect or tuning.entry_effect
-    if with_effects and budget.rounds and not trace.interrupted:
+    if tuning.effects and budget.rounds and not trace.interrupted:
         effects = EffectLayer(
             lambda b: replace(layer, likelihood=make(b).likelihood),
             scaled.signatures,

@@ -73,6 +73,15 @@ class Tuning:
     entry_effect: float = 0.0
     """The same for each type's factor of a gene."""
 
+    @property
+    def effects(self) -> bool:
+        """Whether signatures have factors."""
+        return bool(self.gene_effect or self.entry_effect)
+
+    def without_effects(self) -> Tuning:
+        """For signatures that have their factors."""
+        return replace(self, gene_effect=0.0, entry_effect=0.0)
+
 
 class Fit(NamedTuple):
     """Amounts, and the signatures that they are amounts of."""
