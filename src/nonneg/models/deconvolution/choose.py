@@ -239,8 +239,9 @@ class _Trials:
 
         The simple one may come back as a trial that was finished: compare tunings.
         """
-        if other is not simple and not simple.settled:
-            # Steps that it lacks are no merit of the other one.
+        if other is not simple and (other.tuning.effects or not simple.settled):
+            # Steps that it lacks are no merit of the other one. What effects gain is
+            # little enough that those after the end of a trial matter.
             simple = self._trial(simple.tuning, other)
         gain, error = other.gain(simple)
         return other if gain > _MARGIN * error else simple
