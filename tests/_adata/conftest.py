@@ -16,10 +16,12 @@ _SPATIAL = dict(length_scale=3.0, dispersion=1.0)
 
 
 def spots():
-    """Counts with coordinates, data sets, and an element of obsm to factorize."""
+    """Counts with coordinates, data sets, regions, and an element of obsm."""
     adata = nng.datasets.ggblocks(8, 20)
     del adata.uns["truth"], adata.obsm["truth"], adata.varm["truth"]
     adata.obs["batch"] = pd.Categorical(["a", "b"] * (adata.n_obs // 2))
+    left = adata.obsm["spatial"][:, 0] < 4
+    adata.obs["region"] = pd.Categorical(np.where(left, "left", "right"))
     adata.obsm["X_pca"] = adata.X[:, :6].toarray()
     return adata
 
@@ -45,6 +47,23 @@ def _projected(adata):
     nng.tl.project(adata, reference, key_added=KEY)
 
 
+def _weighted(adata):
+    weights = np.linspace(0.5, 1, adata.n_vars)
+    nng.tl.nmf(adata, 3, var_weights=weights, **_SHORT)
+    nng.tl.gene_importance(adata, key=KEY)
+    nng.tl.coexpression_network(adata, key=KEY)
+
+
+def _stable(adata):
+    nng.tl.stability(adata, [2, 3], n_bootstraps=3, **_SHORT)
+
+
+def _in_regions(adata):
+    nng.tl.nmf(adata, 3, **_SHORT)
+    nng.tl.region_correlation(adata, key=KEY, n_surrogates=3)
+    nng.tl.region_prediction(adata, "left", key=KEY, n_factors=2)
+
+
 def _deconvolved(adata):
     means = 1.0 + np.arange(3 * adata.n_vars).reshape(3, -1) % 7
     types = pd.DataFrame(means, index=["a", "b", "c"], columns=adata.var_names)
@@ -55,6 +74,9 @@ def _deconvolved(adata):
 METHODS = {
     "nmf": lambda adata: nng.tl.nmf(adata, 3, **_SHORT),
     "nmf of obsm": lambda adata: nng.tl.nmf(adata, 2, obsm="X_pca", **_SHORT),
+    "genes": _weighted,
+    "stability": _stable,
+    "regions": _in_regions,
     "seminmf": lambda adata: nng.tl.seminmf(adata, 3, **_SHORT),
     "project": _projected,
     "fa": lambda adata: nng.tl.fa(adata, 2, **_SHORT),

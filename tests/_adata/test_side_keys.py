@@ -60,6 +60,7 @@ def test_an_entry_names_what_was_written(fits, method):
     }
     keys = FactorKeys(KEY, KEY, KEY)
     later = {("obsm", "aligned"), ("obs", "cluster"), ("uns", "markers")}
+    later |= {("uns", "region_correlation"), ("uns", "region_prediction")}
     assert named == {
         (attr, side_key(keys, attr, kind))
         for attr, kind in written(fits[method]) - later

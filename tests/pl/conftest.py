@@ -8,12 +8,11 @@ import nonneg as nng
 
 
 @pytest.fixture(autouse=True)
-def figures():
-    """No window, and every figure closed after the test."""
+def no_window():
+    """Figures are drawn in memory."""
     with mpl.rc_context({"figure.max_open_warning": 0}):
         plt.switch_backend("agg")
         yield
-    plt.close("all")
 
 
 @pytest.fixture
