@@ -1,0 +1,1 @@
+"""Recordings as pixels x frames: motion, compression, hemodynamics."""
