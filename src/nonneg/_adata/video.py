@@ -54,7 +54,7 @@ def new_video(
     channels: Sequence[str],
 ) -> AnnData:
     """An object of pixels x frames, without data yet."""
-    adata = AnnData(
+    made = AnnData(
         obs=pd.DataFrame({VOXEL: voxel.astype(np.int64)}, index=voxel.astype(str)),
         var=pd.DataFrame({TIME: time}, index=np.arange(time.size).astype(str)),
         uns={
@@ -62,8 +62,8 @@ def new_video(
             VIDEO: {"fs": float(fs), "channels": np.array(channels, object)},
         },
     )
-    adata.obsm["spatial"] = box.coordinates(voxel)
-    return adata
+    made.obsm["spatial"] = box.coordinates(voxel)
+    return made
 
 
 def read_video(adata: AnnData) -> Video:
