@@ -45,6 +45,10 @@ def located():
         "spacing": np.ones(2),
         "origin": np.zeros(2),
     }
+    # Variables as frames, components in two regions.
+    adata.var["time"] = np.arange(adata.n_vars) / 10
+    adata.var["speed"] = np.random.default_rng(0).standard_normal(adata.n_vars)
+    adata.uns["stored"]["region"] = np.array(["west", "west", "east"])
     return adata
 
 
@@ -87,6 +91,11 @@ def cells_of(adata):
     cells = counts(seed=1)
     cells.obs["cell_type"] = np.array(["a", "b"])[np.arange(cells.n_obs) % 2]
     return cells
+
+
+def events():
+    """Events of two kinds."""
+    return pd.DataFrame({"time": np.arange(5, 37, 2) / 10, "side": ["a", "b"] * 8})
 
 
 # Smallest calls of the functions that have `copy`.
@@ -167,6 +176,32 @@ CALLS = {
     "tl.coexpression_network": lambda adata, **kwargs: nng.tl.coexpression_network(
         adata, key="stored", quantile=0.8, **kwargs
     ),
+    "tl.region_cca": lambda adata, **kwargs: nng.tl.region_cca(
+        adata, key="stored", n_shifts=4, min_shift=0.2, n_folds=2, **kwargs
+    ),
+    "tl.seed_correlation": lambda adata, **kwargs: nng.tl.seed_correlation(
+        adata, 3, key="stored", **kwargs
+    ),
+    "tl.event_average": lambda adata, **kwargs: nng.tl.event_average(
+        adata, events(), key="stored", by="side", window=(-0.2, 0.2), **kwargs
+    ),
+    "tl.demixed_pca": lambda adata, **kwargs: nng.tl.demixed_pca(
+        adata, "side", events(), key="stored", window=(-0.2, 0.2), **kwargs
+    ),
+    "tl.decode_events": lambda adata, **kwargs: nng.tl.decode_events(
+        adata, "side", events(), key="stored", window=(-0.2, 0), n_null=3, **kwargs
+    ),
+    "tl.decode_behavior": lambda adata, **kwargs: nng.tl.decode_behavior(
+        adata, "speed", key="stored", window=(0, 0), n_null=3, n_folds=3, **kwargs
+    ),
+    "pp.align_events": lambda adata, **kwargs: nng.pp.align_events(
+        adata, events(), **kwargs
+    ),
+    "pp.align_behavior": lambda adata, **kwargs: nng.pp.align_behavior(
+        adata,
+        pd.DataFrame({"speed": np.arange(50.0)}, index=np.arange(50) / 10),
+        **kwargs,
+    ),
     "pp.deviant_genes": lambda adata, **kwargs: nng.pp.deviant_genes(
         adata, 10, subset=True, **kwargs
     ),
@@ -184,6 +219,8 @@ FIRST = {
     "tl.online_inmf_update": "reference",
     "pp.signatures": "reference",
     "atlas.load": "name",
+    "tl.map_distances": "sessions",
+    "pl.map_distances": "distances",
 }
 # A data set that arrives is an AnnData or a file, not a table of many.
 WITHOUT_TABLE = {"tl.online_inmf_update"}

@@ -29,12 +29,16 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "aligned": "_aligned",
         # deconvolution: shares of RNA instead of cells
         "rna": "_rna",
+        # tl.seed_correlation
+        "seed_correlation": "_seed_correlation",
     },
     "varm": {
         # integrations: metagenes of data sets, sums over cells, scales of genes
         "specific": "_specific",
         "stats": "_stats",
         "scale": "_scale",
+        # tl.decode_behavior: held-out predictions of regions
+        "decoded": "_decoded",
     },
     "var": {
         # rsf, fa: means of genes after normalisation
@@ -74,6 +78,13 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "region_prediction": "_region_prediction",
         # genes of tl.coexpression_network
         "coexpression": "_coexpression",
+        # of time courses: verbs of the same names
+        "region_cca": "_region_cca",
+        "event_average": "_event_average",
+        "demixed_pca": "_demixed_pca",
+        "decode_events": "_decode_events",
+        "decode_behavior": "_decode_behavior",
+        "seed_correlation": "_seed_correlation",
     },
 }
 

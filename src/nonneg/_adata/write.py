@@ -157,6 +157,12 @@ def _written(adata: AnnData, key: str) -> set[Place]:
         "markers": {"factor", "kind", "gene"},
         "region_correlation": {"sets", "members"},
         "region_prediction": {"auc", "random"},
+        "region_cca": {"r", "r_held_out"},
+        "event_average": {"mean", "conditions"},
+        "demixed_pca": {"decoder", "marginal"},
+        "decode_events": {"table", "predicted"},
+        "decode_behavior": {"table", "window"},
+        "seed_correlation": {"seeds"},
     }
     for kind, names in signs.items():
         beside = f"{key}{SIDE_KEYS['uns'][kind]}"

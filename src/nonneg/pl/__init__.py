@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from ._canonical_pair import canonical_pair
 from ._cluster_composition import cluster_composition
 from ._coexpression_network import coexpression_network
 from ._compare_patterns import compare_patterns
 from ._comparison import comparison
+from ._decoded_trace import decoded_trace
+from ._decoding import decoding
 from ._deconvolution import deconvolution
+from ._demixed_pca import demixed_pca
+from ._event_average import event_average
 from ._factor_maps import factor_maps
 from ._factor_merge import factor_merge
 from ._gene_importance import gene_importance
 from ._inmf_search import inmf_search
 from ._loadings import loadings
+from ._map_distances import map_distances
 from ._marker_agreement import marker_agreement
 from ._metagenes import metagenes
 from ._missing_type import missing_type
 from ._objective import objective
 from ._presence import presence
+from ._region_cca import region_cca
 from ._region_correlation import region_correlation
 from ._region_matrix import region_matrix
 from ._region_prediction import region_prediction
 from ._region_sets import region_sets
+from ._seed_correlation import seed_correlation
 from ._shared_change import shared_change
 from ._spatial_importance import spatial_importance
 from ._stability import stability
@@ -29,25 +37,33 @@ from ._type_correlation import type_correlation
 from ._volume_maps import volume_maps
 
 __all__ = [
+    "canonical_pair",
     "cluster_composition",
     "coexpression_network",
     "compare_patterns",
     "comparison",
+    "decoded_trace",
+    "decoding",
     "deconvolution",
+    "demixed_pca",
+    "event_average",
     "factor_maps",
     "factor_merge",
     "gene_importance",
     "inmf_search",
     "loadings",
+    "map_distances",
     "marker_agreement",
     "metagenes",
     "missing_type",
     "objective",
     "presence",
+    "region_cca",
     "region_correlation",
     "region_matrix",
     "region_prediction",
     "region_sets",
+    "seed_correlation",
     "shared_change",
     "spatial_importance",
     "stability",

@@ -27,19 +27,35 @@ from ._nsf.rsf import rsf
 from ._predict.predict import predict
 from ._project.project import project
 from ._stability.stability import stability
+from ._traces.decode_behavior import decode_behavior
+from ._traces.decode_events import decode_events
+from ._traces.demixed_pca import demixed_pca
+from ._traces.event_average import event_average
+from ._traces.map_distances import MapDistances, map_distances
+from ._traces.match_components import ComponentMatches, match_components
+from ._traces.region_cca import region_cca
+from ._traces.seed_correlation import seed_correlation
 
 __all__ = [
+    "ComponentMatches",
+    "MapDistances",
     "centroid_align",
     "coexpression_network",
     "compare",
     "compare_patterns",
+    "decode_behavior",
+    "decode_events",
     "deconvolve",
+    "demixed_pca",
+    "event_average",
     "fa",
     "factor_markers",
     "gene_importance",
     "inmf",
     "inmf_search",
     "learn_deconvolution",
+    "map_distances",
+    "match_components",
     "nmf",
     "nsf",
     "nsfh",
@@ -49,9 +65,11 @@ __all__ = [
     "predict",
     "project",
     "quantile_align",
+    "region_cca",
     "region_correlation",
     "region_prediction",
     "rsf",
+    "seed_correlation",
     "seminmf",
     "stability",
 ]

@@ -1,0 +1,229 @@
+"""Time courses of components, the regions they belong to, and when frames were taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._core.warnings import warn
+from .checks import as_numbers, check_key
+from .keys import SIDE_KEYS
+from .video import TIME
+from .views import read_factors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .views import Factors
+
+EVENTS = "events"
+"""In uns: table of events."""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Time courses of a factorization of pixels x frames."""
+
+    signals: NDArray[np.float64]
+    """(n_frames, k)"""
+    factors: Factors
+    region: NDArray[Any] | None
+    """(k,): names of regions, where components belong to some."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the components."""
+        return self.factors.names
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Components by region, in the order in which regions first occur."""
+
+    names: list[str]
+    codes: NDArray[np.intp]
+    """(k,)"""
+
+    def columns(self, region: int) -> NDArray[np.intp]:
+        """Components of a region, in order."""
+        return np.flatnonzero(self.codes == region)
+
+
+def read_traces(adata: AnnData, key: str) -> Traces:
+    """Time courses stored under a key, all of them finite."""
+    factors = read_factors(adata, key)
+    where = f"adata.varm[{factors.keys.varm!r}]"
+    if factors.entry.varm_key is None:
+        msg = (
+            f"adata.uns[{key!r}] is of an element of obsm, and has no time courses. "
+            "Factorize pixels x frames."
+        )
+        raise ValueError(msg)
+    values = as_numbers(factors.loadings, where)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        columns = [factors.names[i] for i in np.flatnonzero(bad.any(axis=0))]
+        msg = (
+            f"{where} holds {int(bad.sum())} entries that are infinite or NaN, in "
+            f"{int(bad.any(axis=1).sum())} frames and the components {columns[:3]}"
+            f"{' …' if len(columns) > 3 else ''}. Remove these frames, e.g. "
+            f"`adata[:, np.isfinite({where}).all(axis=1)]`, or factorize again."
+        )
+        raise ValueError(msg)
+    stored = adata.uns[key].get("region")
+    region = None if stored is None else np.ravel(stored).astype(str)
+    if region is not None and region.size != values.shape[1]:
+        msg = (
+            f"adata.uns[{key!r}]['region'] names {region.size} regions for "
+            f"{values.shape[1]} components. Factorize again."
+        )
+        raise ValueError(msg)
+    return Traces(values, factors, region)
+
+
+def read_regions(
+    traces: Traces, key: str, wanted: Sequence[str] | None = None, *, at_least: int = 1
+) -> Regions:
+    """Regions of the components, or some of them in the order given."""
+    if traces.region is None:
+        msg = (
+            f"adata.uns[{key!r}] does not say which region each component belongs to. "
+            "Call `nonneg.tl.locanmf`, or another method with regions, first."
+        )
+        raise ValueError(msg)
+    names = list(dict.fromkeys(traces.region.tolist()))
+    if wanted is not None:
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            msg = f"There are no regions {unknown}; there are {names[:10]} …"
+            raise KeyError(msg)
+        names = list(dict.fromkeys(wanted))
+    if len(names) < at_least:
+        msg = f"There must be at least {at_least} regions, but there are {names}."
+        raise ValueError(msg)
+    position = {name: i for i, name in enumerate(names)}
+    codes = np.array([position.get(name, -1) for name in traces.region], np.intp)
+    return Regions(names, codes)
+
+
+def read_time(adata: AnnData) -> NDArray[np.float64]:
+    """Seconds of every frame, ascending."""
+    check_key(
+        adata,
+        "var",
+        TIME,
+        hint="It holds the seconds of every frame, e.g. `np.arange(adata.n_vars) / fs`.",
+    )
+    where = f"adata.var[{TIME!r}]"
+    time = as_numbers(adata.var[TIME], where)
+    if time.size < 2:
+        msg = f"There must be at least two frames, but there are {time.size}."
+        raise ValueError(msg)
+    if not np.isfinite(time).all() or (np.diff(time) <= 0).any():
+        msg = f"{where} must hold finite seconds in ascending order."
+        raise ValueError(msg)
+    return time
+
+
+def frame_step(time: NDArray[np.float64]) -> float:
+    """Seconds between frames."""
+    return float(np.median(np.diff(time)))
+
+
+def read_frame_step(adata: AnnData) -> float:
+    """Seconds between frames, of recordings that are looked at as one stretch."""
+    time = read_time(adata)
+    step = frame_step(time)
+    n_gaps = int((np.diff(time) > 1.5 * step).sum())
+    if n_gaps:
+        warn(
+            f"adata.var[{TIME!r}] has {n_gaps} gaps between frames (more than 1.5 times "
+            f"{step:.4g} s), which are passed over."
+        )
+    return step
+
+
+def check_events(table: Any, where: str) -> pd.DataFrame:
+    """A table with a column of finite seconds."""
+    if not isinstance(table, pd.DataFrame) or TIME not in table:
+        found = list(table) if isinstance(table, pd.DataFrame) else type(table).__name__
+        msg = (
+            f"{where} must be a data frame with a column {TIME!r}, of seconds, but "
+            f"has {found}. `nonneg.io.read_events` reads one."
+        )
+        raise ValueError(msg)
+    times = as_numbers(table[TIME], f"column {TIME!r} of {where}")
+    n_bad = int((~np.isfinite(times)).sum())
+    if n_bad:
+        msg = (
+            f"{where} has {n_bad} events without a finite time. Remove them first, e.g. "
+            f"`events.dropna(subset=[{TIME!r}])`."
+        )
+        raise ValueError(msg)
+    return table.assign(**{TIME: times})
+
+
+def within_recording(
+    times: NDArray[np.float64], frames: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which times are within the recording, whose last frame lasts as long as others."""
+    inside: NDArray[np.bool_] = (times >= frames[0]) & (
+        times < frames[-1] + frame_step(frames)
+    )
+    return inside
+
+
+def read_event_table(
+    adata: AnnData, events: str | pd.DataFrame, frames: NDArray[np.float64]
+) -> pd.DataFrame:
+    """Events that were stored or are given, all of them within the recording."""
+    if isinstance(events, str):
+        check_key(
+            adata, "uns", events, hint="Call `nonneg.pp.align_events` with them first."
+        )
+        table, where = adata.uns[events], f"adata.uns[{events!r}]"
+    else:
+        table, where = events, "events"
+    table = check_events(table, where)
+    times = table[TIME].to_numpy()
+    outside = ~within_recording(times, frames)
+    if outside.any():
+        msg = (
+            f"{int(outside.sum())} of {len(table)} events are outside of the recording, "
+            f"from {frames[0]:.6g} s to {frames[-1]:.6g} s, e.g. at "
+            f"{times[outside][0]:.6g} s. Check their clock and unit "
+            "(`nonneg.io.align_clocks`), or drop them with "
+            "`nonneg.pp.align_events(adata, events, outside='drop')`."
+        )
+        raise ValueError(msg)
+    if not len(table):
+        msg = f"{where} holds no events."
+        raise ValueError(msg)
+    return table
+
+
+def trace_key(key: str, kind: str) -> str:
+    """Key in uns of what was made of time courses."""
+    return key + SIDE_KEYS["uns"][kind]
+
+
+def read_result(
+    adata: AnnData, key: str, kind: str, names: set[str]
+) -> Mapping[str, Any]:
+    """What a verb has stored beside time courses."""
+    name = trace_key(key, kind)
+    stored: Any = adata.uns.get(name)
+    if not hasattr(stored, "keys") or not names <= set(stored.keys()):
+        msg = (
+            f"adata.uns has no {name!r}. Call `nonneg.tl.{kind}(adata, …, key={key!r})` "
+            "first."
+        )
+        raise KeyError(msg)
+    found: Mapping[str, Any] = stored
+    return found

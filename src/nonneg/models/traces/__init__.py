@@ -1,0 +1,1 @@
+"""What time courses of regions say: of each other, of events, and of behaviour."""

@@ -1,0 +1,114 @@
+"""Decoded behaviour over what happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .._adata.behavior import read_behavior
+from .._adata.keys import side_key
+from .._adata.traces import read_result, read_time
+from .._adata.views import read_factors
+from .._core.docs import shared_docs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+@shared_docs
+def decoded_trace(
+    adata: AnnData,
+    region: str | None = None,
+    *,
+    key: str = "locanmf",
+    interval: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Show behaviour that was decoded, held out, over the truth.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with the result of :func:`nonneg.tl.decode_behavior`.
+    region
+        Region that decodes. `None`: all regions together.
+    key
+        Key of the components.
+    interval
+        Seconds to show, first and last. `None`: the minute in the middle.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        If nothing was decoded for the key, or there is no such region.
+    ValueError
+        If no frame is in the interval.
+
+    See Also
+    --------
+    nonneg.pl.decoding : all regions
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> import numpy as np
+    >>> adata = nng.datasets.quilt(12, 400)
+    >>> adata.var["time"] = np.arange(400) / 10
+    >>> adata.var["speed"] = adata.varm["truth"][:, 2]
+    >>> adata.uns["truth"]["region"] = np.array(["VISp", "VISp", "MOs", "RSP"])
+    >>> nng.tl.decode_behavior(adata, "speed", key="truth", n_null=0)
+    >>> nng.pl.decoded_trace(adata, "MOs", key="truth").get_ylabel()
+    'speed'
+    """
+    found = read_result(adata, key, "decode_behavior", {"table", "window"})
+    table = found["table"]
+    names = table["region"].astype(str).tolist()
+    name = side_key(read_factors(adata, key).keys, "varm", "decoded")
+    decoded = np.asarray(adata.varm[name], np.float64)
+    if region is None:
+        predicted, r2 = decoded[:, -1], float(found["joint_r2"])
+    elif region in names:
+        predicted = decoded[:, names.index(region)]
+        r2 = float(table["r2"].iloc[names.index(region)])
+    else:
+        msg = f"There is no region {region!r}; there are {names[:10]} …"
+        raise KeyError(msg)
+    column = str(found["column"])
+    truth = read_behavior(adata, column, str(found["params"]["behavior_key"]))
+    time = read_time(adata)
+    if interval is None:
+        middle = (time[0] + time[-1]) / 2
+        interval = middle - 30, middle + 30
+    inside = (time >= interval[0]) & (time <= interval[1])
+    if not inside.any():
+        msg = (
+            f"No frame is in interval={interval!r}; they are from {time[0]:.6g} s to "
+            f"{time[-1]:.6g} s."
+        )
+        raise ValueError(msg)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6, 2), layout="constrained")
+    ax.plot(time[inside], truth[inside], color="0.5", lw=1.5, label="measured")
+    ax.plot(
+        time[inside], predicted[inside], color="C3", lw=1, label="decoded, held out"
+    )
+    ax.legend(
+        fontsize="small", frameon=False, ncols=2, loc="lower right",
+        bbox_to_anchor=(1, 1), borderaxespad=0,
+    )  # fmt: skip
+    ax.set_title(
+        f"{region or 'all regions'}: R² = {r2:.2f}", fontsize="medium", loc="left"
+    )
+    ax.set(xlabel="time (s)", ylabel=column)
+    ax.margins(x=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

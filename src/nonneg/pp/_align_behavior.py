@@ -1,0 +1,154 @@
+"""Behaviour in every frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .._adata.behavior import BEHAVIOR
+from .._adata.checks import as_numbers
+from .._adata.read import resolve_adata
+from .._adata.traces import frame_step, read_time
+from .._adata.write import write_values
+from .._core.docs import shared_docs
+from .._core.validators import check_at_least, check_one_of
+from .._core.warnings import warn
+from ..models.traces.resample import frame_means, interpolate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import pandas as pd
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+
+@shared_docs
+def align_behavior(
+    adata: AnnData | SpatialData,
+    behavior: pd.DataFrame,
+    *,
+    clock: Callable[[Any], Any] | None = None,
+    method: Literal["mean", "linear"] = "mean",
+    max_gap: float = 0.2,
+    key_added: str = BEHAVIOR,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    """Resample behaviour to the times of the frames.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with the seconds of every frame in `.var['time']`.
+    behavior
+        Data frame whose index is time in seconds, ascending, such as of
+        :func:`nonneg.io.read_pose`; NaN where something is not known.
+    clock
+        Maps these times to those of frames, e.g. of :func:`nonneg.io.align_clocks`.
+        `None`: they are of one clock.
+    method
+        `"mean"`: of all samples within half the time between frames, which keeps
+        what is faster than frames from appearing as something slow; frames without
+        samples are interpolated. `"linear"`: interpolated between the samples before and
+        after.
+    max_gap
+        In seconds: frames between samples that are farther apart are NaN.
+    key_added
+        Key under which to store the result.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets the following fields:
+
+    `.varm['behavior' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_columns)`)
+        Behaviour in every frame, NaN where it is not known. There is a warning that
+        counts these frames.
+    `.uns['behavior' | key_added]` : :class:`dict`
+        `columns`, their names, and `params`.
+
+    Raises
+    ------
+    KeyError
+        If frames have no time.
+    ValueError
+        If times are not finite and ascending, entries are infinite or no numbers, or no
+        frame has any.
+
+    See Also
+    --------
+    nonneg.io.read_pose : positions of body parts
+    nonneg.tl.decode_behavior : what regions know of it
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> adata = nng.datasets.quilt(12, 100)
+    >>> adata.var["time"] = np.arange(100) / 10
+    >>> time = np.arange(1000) / 100
+    >>> nng.pp.align_behavior(adata, pd.DataFrame({"speed": np.sin(time)}, index=time))
+    >>> adata.varm["behavior"].shape
+    (100, 1)
+    """
+    check_one_of(method, ("mean", "linear"), "method")
+    check_at_least(max_gap, 0, "max_gap")
+    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    frames = read_time(target)
+    if not hasattr(behavior, "columns"):
+        msg = f"behavior must be a data frame, not a {type(behavior).__name__}."
+        raise ValueError(msg)
+    times = as_numbers(behavior.index, "the index of behavior")
+    if clock is not None:
+        times = np.asarray(clock(times), np.float64)
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        msg = (
+            "The index of behavior must be seconds, finite and in ascending order. Sort "
+            "it, and remove samples that are there twice."
+        )
+        raise ValueError(msg)
+    names = [str(name) for name in behavior.columns]
+    values = np.empty((len(behavior), len(names)))
+    for i, name in enumerate(names):
+        values[:, i] = as_numbers(behavior.iloc[:, i], f"column {name!r} of behavior")
+        n_infinite = int(np.isinf(values[:, i]).sum())
+        if n_infinite:
+            msg = (
+                f"Column {name!r} of behavior has {n_infinite} infinite entries. Replace "
+                "them with NaN, for what is not known."
+            )
+            raise ValueError(msg)
+    found = interpolate(times, values, frames, max_gap)
+    if method == "mean":
+        means = frame_means(times, values, frames, frame_step(frames))
+        found = np.where(np.isfinite(means), means, found)
+    unknown = ~np.isfinite(found)
+    if not names or unknown.all():
+        covered = f", from {times[0]:.6g} s to {times[-1]:.6g} s" if times.size else ""
+        msg = (
+            f"No frame, from {frames[0]:.6g} s to {frames[-1]:.6g} s, has behaviour"
+            f"{covered}. Check its unit and clock (`nonneg.io.align_clocks`)."
+        )
+        raise ValueError(msg)
+    if unknown.any():
+        worst = int(unknown.sum(axis=0).argmax())
+        warn(
+            f"{int(unknown.any(axis=1).sum())} of {frames.size} frames lack behaviour, "
+            f"most of them {names[worst]!r} ({int(unknown[:, worst].sum())})."
+        )
+    entry = {
+        "columns": np.array(names, object),
+        "params": {"method": method, "max_gap": float(max_gap)},
+    }
+    write_values(
+        target,
+        {
+            ("varm", key_added): found.astype(np.float32),
+            ("uns", key_added): entry,
+        },
+    )
+    return target if copy else None

@@ -1,0 +1,116 @@
+"""Events on the clock of the frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .._adata.read import resolve_adata
+from .._adata.traces import EVENTS, check_events, read_time, within_recording
+from .._adata.video import TIME
+from .._adata.write import write_values
+from .._core.docs import shared_docs
+from .._core.validators import check_one_of
+from .._core.warnings import warn
+from ..models.traces.epochs import frames_before
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    import pandas as pd
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+
+@shared_docs
+def align_events(
+    adata: AnnData | SpatialData,
+    events: pd.DataFrame,
+    *,
+    clock: Callable[[Any], Any] | None = None,
+    outside: Literal["raise", "drop"] = "raise",
+    key_added: str = EVENTS,
+    copy: bool = False,
+    table_key: str | None = None,
+) -> AnnData | None:
+    """Store a table of events with the frame that each belongs to.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with the seconds of every frame in `.var['time']`.
+    events
+        Data frame with a column `time`, in seconds, and any others.
+    clock
+        Maps the times of events to those of frames, e.g. of
+        :func:`nonneg.io.align_clocks`. `None`: they are of one clock.
+    outside
+        What to do with events outside of the recording: `"raise"`, since they often mean
+        another unit or clock; or `"drop"` them, with a warning that counts them.
+    key_added
+        Key under which to store the table.
+    %(copy)s
+
+    Returns
+    -------
+    `None`, or the annotated copy if `copy=True`. Sets:
+
+    `.uns['events' | key_added]` : :class:`pandas.DataFrame`
+        The events in order of time: `time`, by the clock of the frames; `frame`, the last
+        one at or before the event; and the other columns.
+
+    Raises
+    ------
+    KeyError
+        If frames have no time.
+    ValueError
+        If events have no time, one that is not finite, or one outside of the recording,
+        or all are outside.
+
+    See Also
+    --------
+    nonneg.io.read_events : reads a table
+    nonneg.tl.event_average, nonneg.tl.decode_events : what to do with it
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> adata = nng.datasets.quilt(12, 100)
+    >>> adata.var["time"] = np.arange(100) / 10
+    >>> nng.pp.align_events(adata, pd.DataFrame({"time": [2.04, 0.5]}))
+    >>> adata.uns["events"]["frame"].tolist()
+    [5, 20]
+    """
+    check_one_of(outside, ("raise", "drop"), "outside")
+    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    frames = read_time(target)
+    table = check_events(events, "events")
+    times = table[TIME].to_numpy()
+    if clock is not None:
+        times = np.asarray(clock(times), np.float64)
+    inside = within_recording(times, frames)
+    n_outside = int((~inside).sum())
+    if n_outside and (outside == "raise" or not inside.any()):
+        msg = (
+            f"{n_outside} of {len(table)} events are outside of the recording, from "
+            f"{frames[0]:.6g} s to {frames[-1]:.6g} s, e.g. at {times[~inside][0]:.6g} s. "
+            "Check their unit and clock (`nonneg.io.align_clocks`)"
+            f"{', or pass outside=' + repr('drop') if inside.any() else ''}."
+        )
+        raise ValueError(msg)
+    if n_outside:
+        warn(
+            f"{n_outside} of {len(table)} events are outside of the recording and are "
+            "dropped."
+        )
+    table = table.assign(**{TIME: times})[inside].sort_values(TIME, kind="stable")
+    table["frame"] = frames_before(frames, table[TIME].to_numpy())
+    table.columns = table.columns.astype(str)
+    # Row names of h5ad are strings.
+    table = table.reset_index(drop=True).rename(index=str)
+    write_values(target, {("uns", key_added): table})
+    return target if copy else None

@@ -1,0 +1,1 @@
+"""What time courses of regions say."""
