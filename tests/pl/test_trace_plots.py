@@ -51,7 +51,7 @@ def test_canonical_pair(session):
     assert [line.get_label() for line in ax.lines] == [one, two]
     assert len(lines[0]) == 226
     r = session.uns["truth_region_cca"]["r"][0, 1]
-    assert ax.get_title().startswith(f"r = {r:.2f}")
+    assert ax.get_title(loc="left").startswith(f"r = {r:.2f}")
     with pytest.raises(ValueError, match="No frame"):
         nng.pl.canonical_pair(session, one, two, key="truth", interval=(500, 600))
 
@@ -85,7 +85,9 @@ def test_demixed_components(session):
 
 def test_decoding(session):
     ax = nng.pl.decoding(session, "truth")
-    best = session.uns["truth_decode_events"]["table"].set_index("rank").loc[1, "region"]
+    best = (
+        session.uns["truth_decode_events"]["table"].set_index("rank").loc[1, "region"]
+    )
     assert ax.get_yticklabels()[0].get_text() == best
     ax = nng.pl.decoding(session, "truth", of="decode_behavior", n_regions=2)
     assert len(ax.get_yticks()) == 2

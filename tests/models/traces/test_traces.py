@@ -314,7 +314,9 @@ def test_logistic_regression_is_scikit_learns(n_labels):
     np.testing.assert_allclose(prior, 1 / n_labels)
     for odds, truth, penalty in zip(found, labels, penalties, strict=True):
         # Of two labels, one set of weights stands for the difference of ours.
-        model = LogisticRegression(C=(2 if n_labels == 2 else 1) / penalty, tol=1e-8, max_iter=9999)
+        model = LogisticRegression(
+            C=(2 if n_labels == 2 else 1) / penalty, tol=1e-8, max_iter=9999
+        )
         expected = model.fit(x, truth).predict_log_proba(test)
         own = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True))
         np.testing.assert_allclose(own, expected, atol=0.02, rtol=0.01)
