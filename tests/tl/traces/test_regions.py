@@ -33,7 +33,7 @@ def independent(seed, *, shared=None):
 
 @pytest.mark.slow
 def test_independent_regions_are_rarely_significant():
-    p = []
+    p, any_adjusted = [], []
     for seed in range(10):
         adata = independent(seed)
         nng.tl.region_cca(adata, n_shifts=200, rng=seed)
@@ -42,8 +42,10 @@ def test_independent_regions_are_rarely_significant():
         # What would be taken for a correlation otherwise.
         assert found["r"][PAIRS].max() > 0.25
         assert np.abs(found["r_held_out"][PAIRS]).mean() < 0.08
-        assert (found["p_adjusted"][PAIRS] <= 0.05).mean() < 0.02
+        any_adjusted.append((found["p_adjusted"][PAIRS] <= 0.05).any())
     assert (np.concatenate(p) <= 0.05).mean() <= 0.07
+    # Of whole maps, in which nothing is connected.
+    assert np.mean(any_adjusted) <= 0.2
 
 
 @pytest.mark.slow
@@ -51,7 +53,7 @@ def test_coupled_regions_are_found():
     found = []
     for seed in range(20):
         adata = independent(seed, shared=0.5)
-        nng.tl.region_cca(adata, regions=["r00", "r01", "r02"], n_shifts=200)
+        nng.tl.region_cca(adata, n_shifts=200)
         stored = adata.uns["locanmf_region_cca"]
         found.append(stored["p_adjusted"][0, 1] <= 0.05)
         assert stored["r_held_out"][0, 1] == pytest.approx(0.5, abs=0.2)

@@ -47,7 +47,7 @@ def region_cca(
     n_components: int | None = None,
     n_shifts: int = 400,
     min_shift: float | None = None,
-    correction: Literal["fdr", "max"] = "fdr",
+    correction: Literal["max", "fdr"] = "max",
     n_folds: int = 5,
     rng: RNGLike = 0,
     copy: bool = False,
@@ -89,9 +89,10 @@ def region_cca(
         Shortest shift, in seconds. `None`: five times the median time in which the
         autocorrelation of components falls to 1/e.
     correction
-        Of `p_adjusted`, for the number of pairs. `"fdr"`: false discovery rate of
-        Benjamini and Hochberg. `"max"`: chance that any pair comes as high, relative to
-        its own null; stricter, and strong where few pairs are significant.
+        Of `p_adjusted`, for the number of pairs. `"max"`: chance that any pair comes as
+        high, relative to its own null. `"fdr"`: false discovery rate of Benjamini and
+        Hochberg, which suits maps in which many pairs correlate; a few among many pairs
+        need thousands of shifts, since their p-values must be far below .05.
     n_folds
         Number of contiguous blocks of time that are held out in turn, with one
         autocorrelation time on either side that is not used at all.
@@ -134,7 +135,7 @@ def region_cca(
     >>> adata.uns["truth_region_cca"]["r"].shape
     (3, 3)
     """
-    check_one_of(correction, ("fdr", "max"), "correction")
+    check_one_of(correction, ("max", "fdr"), "correction")
     n_folds = check_positive_int(n_folds, "n_folds")
     if n_folds < 2:
         msg = "n_folds=1 leaves nothing to fit to; it must be at least 2."
