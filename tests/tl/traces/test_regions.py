@@ -33,7 +33,7 @@ def independent(seed, *, shared=None):
 
 @pytest.mark.slow
 def test_independent_regions_are_rarely_significant():
-    p, any_adjusted = [], []
+    p, adjusted = [], []
     for seed in range(10):
         adata = independent(seed)
         nng.tl.region_cca(adata, n_shifts=200, rng=seed)
@@ -42,10 +42,10 @@ def test_independent_regions_are_rarely_significant():
         # What would be taken for a correlation otherwise.
         assert found["r"][PAIRS].max() > 0.25
         assert np.abs(found["r_held_out"][PAIRS]).mean() < 0.08
-        any_adjusted.append((found["p_adjusted"][PAIRS] <= 0.05).any())
+        adjusted.append(found["p_adjusted"][PAIRS])
     assert (np.concatenate(p) <= 0.05).mean() <= 0.07
-    # Of whole maps, in which nothing is connected.
-    assert np.mean(any_adjusted) <= 0.2
+    # Of maps in which nothing is connected.
+    assert (np.concatenate(adjusted) <= 0.05).mean() <= 0.01
 
 
 @pytest.mark.slow
