@@ -55,7 +55,10 @@ def write_again(adata, fitted):
     )
 
 
-@pytest.mark.parametrize("second", [name for name in METHODS if name != "aligned"])
+# What was made later of the others is not part of their entries.
+@pytest.mark.parametrize(
+    "second", [m for m in METHODS if m not in {"aligned", "regions"}]
+)
 @pytest.mark.parametrize("first", METHODS)
 def test_a_second_method_under_a_key_leaves_nothing_of_the_first(fits, first, second):
     adata = fits[first].copy()
@@ -192,3 +195,56 @@ def test_a_copy_keeps_its_columns(fits):
     METHODS["nmf"](adata)
     assert f"{KEY}_spatial_importance" in shared.obs
     assert f"{KEY}_spatial_importance" not in adata.obs
+
+
+FOREIGN = {
+    "uns": lambda adata: adata.uns.update({KEY: {"base": 2.0}}),
+    "obsm": lambda adata: adata.obsm.update({KEY: adata.obsm["spatial"]}),
+    "varm": lambda adata: adata.varm.update({KEY: np.ones((adata.n_vars, 2))}),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("attr", FOREIGN)
+def test_what_is_not_a_factorization_is_not_replaced(method, attr):
+    if attr == "varm" and method == "nmf of obsm":
+        pytest.skip("writes nothing to varm")
+    adata = spots()
+    FOREIGN[attr](adata)
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match=f"'{KEY}'\\] holds something.*key_added"):
+        METHODS[method](adata)
+    assert_same(snapshot(adata), before)
+
+
+def test_a_key_does_not_take_the_arrays_of_another():
+    adata = spots()
+    nng.tl.nmf(adata, 2, max_iter=2)
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match="holds what is stored with key='nmf'"):
+        nng.tl.nmf(adata, 3, key_added="X_nmf")
+    assert_same(snapshot(adata), before)
+
+
+def test_arrays_under_default_names_are_replaced():
+    """As in scanpy."""
+    adata = spots()
+    adata.obsm["X_nmf"] = adata.obsm["spatial"]
+    nng.tl.nmf(adata, 3, max_iter=2)
+    assert adata.obsm["X_nmf"].shape == (adata.n_obs, 3)
+
+
+@pytest.mark.parametrize("name", ["comparison", "deconv_learned", "inmf_search"])
+def test_tables_of_another_kind_are_not_replaced(name):
+    adata = spots()
+    adata.uns[name] = {"base": 2.0}
+    verbs = {
+        "comparison": lambda: nng.tl.compare(adata, "intercept"),
+        "deconv_learned": lambda: nng.tl.learn_deconvolution(
+            adata, adata, cell_type_key="batch"
+        ),
+        "inmf_search": lambda: nng.tl.inmf_search(adata, (2, 3), batch_key="batch"),
+    }
+    with pytest.raises(ValueError, match=f"'{name}'\\] holds something else"):
+        verbs[name]()
+    assert adata.uns[name] == {"base": 2.0}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from .._core.logging import logger
-from .keys import SIDE_KEYS, side_key
+from .keys import SIDE_KEYS, factor_keys, side_key
 from .schema import ENTRIES, from_uns, is_entry, to_uns
 
 if TYPE_CHECKING:
@@ -37,6 +37,49 @@ class Write:
     key_added: str | None = None
     copy: bool = False
     table_key: str | None = None
+
+
+def keys_to_write(adata: AnnData, method: str, key_added: str | None) -> FactorKeys:
+    """Keys of a new factorization, which must not replace anything else.
+
+    What a user stored under a name that a method has by default is replaced, as
+    everywhere in scanpy.
+    """
+    keys = factor_keys(method, key_added)
+    stored = adata.uns.get(keys.uns)
+    own = _written(adata, keys.uns)
+    others = {
+        place: other
+        for other in adata.uns
+        if other != keys.uns
+        for place in _written(adata, other)
+    }
+    taken = "something that is not a factorization of nonneg"
+    if stored is not None and key_added is not None and not is_entry(stored):
+        msg = f"adata.uns[{keys.uns!r}] holds {taken}. Choose another key_added."
+        raise ValueError(msg)
+    for place in (("obsm", keys.obsm), ("varm", keys.varm)):
+        attr, name = place
+        if place in own or name not in getattr(adata, attr):
+            continue
+        if place in others:
+            taken = f"what is stored with key={others[place]!r}"
+        elif key_added is None:
+            continue
+        msg = f"adata.{attr}[{name!r}] holds {taken}. Choose another key_added."
+        raise ValueError(msg)
+    return keys
+
+
+def check_replaced(adata: AnnData, key: str, sign: str) -> None:
+    """Raise if something in uns would be replaced that is not of its kind."""
+    stored = adata.uns.get(key)
+    if stored is not None and sign not in set(_names_in(stored)):
+        msg = (
+            f"adata.uns[{key!r}] holds something else, which would be lost. Choose "
+            "another key_added."
+        )
+        raise ValueError(msg)
 
 
 def write_factors(

@@ -11,9 +11,9 @@ import pandas as pd
 
 from ..._adata.checks import check_unique_names
 from ..._adata.genes import read_mask
-from ..._adata.keys import factor_keys
 from ..._adata.read import resolve_adata
 from ..._adata.signatures import Signatures
+from ..._adata.write import keys_to_write
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
@@ -65,10 +65,10 @@ def find_free_types(
 ) -> AnnData | None:
     """Learn signatures from the section, then deconvolve it with them."""
     check_choices(choices)
-    factor_keys("deconv", write.key_added)
     n_types, sets = _check(free, choices)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=False)
+    keys_to_write(adata, "deconv", write.key_added)
     check_unique_names(adata.var_names, "Variables")
     layout = read_layout(
         adata, choices.spatial_key, choices.library_key, choices.region_key

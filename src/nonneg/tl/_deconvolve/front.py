@@ -11,7 +11,6 @@ from ..._adata.checks import as_numbers, check_key, check_nonnegative
 from ..._adata.coordinates import read_coordinates
 from ..._adata.genes import read_mask
 from ..._adata.given import name_or_array
-from ..._adata.keys import factor_keys
 from ..._adata.labels import encode_labels, read_sections
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.signatures import (
@@ -21,6 +20,7 @@ from ..._adata.signatures import (
     warn_few_cells,
 )
 from ..._adata.stacked import warn_stacked
+from ..._adata.write import keys_to_write
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -108,9 +108,9 @@ def find_cell_types(
 ) -> AnnData | None:
     """Read, deconvolve, store."""
     check_choices(choices)
-    keys = factor_keys("deconv", write.key_added)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
+    keys = keys_to_write(adata, "deconv", write.key_added)
     learned, given = None, choices.options.wishes
     if choices.learned is not None:
         learned = read_learned(adata, choices.learned)

@@ -15,7 +15,7 @@ from ..._adata.given import name_or_array
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.signatures import align_genes, read_signatures
-from ..._adata.write import write_values
+from ..._adata.write import check_replaced, write_values
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -100,6 +100,8 @@ def learn(
     _check(training)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
+    key = write.key_added or "deconv_learned"
+    check_replaced(adata, key, "curve")
     with computing(), progress("learn", training.max_iter) as callback:
         lesson, order = prepare(adata, reference, training, read=read, seed=seed)
         found = train(
@@ -114,7 +116,6 @@ def learn(
             rng=order,
             callback=callback,
         )
-    key = write.key_added or "deconv_learned"
     learned = _stored(training, found, read=read, seed=seed)
     write_values(adata, {("uns", key): learned})
     if found.trace.interrupted:

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.integration import Integration, write_integration
-from ..._adata.keys import factor_keys
 from ..._adata.read import Read, resolve_adata
+from ..._adata.write import keys_to_write
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -149,8 +149,8 @@ def inmf(
     if chunk_size is not None:
         check_positive_int(chunk_size, "chunk_size")
     seed = as_seed(rng)
-    keys = factor_keys("inmf", key_added)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    keys = keys_to_write(target, "inmf", key_added)
     read = Read(layer=layer, mask_var=mask_var, chunk_size=chunk_size)
     scaling = Scaling(size_factors, scale)
     with computing(), progress("inmf", max_iter) as callback:

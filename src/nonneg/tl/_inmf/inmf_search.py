@@ -13,7 +13,7 @@ import pandas as pd
 from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.keys import factor_keys
 from ..._adata.read import Read, resolve_adata
-from ..._adata.write import write_values
+from ..._adata.write import check_replaced, write_values
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -141,6 +141,7 @@ def inmf_search(
     seed = as_seed(rng)
     keys = factor_keys("inmf_search", key_added)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    check_replaced(target, keys.uns, "table")
     read, scaling = Read(layer=layer, mask_var=mask_var), Scaling(size_factors, scale)
     rows = []
     with computing(), progress("inmf_search", len(ranks) * len(lams)) as callback:

@@ -13,6 +13,7 @@ from ..._adata.checkpoint import Checkpoint
 from ..._adata.data_sets import Scaling, open_data, read_params
 from ..._adata.keys import factor_keys
 from ..._adata.read import Read
+from ..._adata.write import keys_to_write
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
@@ -161,6 +162,8 @@ def online_inmf(
         data, scores=scores, write_back=write_back, copy=copy, table_key=table_key
     )
     target = source if isinstance(source, AnnData) else None
+    if target is not None:
+        keys_to_write(target, "inmf", key_added)
     read = Read(layer=layer, mask_var=mask_var, chunk_size=chunk_size)
     scaling = Scaling(size_factors, scale)
     params = {

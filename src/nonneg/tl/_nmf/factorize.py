@@ -12,10 +12,9 @@ from ..._adata.checks import (
     check_nonnegative,
     count_empty,
 )
-from ..._adata.keys import factor_keys
 from ..._adata.read import MatrixInput, Read, read_matrix, resolve_adata
 from ..._adata.var_weights import read_var_weights
-from ..._adata.write import Write, write_factors
+from ..._adata.write import Write, keys_to_write, write_factors
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_positive_int
@@ -64,9 +63,9 @@ def factorize(
     check_at_least(tol, 0, "tol")
     max_iter = check_positive_int(max_iter, "max_iter")
     seed = as_seed(rng)
-    # Semi-NMF shares the key: readers need not know which of the two was used.
-    keys = factor_keys("nmf", write.key_added)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
+    # Semi-NMF shares the key: readers need not know which of the two was used.
+    keys = keys_to_write(adata, "nmf", write.key_added)
     with computing(), progress(method, max_iter) as callback:
         source = read_matrix(adata, read)
         check_n_components(n_components, source.op.shape)

@@ -20,7 +20,7 @@ from ..._adata.keys import side_key
 from ..._adata.labels import read_sections
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.views import read_factors
-from ..._adata.write import write_values
+from ..._adata.write import check_replaced, write_values
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.settings import settings
@@ -172,6 +172,7 @@ def compare(
         raise ValueError(msg)
     seed = as_seed(rng)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    check_replaced(target, key_added, "deviance")
     data = _Data.read(target, layer, spatial_key, library_key)
     given = {} if model_kwargs is None else model_kwargs
     sites, site = np.unique(data.coords, axis=0, return_inverse=True)

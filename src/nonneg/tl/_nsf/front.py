@@ -10,11 +10,11 @@ import numpy as np
 from ..._adata.checks import check_n_components, check_nonnegative, count_empty
 from ..._adata.coordinates import fit_transform, read_coordinates
 from ..._adata.given import name_or_array
-from ..._adata.keys import factor_keys
 from ..._adata.labels import read_sections
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.size_factors import read_size
 from ..._adata.stacked import warn_stacked
+from ..._adata.write import keys_to_write
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -116,9 +116,9 @@ def fit_factors(
     """Read matrix and coordinates, fit, store."""
     _check(choices)
     member, options = FAMILY[method], choices.options
-    keys = factor_keys(method, write.key_added)
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
+    keys = keys_to_write(adata, method, write.key_added)
     section, names = read_sections(adata, choices.library_key)
     coords: NDArray[np.float64] | None = None
     transform: Transform | None = None

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._adata.checks import check_key, check_unique_names, count_empty
-from ..._adata.keys import factor_keys, side_key
+from ..._adata.keys import side_key
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.schema import IntegrationEntry
 from ..._adata.views import read_factors
-from ..._adata.write import write_factors
+from ..._adata.write import keys_to_write, write_factors
 from ..._core.docs import shared_docs
 from ..._core.warnings import warn
 from ...operators.threads import computing
@@ -110,7 +110,7 @@ def project(
     fitted: Mapping[str, Any] = factors.entry.params
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     layer = choose_layer(target, fitted.get("layer"), layer)
-    keys = factors.keys if key_added is None else factor_keys("", key_added)
+    keys = factors.keys if key_added is None else keys_to_write(target, "", key_added)
     if isinstance(factors.entry, IntegrationEntry):
         project_integration(
             target,

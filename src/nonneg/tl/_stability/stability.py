@@ -14,7 +14,7 @@ from ..._adata.keys import factor_keys
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.scan_checkpoint import ScanCheckpoint
 from ..._adata.var_weights import read_var_weights
-from ..._adata.write import Write, write_factors
+from ..._adata.write import Write, keys_to_write, write_factors
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -190,9 +190,9 @@ def stability(
     check_at_least(tol, 0, "tol")
     max_iter = check_positive_int(max_iter, "max_iter")
     seed = as_seed(rng)
-    keys = factor_keys("stability", key_added)
     write = Write(key_added, copy, table_key)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    keys = keys_to_write(target, "stability", key_added)
     signed = "both" if method == "pca" else VERBS[method].signed
     has_baseline = baseline and method != "pca" and resample is not None
     with (
