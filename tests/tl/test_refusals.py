@@ -337,12 +337,15 @@ class TestProject:
 
 def test_unknown_table():
     sd = pytest.importorskip("spatialdata")
-    sdata = sd.SpatialData(tables={"table": counts(60, 30)})
-    with pytest.raises(ValueError, match=r"Name the table.*\['table'\]"):
+    sdata = sd.SpatialData(tables={"table": counts(60, 30), "other": counts(60, 30)})
+    with pytest.raises(ValueError, match=r"2 tables, \['table', 'other'\]: name one"):
         nng.tl.nmf(sdata, 3)
-    with pytest.raises(KeyError, match=r"table_key='cells' is not in \['table'\]"):
+    with pytest.raises(KeyError, match=r"table_key='cells' is not in \['table', 'oth"):
         nng.tl.nmf(sdata, 3, table_key="cells")
     assert "nmf" not in sdata.tables["table"].uns
+    del sdata.tables["other"]
+    nng.tl.nmf(sdata, 3)
+    assert "nmf" in sdata.tables["table"].uns
 
 
 def test_a_warning_as_error_does_not_cost_the_fit(adata):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from pandas.api.extensions import ExtensionArray
 
 from .._core.validators import check_positive_int
+from .._core.warnings import warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -103,6 +105,33 @@ def check_nonnegative(stats: MatrixStats, where: str) -> None:
             "`nonneg.tl.seminmf`, which takes any sign."
         )
         raise ValueError(msg)
+
+
+def warn_logarithms(x: Any, where: str, doing: str) -> None:
+    """Warn if a matrix in memory holds log-normalised data where counts are expected.
+
+    Seen in the first rows: no whole numbers, and none above the logarithm of any count.
+    """
+    if not (sp.issparse(x) or isinstance(x, np.ndarray)):
+        return
+    rows: Any = x[:_FIRST]  # type: ignore[index]
+    values = np.asarray(rows.data if sp.issparse(x) else rows)
+    if values.dtype.kind != "f" or not values.size:
+        return
+    if (
+        values.min() < 0
+        or values.max() > _LOGARITHM
+        or (values == np.rint(values)).all()
+    ):
+        return
+    warn(
+        f"{where} looks like logarithms: its largest value is {values.max():.3g}, and not "
+        f"all are whole numbers. {doing}: name a layer with counts if there is one."
+    )
+
+
+# Rows looked at, and log1p of a million counts, rounded up.
+_FIRST, _LOGARITHM = 500, 14.0
 
 
 def count_empty(stats: MatrixStats) -> tuple[int, int]:

@@ -36,10 +36,15 @@ def resolve_adata(
             raise ValueError(msg)
         adata = data
     elif hasattr(data, "tables"):
-        if table_key is None:
-            msg = f"Name the table with `table_key`, one of {list(data.tables)}."
+        if table_key is None and len(data.tables) == 1:
+            (table_key,) = data.tables
+        elif table_key is None:
+            msg = (
+                f"The SpatialData has {len(data.tables)} tables, {list(data.tables)}: "
+                "name one with `table_key`."
+            )
             raise ValueError(msg)
-        if table_key not in data.tables:
+        elif table_key not in data.tables:
             msg = f"table_key={table_key!r} is not in {list(data.tables)}."
             raise KeyError(msg)
         adata = data.tables[table_key]
@@ -159,7 +164,12 @@ def select_matrix(
     if x is None:
         names: Iterable[str | None] = adata.layers.keys()
         layers = [name for name in names if name is not None]
-        msg = f"adata.X is None. Name a layer, one of {layers}."
+        where_else = f"Name a layer, one of {layers}."
+        if not layers:
+            where_else = "Nor are there layers."
+        if adata.raw is not None:
+            where_else += " There are data in adata.raw: use `adata.raw.to_adata()`."
+        msg = f"adata.X is None. {where_else}"
         raise ValueError(msg)
     check_shape(x, adata.shape, "adata.X")
     return x, "adata.X"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..operators.choose import as_operator
-from .checks import as_numbers
+from .checks import as_numbers, warn_logarithms
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def cell_totals(
         raise ValueError(msg)
     if not is_total(size_factors):
         return _given(source, size_factors)[0]
+    x, where = source.matrix(layer)
+    warn_logarithms(x, where, "size_factors='total' makes the totals of counts equal")
     if all_read:
         return None
-    x, where = source.matrix(layer)
     return total_counts(as_operator(x, where=where, on_cluster=False))
 
 

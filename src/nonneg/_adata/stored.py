@@ -187,7 +187,7 @@ def open_stored(path: AnyPath, *, write: bool = False) -> StoredAnnData:
     """Open an .h5ad or .zarr file, which can be written to later if that is asked."""
     if not Path(path).exists():
         msg = f"There is no file {path}."
-        raise ValueError(msg)
+        raise FileNotFoundError(msg)
     if write and not os.access(path, os.W_OK):
         msg = f"{path} cannot be written to, as write_back=True asks."
         raise ValueError(msg)

@@ -12,7 +12,7 @@ import pandas as pd
 from .._core.validators import check_one_of
 from .checks import check_key
 from .keys import FactorKeys
-from .schema import DeconvolutionEntry, from_uns, is_entry
+from .schema import ENTRIES, DeconvolutionEntry, from_uns, is_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,9 +41,12 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     """The factorization stored under a key."""
     fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
     if key not in fitted:
+        verb = {"deconv": "deconvolve"}.get(key, key)
+        verb = verb if verb in ENTRIES else "nmf"
         msg = (
             f"No factorization is stored under key={key!r}; there are {fitted}. Fit "
-            "one first, e.g. `nonneg.tl.nmf(adata)`."
+            f"one first, e.g. with `nonneg.tl.{verb}`; `anndata.concat` keeps those "
+            'that there were with `merge="same", uns_merge="same"`.'
         )
         raise KeyError(msg)
     entry = from_uns(adata.uns[key], f"adata.uns[{key!r}]")

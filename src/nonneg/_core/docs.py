@@ -43,7 +43,7 @@ _SHARED = {
         copy
             Return an annotated copy instead of annotating `adata`.
         table_key
-            Table to use if `adata` is a :class:`~spatialdata.SpatialData`.
+            Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
         """,
     "matrix_errors": """
         TypeError

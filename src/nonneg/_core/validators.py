@@ -20,9 +20,11 @@ def check_one_of(value: object, options: Collection[object], name: str) -> None:
 
 def check_at_least(value: float, minimum: float, name: str) -> None:
     """Raise unless the value is a number of at least ``minimum``."""
-    if not isinstance(value, int | float | np.number) or not (
-        minimum <= value < np.inf
-    ):
+    # True is an int in Python, and hardly ever meant as a number.
+    is_number = isinstance(value, int | float | np.number) and not isinstance(
+        value, bool
+    )
+    if not is_number or not minimum <= value < np.inf:
         msg = f"{name}={value!r} must be a finite number of at least {minimum}."
         raise ValueError(msg)
 
@@ -32,8 +34,10 @@ def check_positive_int(value: object, name: str) -> int:
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
         msg = f"{name}={value!r} must be an integer."
-        raise TypeError(msg) from None
+        raise TypeError(msg)
     if number < 1:
         msg = f"{name}={number} must be at least 1."
         raise ValueError(msg)

@@ -11,6 +11,7 @@ from anndata import AnnData
 from .._adata.compositions import check_counts
 from .._adata.read import Read, read_matrix
 from .._adata.schema import DeconvolutionEntry
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from ..operators.gather import to_csr
 from ..operators.threads import computing
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _ROWS = 512
 
 
+@of_table
 def cell_type_counts(
     adata: AnnData, cell_type: str, *, key: str = "deconv", layer: str | None = None
 ) -> AnnData:

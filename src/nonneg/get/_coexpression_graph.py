@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from .._adata.checks import check_key
 from .._adata.keys import side_key
+from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
 from .._core.docs import shared_docs
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .._adata.views import FactorSelection
 
 
+@of_table
 @shared_docs
 def coexpression_graph(
     adata: AnnData, *, key: str = "nmf", factors: FactorSelection | None = None

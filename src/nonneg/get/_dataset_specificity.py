@@ -11,6 +11,7 @@ import pandas as pd
 from .._adata.checks import check_key
 from .._adata.integration import integration_entry
 from .._adata.keys import side_key
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 
@@ -82,6 +83,7 @@ def _check_batches(batches: Sequence[str], present: list[str]) -> list[str]:
     return chosen
 
 
+@of_table
 @shared_docs
 def dataset_specificity(
     adata: AnnData, *, key: str = "inmf", batches: Sequence[str] | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 from anndata import AnnData
 
+from .._adata.tables import of_table
 from .._adata.views import normalised_scores, read_factors
 from .._core.docs import shared_docs
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .._adata.views import Normalize
 
 
+@of_table
 @shared_docs
 def factors(
     adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None

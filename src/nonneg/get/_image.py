@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._adata.coordinates import read_coordinates
 from .._adata.grid import find_grid
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@of_table
 def image(
     adata: AnnData,
     values: str | ArrayLike,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from .._adata.tables import of_table
 from .._adata.views import normalised_loadings, read_factors, variable_names
 from .._core.docs import shared_docs
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .._adata.views import Normalize
 
 
+@of_table
 @shared_docs
 def loadings_df(
     adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, hypergeom, rankdata
 
+from .._adata.tables import of_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.validators import check_positive_int
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@of_table
 def marker_overlap(
     adata: AnnData,
     markers: Mapping[str, Sequence[str]] | pd.DataFrame,

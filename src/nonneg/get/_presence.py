@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from .._adata.compositions import read_compositions
+from .._adata.tables import of_table
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@of_table
 @shared_docs
 def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
     """Call cell types present or absent, location by location.

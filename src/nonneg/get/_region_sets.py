@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._adata.anatomy import read_region_correlation
+from .._adata.tables import of_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@of_table
 def region_sets(
     adata: AnnData, key: str = "nmf", *, n_regions: int | None = None
 ) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from .._adata.tables import of_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.validators import check_one_of, check_positive_int
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .._adata.views import Normalize
 
 
+@of_table
 def top_genes(
     adata: AnnData,
     n: int = 20,

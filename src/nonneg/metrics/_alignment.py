@@ -55,8 +55,8 @@ def alignment(
     Raises
     ------
     ValueError
-        If there is one data set only, labels are missing, entries are NaN, or there are
-        too few cells for the neighbours asked for.
+        If there is one data set only, one has a single cell, labels are missing, entries
+        are NaN, or there are too few cells for the neighbours asked for.
 
     See Also
     --------
@@ -81,6 +81,10 @@ def alignment(
         raise ValueError(msg)
     seed = as_seed(rng)
     smallest = int(np.bincount(batch).min())
+    if smallest < 2:
+        lonely = names[np.bincount(batch) < 2].tolist()
+        msg = f"Data sets {lonely} have one cell each: there is nothing to count."
+        raise ValueError(msg)
     drawn = np.concatenate(
         [
             np.random.default_rng([seed, b]).permutation(np.flatnonzero(batch == b))[

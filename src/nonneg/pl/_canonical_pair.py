@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.tables import of_table
 from .._adata.traces import read_regions, read_time, read_traces
 from .._core.docs import shared_docs
 from ..models.traces.cca import canonical_pair as fit_pair
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 @shared_docs
 def canonical_pair(
     adata: AnnData,

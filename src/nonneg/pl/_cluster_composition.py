@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.labels import read_labels
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 from ._colors import default_palette
@@ -25,6 +26,7 @@ _GREY = "0.85"
 _LEGEND_ROWS = 8
 
 
+@of_table
 @shared_docs
 def cluster_composition(
     adata: AnnData,

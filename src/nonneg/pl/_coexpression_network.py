@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.patheffects import withStroke
 
+from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _THIN, _THICK = 0.3, 2.5
 
 
+@of_table
 @shared_docs
 def coexpression_network(
     adata: AnnData,

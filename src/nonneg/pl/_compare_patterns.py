@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.checks import check_key
+from .._adata.tables import of_table
 from ._colors import NO_DATA
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _COLUMNS = {
 }
 
 
+@of_table
 def compare_patterns(adata: AnnData) -> list[Axes]:
     """Show coherence of patterns and their fit to regions, method by method.
 

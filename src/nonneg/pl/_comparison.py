@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.checks import check_key
+from .._adata.tables import of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ _LABELS = {
 }
 
 
+@of_table
 def comparison(
     adata: AnnData, key: str = "comparison", *, ax: Axes | None = None
 ) -> Axes:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.behavior import read_behavior
 from .._adata.keys import side_key
+from .._adata.tables import of_table
 from .._adata.traces import read_result, read_time
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 @shared_docs
 def decoded_trace(
     adata: AnnData,

@@ -10,6 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from .._adata.compositions import read_compositions, select_types
+from .._adata.tables import of_table
 from .._adata.views import fitted_sections
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
@@ -39,6 +40,7 @@ _PIE_SIZE = 0.92
 _LEGEND_ROWS = 22
 
 
+@of_table
 @shared_docs
 def deconvolution(
     adata: AnnData,

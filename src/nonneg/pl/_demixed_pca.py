@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _STYLES = ("-", "--", ":", "-.")
 
 
+@of_table
 @shared_docs
 def demixed_pca(
     adata: AnnData, key: str = "locanmf", *, n_components: int = 2

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .._adata.views import FactorSelection
 
 
+@of_table
 @shared_docs
 def event_average(
     adata: AnnData,

@@ -16,15 +16,17 @@ from .._adata.checks import as_numbers, check_key
 from .._adata.coordinates import point_spacing, read_coordinates
 from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
+from .._adata.tables import of_table
 from .._adata.views import fitted_sections, read_factors, select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
+from .._core.warnings import warn
 from ..get import factors as get_factors
 from ._colors import NO_DATA, intensity_map
 from ._panels import figure_of, fit_titles, new_panels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -92,6 +94,7 @@ class _Section:
         return bool(n_sites > 0.6 * np.prod(grid.position.max(axis=0) + 1))
 
 
+@of_table
 @shared_docs
 def factor_maps(
     adata: AnnData,
@@ -168,6 +171,8 @@ def factor_maps(
     ------
     KeyError
         If the factorization, a factor, the coordinates or the sections do not exist.
+    TypeError
+        If an argument of squidpy or scanpy has no meaning for several panels.
     ValueError
         If `ax` is given for several panels, or arguments are not valid.
 
@@ -184,6 +189,7 @@ def factor_maps(
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
     ncols = check_positive_int(ncols, "ncols")
+    _check_passed(kwargs)
     maps = get_factors(adata, key, normalize=normalize)
     chosen = select_factors(list(maps.var_names), factors)
     if basis is None:
@@ -235,6 +241,23 @@ def factor_maps(
     return panels
 
 
+# Of squidpy and scanpy, which would act on one panel of several.
+_NOT_TAKEN = {
+    "color": "choose `factors` instead",
+    "save": "use `axes[0].figure.savefig`",
+    "show": "figures are never shown, but returned",
+    "figsize": "use `axes[0].figure.set_size_inches`, or draw one factor on an `ax`",
+    "return_ax": "Axes are always returned",
+}
+
+
+def _check_passed(kwargs: Mapping[str, Any]) -> None:
+    for name, instead in _NOT_TAKEN.items():
+        if name in kwargs:
+            msg = f"pl.factor_maps does not take {name}={kwargs[name]!r}: {instead}."
+            raise TypeError(msg)
+
+
 def _find_basis(maps: AnnData, basis: str) -> str:
     """Key of an embedding, by scanpy's rule."""
     if basis in maps.obsm:
@@ -247,6 +270,12 @@ def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Se
     """Sections of the tissue and their pictures."""
     hint = "Name another element as `spatial_key`, or an embedding as `basis`."
     coords = read_coordinates(maps, spatial_key, hint=hint)
+    if coords.shape[1] > 2 and len(np.unique(coords[:, 2])) > 1:
+        warn(
+            f"adata.obsm[{spatial_key!r}] has {coords.shape[1]} axes, of which the first "
+            "two are drawn, one depth over the other. Give `library_key` for one panel a "
+            "section; volumes have nonneg.pl.volume_maps."
+        )
     # squidpy takes arrays only. These maps are ours, not the user's.
     maps.obsm[spatial_key] = coords
     coords = coords[:, :2]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from matplotlib.patches import Patch
 
+from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
 from .._adata.volume import PLANES, has_volume, read_volume
 from .._core.docs import shared_docs
@@ -31,6 +32,7 @@ _COLORS = np.array([[1.0, 0.2, 0.2], [0.1, 0.75, 0.2], [0.2, 0.35, 1.0]])
 _SIDE = 2.0
 
 
+@of_table
 @shared_docs
 def factor_merge(
     adata: AnnData,

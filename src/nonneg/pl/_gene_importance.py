@@ -8,6 +8,7 @@ import numpy as np
 
 from .._adata.checks import check_key
 from .._adata.keys import side_key
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 from ._panels import new_panels
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 @shared_docs
 def gene_importance(adata: AnnData, key: str = "nmf") -> list[Axes]:
     """Show how many factors genes have, and how well they are reconstructed.

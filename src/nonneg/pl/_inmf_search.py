@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._adata.checks import check_key
+from .._adata.tables import of_table
 from ._panels import new_panels
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _PANELS = {
 }
 
 
+@of_table
 def inmf_search(adata: AnnData, *, key: str = "inmf_search") -> list[Axes]:
     """Show how integrations with other numbers of components or penalties compare.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from ..get import loadings_df, top_genes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .._adata.views import FactorSelection, Normalize
 
 
+@of_table
 @shared_docs
 def loadings(
     adata: AnnData,

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 
+from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -32,6 +33,7 @@ _GAP = 0.4
 _EXTREME = 0.95
 
 
+@of_table
 @shared_docs
 def metagenes(
     adata: AnnData,

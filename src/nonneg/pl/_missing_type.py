@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._adata.checks import as_numbers
 from .._adata.compositions import read_compositions
+from .._adata.tables import of_table
 from .._adata.views import fitted_sections
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -34,6 +35,7 @@ _EDGE = "#1f9e89"
 _DISC, _RING = 0.86, 0.1
 
 
+@of_table
 @shared_docs
 def missing_type(
     adata: AnnData,

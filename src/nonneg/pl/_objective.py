@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.schema import ProbabilisticEntry, recorded
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .._adata.schema import Entry
 
 
+@of_table
 @shared_docs
 def objective(
     adata: AnnData,

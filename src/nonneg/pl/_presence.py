@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from .._adata.compositions import read_compositions, select_types
+from .._adata.tables import of_table
 from .._core.docs import shared_docs
 from ..get import presence as get_presence
 from ._colors import NO_DATA, type_colors
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ._colors import Palette
 
 
+@of_table
 @shared_docs
 def presence(
     adata: AnnData,

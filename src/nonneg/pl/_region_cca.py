@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
@@ -28,6 +29,7 @@ _LABELS = {
 }
 
 
+@of_table
 @shared_docs
 def region_cca(
     adata: AnnData,

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.anatomy import read_region_correlation
+from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -30,6 +31,7 @@ _STEP = 0.24
 _LARGEST = 170
 
 
+@of_table
 @shared_docs
 def region_correlation(
     adata: AnnData,

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.anatomy import TOGETHER, read_region_correlation
+from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _CELL = 0.3
 
 
+@of_table
 @shared_docs
 def region_matrix(
     adata: AnnData,

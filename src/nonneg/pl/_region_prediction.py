@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.anatomy import TOGETHER, read_region_prediction
+from .._adata.tables import of_table
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 @shared_docs
 def region_prediction(
     adata: AnnData, key: str = "nmf", *, ax: Axes | None = None

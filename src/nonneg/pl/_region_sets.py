@@ -16,6 +16,7 @@ from .._adata.coordinates import point_spacing, read_coordinates
 from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
 from .._adata.regions import read_annotation, read_patterns
+from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from ._colors import intensity_map
@@ -72,6 +73,7 @@ class _View:
         return out
 
 
+@of_table
 @shared_docs
 def region_sets(
     adata: AnnData,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.keys import side_key
+from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._adata.views import read_factors
 from .._adata.volume import read_volume
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 
+@of_table
 @shared_docs
 def seed_correlation(
     adata: AnnData,

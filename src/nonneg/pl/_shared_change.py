@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from .._adata.schema import IntegrationEntry, recorded
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _ALL = "all"
 
 
+@of_table
 @shared_docs
 def shared_change(adata: AnnData, *, key: str = "inmf", ax: Axes | None = None) -> Axes:
     """Show how much the shared metagenes change with every mini-batch.

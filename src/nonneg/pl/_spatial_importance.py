@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.checks import check_key
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _N_BINS = 25
 
 
+@of_table
 @shared_docs
 def spatial_importance(
     adata: AnnData,

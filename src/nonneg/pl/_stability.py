@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._adata.schema import StabilityEntry
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from ._panels import new_panels
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     """Show how stable, and how accurate, numbers of components are.
 

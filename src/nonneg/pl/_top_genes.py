@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 
+from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .._adata.views import FactorSelection, Normalize
 
 
+@of_table
 @shared_docs
 def top_genes(
     adata: AnnData,

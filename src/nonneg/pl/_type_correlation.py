@@ -10,6 +10,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from .._adata.compositions import read_compositions, select_types
+from .._adata.tables import of_table
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
 from ._panels import figure_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _CELL = 0.21
 
 
+@of_table
 @shared_docs
 def type_correlation(
     adata: AnnData,

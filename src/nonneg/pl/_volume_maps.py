@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
 from .._adata.volume import PLANES, read_volume
 from .._core.docs import shared_docs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SIDE = 1.5
 
 
+@of_table
 @shared_docs
 def volume_maps(
     adata: AnnData,

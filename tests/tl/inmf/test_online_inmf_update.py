@@ -354,7 +354,7 @@ def test_data_that_do_not_suit(model, new, tmp_path):
     refused(ValueError, "'batch_2' has no cells", model, new[:0].copy())
     match = r"fewer cells than n_components=4: \{'batch_2': 3\}"
     refused(ValueError, match, model, new[:3].copy())
-    refused(ValueError, "There is no file", model, tmp_path / "missing.h5ad")
+    refused(FileNotFoundError, "There is no file", model, tmp_path / "missing.h5ad")
     refused(TypeError, "not a int", model, 3)
     negative = new.copy()
     negative.X = -dense(new)

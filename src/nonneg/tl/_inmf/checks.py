@@ -118,6 +118,8 @@ def read_lam(lam: float | Mapping[str, float], names: Sequence[str]) -> NDArray[
         check_at_least(lam, 0, "lam")
         values = np.full(len(names), float(lam))
     else:
+        # Data sets are named by strings, whatever the column holds.
+        lam = {str(name): value for name, value in lam.items()}
         missing = [name for name in names if name not in lam]
         unknown = [name for name in lam if name not in names]
         if missing or unknown:

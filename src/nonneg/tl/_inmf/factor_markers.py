@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from ..._adata.checks import check_key
+from ..._adata.checks import check_key, warn_logarithms
 from ..._adata.keys import side_key
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
@@ -124,7 +124,8 @@ def factor_markers(
         If the matrix is not in memory.
     ValueError
         If the factorization knows no data sets, cells are assigned to something else
-        than its factors, or an argument does not suit.
+        than its factors, no cell is of a data set that was fitted, or an argument does
+        not suit.
 
     See Also
     --------
@@ -208,8 +209,16 @@ def _read_clusters(adata: AnnData, key: str, names: list[str]) -> NDArray[np.int
 def _read_batches(adata: AnnData, metagenes: Metagenes) -> NDArray[np.intp]:
     """The number of every cell's data set; -1: not one of those that were fitted."""
     check_key(adata, "obs", metagenes.batch_key)
-    labels = adata.obs[metagenes.batch_key].astype(str)
-    return pd.Index(metagenes.batches).get_indexer(pd.Index(labels))
+    labels = pd.Index(adata.obs[metagenes.batch_key].astype(str))
+    found = pd.Index(metagenes.batches).get_indexer(labels)
+    if (found < 0).all():
+        msg = (
+            f"No cell is of a data set that was fitted, {list(metagenes.batches)}: "
+            f"adata.obs[{metagenes.batch_key!r}] holds {labels.unique().tolist()[:5]}. "
+            "Rename its categories back, or fit again."
+        )
+        raise ValueError(msg)
+    return found
 
 
 def _read_values(
@@ -233,6 +242,7 @@ def _read_values(
             "with counts, or set log_normalized=True if it is done."
         )
         raise ValueError(msg)
+    warn_logarithms(x, where, "Without log_normalized=True logarithms are taken again")
     total = np.asarray(x.sum(axis=1), np.float64).ravel()
     seen = total > 0
     scale = np.divide(

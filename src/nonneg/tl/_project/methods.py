@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..._adata.checks import check_finite, check_nonnegative
+from ..._adata.given import was_array
 from ..._adata.size_factors import read_size
 from ...models.factor.penalty import Penalty
 from ...models.nmf.project import project as fit_scores
@@ -49,6 +50,13 @@ class NewObservations:
     def size(self) -> NDArray[np.float64]:
         """Size factors, of the kind that the reference was fitted with."""
         params = self.entry.params
+        if was_array(params["size_factors"]):
+            msg = (
+                "The reference was fitted with an array of size factors, which nobody "
+                "has of other observations. Fit it with a column of `adata.obs`, and "
+                "give the new data one of the same name."
+            )
+            raise ValueError(msg)
         median = float(params["size_median"])
         size, _ = read_size(self.adata, params["size_factors"], self.stats, median)
         return size
