@@ -49,7 +49,17 @@ def located():
     adata.var["time"] = np.arange(adata.n_vars) / 10
     adata.var["speed"] = np.random.default_rng(0).standard_normal(adata.n_vars)
     adata.uns["stored"]["region"] = np.array(["west", "west", "east"])
+    adata.uns["video"] = {"fs": 10.0, "channels": np.array(["blue"], object)}
+    add_svd(adata)
     return adata
+
+
+def add_svd(adata):
+    """Two products, as of two channels."""
+    nng.tl.seminmf(adata, 3, tol=0.1, key_added="svd")
+    nng.tl.seminmf(adata, 2, tol=0.1, key_added="svd_violet")
+    for key in ("svd", "svd_violet"):
+        adata.uns[key]["method"] = "svd"
 
 
 def untimed(copy, adata, key="comparison"):
@@ -208,6 +218,10 @@ CALLS = {
     "pp.impute_knn": nng.pp.impute_knn,
     "pp.mirror_hemispheres": nng.pp.mirror_hemispheres,
     "pp.correct_slices": nng.pp.correct_slices,
+    "pp.motion_correct": nng.pp.motion_correct,
+    "pp.delta_f": lambda adata, **kwargs: nng.pp.delta_f(adata, dark=-1, **kwargs),
+    "pp.svd": lambda adata, **kwargs: nng.pp.svd(adata, 3, key_added="new", **kwargs),
+    "pp.hemodynamic_correction": nng.pp.hemodynamic_correction,
     "atlas.annotate": lambda adata, **kwargs: nng.atlas.annotate(
         adata, nng.atlas.Atlas.from_arrays(np.ones((10, 12), int)), **kwargs
     ),

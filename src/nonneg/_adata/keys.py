@@ -68,6 +68,11 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "missing": "_missing",
         # pp.svd: mean of every pixel over time
         "mean": "_mean",
+        # … and components of the square around it
+        "rank": "_rank",
+        # pp.hemodynamic_correction
+        "coef": "_coef",
+        "explained": "_explained",
     },
     # tl.coexpression_network
     "varp": {"coexpression": "_coexpression"},

@@ -105,8 +105,7 @@ class SVDEntry(Entry):
     """Videos as U and V, with the singular values in V."""
 
     singular_values: NDArray[Any] | None = None
-    noise_var: NDArray[Any] | None = None
-    corrected: Mapping[str, Any] | None = None
+    total_variance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +123,7 @@ ENTRIES: dict[str, type[Entry]] = {
     **dict.fromkeys(("inmf", "online_inmf"), IntegrationEntry),
     "deconvolve": DeconvolutionEntry,
     "stability": StabilityEntry,
-    "svd": SVDEntry,
+    **dict.fromkeys(("svd", "hemo"), SVDEntry),
     # Simulated, with the truth in the form of a fit.
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
     "batches": IntegrationEntry,

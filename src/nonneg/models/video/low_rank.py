@@ -50,11 +50,12 @@ def normal_form(
     to_u = (a_back @ left[:, : s.size][:, kept]).astype(np.float32)
     to_v = (b_back @ right[: s.size].T[:, kept] * s[kept]).astype(np.float32)
     mean = (u @ middle.astype(u.dtype)).astype(np.float32)
-    return LowRank(
-        np.asarray(u, np.float32) @ to_u,
-        np.asarray(centred, np.float32) @ to_v,
-        mean,
-    )
+    new_u = np.asarray(u, np.float32) @ to_u
+    # Signs are free: the largest entry of a column of U is positive.
+    largest = np.abs(new_u).argmax(axis=0)
+    sign = np.where(new_u[largest, np.arange(largest.size)] < 0, -1, 1)
+    sign = sign.astype(np.float32)
+    return LowRank(new_u * sign, np.asarray(centred, np.float32) @ (to_v * sign), mean)
 
 
 def _factor(
@@ -65,6 +66,8 @@ def _factor(
     Directions that are rounding are left out.
     """
     values, vectors = np.linalg.eigh(gram(x))
+    if not values.size:
+        return vectors, vectors
     # Eigenvalues are squares.
     kept = values > max(values[-1], 0) * _ROUNDING**2 * 1e2
     root = np.sqrt(values[kept])
