@@ -71,7 +71,7 @@ class ScanCheckpoint:
         found = []
         for file in sorted(self._path.glob(f"k{rank}-*.npz")):
             try:
-                with np.load(file, allow_pickle=False) as arrays:
+                with file.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
                     found.append(Patterns(*(arrays[name] for name in Patterns._fields)))
             except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
                 msg = f"{file} is damaged: {error} Remove it to fit its samples again."

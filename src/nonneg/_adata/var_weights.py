@@ -29,13 +29,12 @@ def read_var_weights(
             "Scale the columns by the square roots of the weights instead."
         )
         raise ValueError(msg)
+    values: Any = given
+    where = "var_weights"
     if isinstance(given, str):
         check_key(adata, "var", given)
-        where = f"adata.var[{given!r}]"
-        weights = as_numbers(adata.var[given], where)
-    else:
-        where = "var_weights"
-        weights = as_numbers(given, where)
+        values, where = adata.var[given], f"adata.var[{given!r}]"
+    weights = as_numbers(values, where)
     if weights.shape != (adata.n_vars,):
         msg = (
             f"{where} must be {adata.n_vars} numbers, one per variable, but has shape "

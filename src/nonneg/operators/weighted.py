@@ -108,10 +108,10 @@ class WeightedOperator:
         return WeightedOperator(self.op.rows(index), self.scale, self._rows(index))
 
     def dense_blocks(self) -> Iterator[tuple[slice, Matrix]]:
-        for rows, block in self.op.dense_blocks():
-            x = block * namespace(block).asarray(self.scale, block.dtype)
+        for rows, x in self.op.dense_blocks():
+            scaled = x * namespace(x).asarray(self.scale, x.dtype)
             some = self._rows(rows)
-            yield rows, x if some is None else _by_row(x, some)
+            yield rows, scaled if some is None else _by_row(scaled, some)
 
     def _scaled(self, x: Matrix) -> Matrix:
         return _by_row(x, self.scale)

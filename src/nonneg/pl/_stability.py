@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from .._adata.schema import StabilityEntry
 from .._adata.tables import of_table
@@ -104,7 +105,7 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     left.set_ylim(0, top)
     right.set(xlabel="number of components", ylabel="reconstruction (correlation)")
     for ax in (left, right):
-        ax.locator_params(axis="x", integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.tick_params(labelsize="small")
         ax.spines[["top", "right"]].set_visible(False)
     left.legend(fontsize="small", frameon=False)

@@ -50,7 +50,7 @@ def project(
 def solve(
     product: jax.Array, gram: jax.Array, penalty: Penalty, *, nonnegative: bool
 ) -> jax.Array:
-    """Rows of scores by least squares, from their products with fixed loadings."""
+    """Least squares, exactly, for many right-hand sides and one Gram matrix."""
     gram = gram + jnp.diag(jnp.broadcast_to(penalty.l2, gram.shape[0]))
     product = product - penalty.l1
     return nnls(product, gram) if nonnegative else least_squares(product, gram)

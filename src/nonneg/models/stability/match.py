@@ -84,12 +84,7 @@ def distances(patterns: NDArray[Any], *, signed: bool = False) -> Distances:
                 found["amari"][p, q] = amari(pair)
                 found["centered"][p, q] = hungarian(centered[own, theirs])
     both = {name: part + part.T for name, part in found.items()}
-    return Distances(
-        hungarian=both["hungarian"],
-        amari=both["amari"],
-        centered=both["centered"],
-        alone=alone,
-    )
+    return Distances(**both, alone=alone)
 
 
 def chance(
@@ -113,7 +108,7 @@ def chance(
 
 
 def hungarian(similarity: NDArray[Any]) -> float:
-    """``1 - 1/k Σ`` of the best matching."""
+    """One less the mean similarity of the best matching."""
     rows, columns = linear_sum_assignment(similarity, maximize=True)
     return float(1 - similarity[rows, columns].mean())
 
@@ -146,7 +141,7 @@ class _Units:
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """Mean entry of every pattern, (n, k)."""
+        """(n, k)."""
         return np.concatenate(
             [rows.mean(axis=2, dtype=np.float64) for _, rows in self.blocks()]
         )

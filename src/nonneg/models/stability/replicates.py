@@ -63,7 +63,7 @@ class Patterns(NamedTuple):
     """What was found in some samples."""
 
     sample: NDArray[np.intp]
-    values: NDArray[Any]
+    patterns: NDArray[Any]
     """(samples, k, size): patterns, the largest entry of each 1, or all 0 where one is
     dead."""
     n_iter: NDArray[np.intp]

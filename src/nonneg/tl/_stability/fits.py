@@ -80,9 +80,9 @@ class BatchedFits:
     op: MatrixOperator
     draws: Draws
     init: Init
+    max_rank: int
     tol: float
     max_iter: int
-    max_rank: int
     _spectra: dict[int, Spectrum] = field(default_factory=dict)
     _client: Any = None
 
@@ -135,7 +135,11 @@ class ComponentFits:
                 self._found[sample] = principal_patterns(
                     self.op, self.draws, self._compute, sample, self.max_rank
                 )
-            yield _one(sample, self._found[sample][:rank])
+            patterns = self._found[sample][None, :rank]
+            # Nothing is iterated until a tolerance is met.
+            yield Patterns(
+                np.array([sample]), patterns, np.array([1]), np.array([True])
+            )
 
 
 @dataclass
@@ -151,10 +155,9 @@ class VerbFits:
     def fit(self, rank: int, samples: Sequence[int]) -> Iterator[Patterns]:
         """Patterns of the samples, one at a time."""
         for sample in samples:
-            patterns, n_iter, converged = self._fit(rank, sample)
-            yield _one(sample, patterns, n_iter, converged=converged)
+            yield self._fit(rank, sample)
 
-    def _fit(self, rank: int, sample: int) -> tuple[NDArray[Any], int, bool]:
+    def _fit(self, rank: int, sample: int) -> Patterns:
         drawn = self.draws.index(sample)
         kwargs: dict[str, Any] = dict(self.kwargs)
         weights = self.draws.var_weights
@@ -179,8 +182,12 @@ class VerbFits:
             settings.progress = shown
         stored = read_factors(part, _KEY)
         patterns = stored.loadings if self.draws.resample == "obs" else stored.scores
-        n_iter, converged = stored.entry.n_iter, stored.entry.converged
-        return kept_rows(patterns.T), int(n_iter or 0), bool(converged)
+        return Patterns(
+            np.array([sample]),
+            kept_rows(patterns.T)[None],
+            np.array([stored.entry.n_iter or 0]),
+            np.array([bool(stored.entry.converged)]),
+        )
 
     def _part(self, drawn: NDArray[np.intp] | None) -> AnnData:
         """A copy of what was drawn, under names that do not repeat."""
@@ -193,11 +200,3 @@ class VerbFits:
         part.obs_names_make_unique()
         part.var_names_make_unique()
         return part
-
-
-def _one(
-    sample: int, patterns: NDArray[Any], n_iter: int = 1, *, converged: bool = True
-) -> Patterns:
-    return Patterns(
-        np.array([sample]), patterns[None], np.array([n_iter]), np.array([converged])
-    )

@@ -53,11 +53,11 @@ class Judge:
 
     def __call__(self, rank: int, found: Patterns) -> Judged:
         """Instability, consensus, and reconstruction."""
-        between = distances(found.values, signed=self.signed)
+        between = distances(found.patterns, signed=self.signed)
         of_metric = getattr(between, self.metric)
         value, se = _mean(of_metric)
         by_chance = self._chance(found)
-        shared = consensus(found.values, of_metric, between.alone, signed=self.signed)
+        shared = consensus(found.patterns, of_metric, between.alone, signed=self.signed)
         w, h = refit(
             self.op,
             shared.patterns,
@@ -78,7 +78,7 @@ class Judge:
             "reconstruction": float(accuracy.mean()),
             "reconstruction_sd": float(accuracy.std()),
             "outliers": float(between.alone.mean()),
-            "n_dead": int((found.values == 0).all(axis=2).sum()),  # noqa: PD011
+            "n_dead": int((found.patterns == 0).all(axis=2).sum()),
             "n_iter": float(found.n_iter.mean()),
             "converged": float(found.converged.mean()),
         }
@@ -95,11 +95,11 @@ class Judge:
 
     def baseline(self, rank: int, found: Patterns) -> dict[str, float]:
         """Columns of the table for principal components of the same samples."""
-        between = distances(found.values, signed=True)
+        between = distances(found.patterns, signed=True)
         value, se = _mean(getattr(between, self.metric))
         by_chance = self._chance(found, signed=True)
         shared = consensus(
-            found.values, getattr(between, self.metric), between.alone, signed=True
+            found.patterns, getattr(between, self.metric), between.alone, signed=True
         )
         # Components are of centred data: with the mean, as many numbers more.
         mean = self._mean_pattern()
@@ -121,9 +121,9 @@ class Judge:
 
     def _chance(self, found: Patterns, *, signed: bool | None = None) -> float:
         return chance(
-            found.values,
+            found.patterns,
             self.metric,
-            self.draws.rng(found.values.shape[1], _CHANCE),  # noqa: PD011
+            self.draws.rng(found.patterns.shape[1], _CHANCE),
             signed=self.signed if signed is None else signed,
         )
 

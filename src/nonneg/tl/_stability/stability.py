@@ -233,8 +233,7 @@ def stability(
                 draws,
                 method,
                 kwargs,
-                tol=tol,
-                max_iter=max_iter,
+                options={"tol": tol, "max_iter": max_iter},
                 max_rank=max(ranks),
             ),
             components=ComponentFits(source.op, draws, max(ranks))
@@ -281,9 +280,10 @@ class _Scan:
                 judged = self.judge(rank, patterns)
                 others = {}
                 if self.components is not None:
-                    samples = range(self.n_samples)
-                    parts = list(self.components.fit(rank, samples))
-                    others = self.judge.baseline(rank, _join(parts))
+                    of_pca = _Gathered(self.n_samples)
+                    for part in self.components.fit(rank, of_pca.missing):
+                        of_pca.add(part)
+                    others = self.judge.baseline(rank, of_pca.all)
                 found.add(judged, others)
         except KeyboardInterrupt:
             if not found.rows:
@@ -292,18 +292,52 @@ class _Scan:
         return found, False
 
     def _patterns(self, rank: int, n_before: int, callback: Callback) -> Patterns:
-        parts = [] if self.checkpoint is None else self.checkpoint.load(rank)
-        done = {int(sample) for part in parts for sample in part.sample}
-        missing = [sample for sample in range(self.n_samples) if sample not in done]
-        callback(n_before + len(done), Report(None))
-        if missing:
+        gathered = _Gathered(self.n_samples)
+        if self.checkpoint is not None:
+            for part in self.checkpoint.load(rank):
+                gathered.add(part)
+        callback(n_before + gathered.n_done, Report(None))
+        if missing := gathered.missing:
             for part in self.fits.fit(rank, missing):
                 if self.checkpoint is not None:
                     self.checkpoint.save(rank, part)
-                parts.append(part)
-                done.update(map(int, part.sample))
-                callback(n_before + len(done), Report(None))
-        return _join(parts)
+                gathered.add(part)
+                callback(n_before + gathered.n_done, Report(None))
+        return gathered.all
+
+
+class _Gathered:
+    """Patterns of all samples, in one array from the beginning: it may be large."""
+
+    def __init__(self, n_samples: int) -> None:
+        self._done = np.zeros(n_samples, bool)
+        self._arrays: Patterns | None = None
+
+    def add(self, part: Patterns) -> None:
+        n = self._done.size
+        if self._arrays is None:
+            self._arrays = Patterns(
+                np.arange(n), *(np.empty((n, *x.shape[1:]), x.dtype) for x in part[1:])
+            )
+        for whole, some in zip(self._arrays[1:], part[1:], strict=True):
+            whole[part.sample] = some
+        self._done[part.sample] = True
+
+    @property
+    def missing(self) -> list[int]:
+        """Samples that are not there yet."""
+        return np.flatnonzero(~self._done).tolist()
+
+    @property
+    def n_done(self) -> int:
+        return int(self._done.sum())
+
+    @property
+    def all(self) -> Patterns:
+        """Of all samples."""
+        assert self._arrays is not None
+        assert self._done.all()
+        return self._arrays
 
 
 class _Found:
@@ -337,8 +371,7 @@ def _fits(
     method: str,
     kwargs: Mapping[str, Any],
     *,
-    tol: float,
-    max_iter: int,
+    options: Mapping[str, Any],
     max_rank: int,
 ) -> Fits:
     if method == "pca":
@@ -346,23 +379,12 @@ def _fits(
     if method == "nmf" and not kwargs:
         # Samples that are all of the data need starts that differ.
         init: Any = "random" if draws.resample is None else "nndsvda"
-        return BatchedFits(source.op, draws, init, tol, max_iter, max_rank)
+        return BatchedFits(source.op, draws, init, max_rank, **options)
     if method == "nmf":
-        kwargs = {"tol": tol, "max_iter": max_iter, **kwargs}
+        kwargs = {**options, **kwargs}
         if draws.resample is None:
             kwargs = {"init": "random", **kwargs}
     return VerbFits(adata, source, draws, method, kwargs)
-
-
-def _join(parts: list[Patterns]) -> Patterns:
-    """One of many, in the order of the samples."""
-    joined = Patterns._make(
-        np.concatenate(values) for values in zip(*parts, strict=True)
-    )
-    order = np.argsort(joined.sample, kind="stable")
-    if (order == np.arange(order.size)).all():
-        return joined
-    return Patterns._make(values[order] for values in joined)
 
 
 def _fingerprint(
