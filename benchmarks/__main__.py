@@ -18,6 +18,7 @@ from . import (
     inmf,
     nmf,
     nsf,
+    stability,
     streaming,
 )
 from .measure import write_block
@@ -39,6 +40,7 @@ _GROUPS = {
     "stream": list(_STREAMED),
     "nsf": list(_NSF),
     "deconv": list(deconvolution.CASES),
+    "stability": list(stability.CASES),
 }
 
 
@@ -50,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         *_INMF,
         *_DECONVOLUTION,
         *deconvolution.CASES,
+        *stability.CASES,
         "device",
     ]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -97,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     sizes = [size for name, size in _NSF.items() if size and name in chosen]
     if sizes:
         print("\n" + nsf.scale(sizes, quick=args.quick))
-    for name, run in {**_INMF, **_DECONVOLUTION}.items():
+    for name, run in {**_INMF, **_DECONVOLUTION, **stability.CASES}.items():
         if name in chosen:
             tables = run(quick=args.quick, workdir=args.workdir)
             print(f"\n{tables}", flush=True)

@@ -29,6 +29,26 @@ if TYPE_CHECKING:
 nng.settings.progress = False
 
 
+def scan_memory(*, quick: bool) -> dict[str, float]:
+    """Bytes that a scan takes at most, data included, and bytes of the data."""
+    from anndata import AnnData
+
+    from .data import low_rank_dense
+
+    shape = (2000, 400) if quick else (20_000, 2000)
+    small = AnnData(low_rank_dense(300, 60, 3))
+    # Imports and compilers are not what is asked for.
+    nng.tl.stability(small, [3], n_bootstraps=4)
+    before = resident()
+    adata = AnnData(low_rank_dense(*shape, 5 if quick else 11))
+    reset_peak()
+    # Few steps: they take the same memory as many.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nng.tl.stability(adata, [30], n_bootstraps=100, max_iter=4)
+    return {"peak": peak() - before, "data": adata.X.nbytes}
+
+
 def first_call(*, name: str, quick: bool, peer: bool) -> dict[str, float]:
     """Seconds of the first and of the second fit of a process."""
     from .nmf import CASES, ours, theirs
@@ -228,6 +248,7 @@ if __name__ == "__main__":
         "integrate_stored": integrate_stored,
         "deconvolve_tissue": deconvolve_tissue,
         "deconvolve_many": deconvolve_many,
+        "scan_memory": scan_memory,
     }
     task = tasks[sys.argv[1]]
     print(json.dumps(task(**json.loads(sys.argv[2]))))

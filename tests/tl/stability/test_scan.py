@@ -71,6 +71,10 @@ def test_columns_are_consistent():
     assert patterns.groupby("n_components").size().tolist() == [2, 3, 4, 5, 6]
     of_true = patterns[patterns["n_components"] == TRUE]
     assert (of_true["stability"] > 0.98).all()
+    # Rows are columns of what is stored.
+    assert of_true["pattern"].tolist() == [0, 1, 2, 3]
+    mass = scanned().uns["stability"]["mass"]
+    assert (np.diff(mass) <= 0).all()
     # One pattern is surplus, and it is known which.
     surplus = patterns[patterns["n_components"] == TRUE + 1]["stability"].sort_values()
     assert surplus.iloc[0] < 0.9 < surplus.iloc[1]

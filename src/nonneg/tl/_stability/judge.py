@@ -65,6 +65,10 @@ class Judge:
             var_weights=self.draws.var_weights,
             nonnegative=self.nonnegative,
         )
+        # In the order in which the factors will be stored.
+        mass = np.abs(w).sum(axis=0, dtype=float) * np.abs(h).sum(axis=1, dtype=float)
+        order = np.argsort(-mass, kind="stable")
+        w, h = w[:, order], h[order]
         accuracy = reconstruction(self.op, self.moments, w, h)
         row = {
             "n_components": rank,
@@ -86,9 +90,9 @@ class Judge:
             {
                 "n_components": rank,
                 "pattern": np.arange(rank),
-                "stability": shared.similarity.mean(axis=0),
-                "stability_sd": shared.similarity.std(axis=0),
-                "outliers": shared.alone,
+                "stability": shared.similarity.mean(axis=0)[order],
+                "stability_sd": shared.similarity.std(axis=0)[order],
+                "outliers": shared.alone[order],
             }
         )
         return Judged(row, patterns, w, h)

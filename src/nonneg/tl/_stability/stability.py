@@ -148,8 +148,8 @@ def stability(
         `outliers`, the share of patterns far from those of other samples
         :cite:p:`Kotliar2019`; `n_dead`, patterns that became zero; the mean `n_iter` and
         the share of samples that `converged`. `patterns`, a row for each pattern of each
-        consensus: `stability`, the mean cosine with the matched patterns of the samples,
-        `stability_sd`, and `outliers`.
+        consensus, in the order of columns: `stability`, the mean cosine with the matched
+        patterns of the samples, `stability_sd`, and `outliers`.
     `.var['stability_weight' | key_added + '_weight']` : :class:`float`
         `var_weights`, where some were given.
 
