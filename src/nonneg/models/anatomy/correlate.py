@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 type Metric = Literal["pearson", "dice"]
 
 
-class Search(NamedTuple):
+class RegionSearch(NamedTuple):
     """What is searched, and how."""
 
     codes: NDArray[np.intp]
@@ -82,10 +82,10 @@ def plan_search(
     beam_width: int,
     metric: Metric,
     min_gain: float,
-) -> Search:
+) -> RegionSearch:
     """List all sets that are not left to the beam."""
     sets = connected_sets(regions.adjacent, regions.disjoint, min(max_regions, 3))
-    return Search(codes, regions, sets, max_regions, beam_width, metric, min_gain)
+    return RegionSearch(codes, regions, sets, max_regions, beam_width, metric, min_gain)
 
 
 class Correlation(NamedTuple):
@@ -106,7 +106,7 @@ class Correlation(NamedTuple):
 
 
 def correlate(
-    maps: NDArray[np.float64], signed: NDArray[np.bool_], plan: Search
+    maps: NDArray[np.float64], signed: NDArray[np.bool_], plan: RegionSearch
 ) -> Correlation:
     """Best sets for maps (n_obs, k); of signed ones, for their negatives too."""
     labels, k, most = plan.labels, maps.shape[1], plan.max_regions
@@ -153,7 +153,7 @@ def _largest_first(
 def null_scores(
     maps: NDArray[np.float64],
     signed: NDArray[np.bool_],
-    plan: Search,
+    plan: RegionSearch,
     smoother: Smoother,
     *,
     n_surrogates: int,
@@ -187,7 +187,7 @@ def null_scores(
 
 
 def _sums_in_order(
-    field: NDArray[np.float32], ordered: NDArray[np.float64], plan: Search
+    field: NDArray[np.float32], ordered: NDArray[np.float64], plan: RegionSearch
 ) -> NDArray[np.float64]:
     """Sums over regions of the ordered values, put in the order of each field."""
     members = plan.regions.members

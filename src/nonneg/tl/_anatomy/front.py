@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..._adata.regions import Annotation
-    from ...models.anatomy.correlate import Metric, Search
+    from ...models.anatomy.correlate import Metric, RegionSearch
     from ...models.anatomy.regions import Regions
 
 
@@ -31,7 +31,7 @@ class Plan:
     graph: sp.csr_matrix
     """Neighbours among those used."""
     regions: Regions
-    search: Search
+    search: RegionSearch
 
 
 def plan(

@@ -79,7 +79,7 @@ def deconvolve(
     Where neighbours have nothing in common, :math:`\lambda` comes out as 0.
     Without a reference, signatures are learned first, from the same counts by the same
     likelihood, and named after `markers`.
-    {doc}`/deconvolution` describes the method.
+    :doc:`/deconvolution` describes the method.
 
     Parameters
     ----------

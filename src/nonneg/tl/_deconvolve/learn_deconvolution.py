@@ -73,7 +73,7 @@ def learn_deconvolution(
         \lVert \hat V - V \rVert_F / \lVert V \rVert_F
 
     between shares of RNA found and true. What is kept is best on maps that are not
-    trained on. {doc}`/deconvolution` says how it compares with weights that are chosen
+    trained on. :doc:`/deconvolution` says how it compares with weights that are chosen
     on held-out genes.
 
     Parameters
