@@ -74,6 +74,13 @@ def test_merge_of_an_image():
     assert (picture[~own & ~other, :3] == 0).all()
 
 
+# Of spatialdata, when squidpy is imported for the first time.
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
+def test_maps_of_sections_are_not_for_volumes(volume):
+    with pytest.warns(UserWarning, match="volume_maps"):
+        nng.pl.factor_maps(volume, "truth", factors=[0])
+
+
 def test_refusals(volume):
     with pytest.raises(ValueError, match="up to 3"):
         nng.pl.factor_merge(volume, "truth", factors=[0, 1, 2, 3])

@@ -51,6 +51,13 @@ def read_annotation(
     )
     labels = read_labels(adata, region_key, hint=hint)
     where = f"adata.obs[{region_key!r}]"
+    column = np.asarray(adata.obs[region_key])
+    if (
+        column.dtype.kind == "f"
+        and (column != np.rint(column))[~np.isnan(column)].any()
+    ):
+        msg = f"{where} holds numbers that are not whole, which name no regions. {hint}"
+        raise ValueError(msg)
     if len(labels.names) < 2:
         msg = (
             f"{where} has {len(labels.names)} regions ({list(labels.names)}); there must "

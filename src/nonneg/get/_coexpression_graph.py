@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .._adata.checks import check_key
+from .._adata.checks import check_key, check_unique_names
 from .._adata.keys import side_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
@@ -78,6 +78,7 @@ def read_network(
 ) -> tuple[pd.DataFrame, sp.csr_matrix]:
     """Nodes, each once, and the matrix of weights."""
     stored = read_factors(adata, key)
+    check_unique_names(adata.var_names, "Genes of networks")
     hint = "Call `nonneg.tl.coexpression_network` first."
     name = side_key(stored.keys, "uns", "coexpression")
     check_key(adata, "uns", name, hint=hint)

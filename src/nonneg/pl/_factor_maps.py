@@ -18,6 +18,7 @@ from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections, read_factors, select_factors
+from .._adata.volume import has_volume
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
@@ -134,7 +135,8 @@ def factor_maps(
     normalize
         As in :func:`nonneg.get.factors`, e.g. `"lda"` for compositions.
     spatial_key
-        Coordinates in `adata.obsm`.
+        Coordinates in `adata.obsm`; of three axes, the first two are drawn. For volumes,
+        see :func:`nonneg.pl.volume_maps`.
     library_key
         Column of `adata.obs` that names the section of every observation. Every section
         gets its own panel, with the same colour range for a factor in all of them.
@@ -193,6 +195,11 @@ def factor_maps(
     maps = get_factors(adata, key, normalize=normalize)
     chosen = select_factors(list(maps.var_names), factors)
     if basis is None:
+        if spatial_key == "spatial" and has_volume(adata):
+            warn(
+                "Voxels are drawn by their first two coordinates, all planes on top of "
+                "each other. `nonneg.pl.volume_maps` shows volumes."
+            )
         if library_key is None:
             library_key = fitted_sections(adata, read_factors(adata, key).entry)
         sections = _split(maps, spatial_key, library_key)

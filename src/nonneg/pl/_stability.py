@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from .._adata.checks import check_key
 from .._adata.schema import StabilityEntry
 from .._adata.tables import of_table
 from .._adata.views import read_factors
@@ -57,6 +58,7 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     >>> [ax.get_ylabel() for ax in nng.pl.stability(adata)]
     ['instability', 'reconstruction (correlation)']
     """
+    check_key(adata, "uns", key, hint="Run `nonneg.tl.stability` first.")
     entry = read_factors(adata, key).entry
     if not isinstance(entry, StabilityEntry) or entry.table is None:
         msg = (

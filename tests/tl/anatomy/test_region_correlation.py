@@ -208,6 +208,7 @@ def test_stored_in_files(tmp_path, form):
         (dict(region_key="gone"), KeyError, "'gone' is not in adata.obs"),
         (dict(region_key="same"), ValueError, "has 1 regions"),
         (dict(region_key="empty"), ValueError, "has 0 regions"),
+        (dict(region_key="score"), ValueError, "numbers that are not whole"),
         (dict(max_regions=0), ValueError, "max_regions=0 must be at least 1"),
         (dict(metric="cosine"), ValueError, "metric='cosine' must be one of"),
         (dict(threshold=0.1), ValueError, "is of metric='dice' only"),
@@ -223,6 +224,7 @@ def test_refused(change, error, message):
     adata = quarters(ontology=False)
     adata.obs["same"] = "here"
     adata.obs["empty"] = np.nan
+    adata.obs["score"] = np.linspace(0, 1, adata.n_obs)
     rng = np.random.default_rng(0)
     adata.obsm["scattered"] = rng.uniform(size=(adata.n_obs, 2))
     adata.obsm["stacked"] = adata.obsm["spatial"][::-1] // 0.4

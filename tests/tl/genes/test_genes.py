@@ -167,6 +167,19 @@ def test_refusals(case, fitted):
     assert_same(snapshot(fitted), before)
 
 
+def test_names_of_genes_tell_them_apart(fitted):
+    adata = fitted.copy()
+    nng.tl.coexpression_network(adata, quantile=0.8)
+    adata.var_names = ["gene"] * adata.n_vars
+    for reader in (
+        nng.tl.coexpression_network,
+        nng.get.coexpression_graph,
+        nng.pl.coexpression_network,
+    ):
+        with pytest.raises(ValueError, match="var_names_make_unique"):
+            reader(adata)
+
+
 def test_what_is_read_must_be_there(fitted):
     with pytest.raises(KeyError, match="coexpression_network` first"):
         nng.get.coexpression_graph(fitted)

@@ -55,6 +55,20 @@ def test_the_true_number_is_found():
     assert match.similarity.min() > 0.98
 
 
+def test_patterns_without_structure_select_nothing():
+    permuted = simulated().copy()
+    permuted.X = np.random.default_rng(0).permuted(permuted.X, axis=0)
+    with pytest.warns(UserWarning, match="No number of components is selected"):
+        found = scan(permuted, [3, 5], baseline=False)
+    assert (table_of(found)["corrected"] > 0.5).all()
+    assert "best" not in found.uns["stability"]
+
+
+def test_the_end_of_the_range_is_no_minimum():
+    with pytest.warns(UserWarning, match=r"n_components=4: it may be lower with more"):
+        scan(ranks=[2, 3, TRUE], n_bootstraps=3, baseline=False)
+
+
 def test_columns_are_consistent():
     table = table_of(scanned())
     np.testing.assert_allclose(
@@ -266,6 +280,20 @@ def test_a_checkpoint_of_another_scan(other, tmp_path):
         scan(ranks=[3], checkpoint=tmp_path / "scan", **other)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_checkpoint_of_the_same_values_in_another_order(axis, tmp_path):
+    """Permuted data have the same sums and norm, and are no reason to skip a fit."""
+    weights = np.arange(60.0) + 1
+    options = dict(ranks=[3], checkpoint=tmp_path / "scan", baseline=False)
+    scan(var_weights=weights, **options)
+    permuted = simulated().copy()
+    permuted.X = np.random.default_rng(0).permuted(permuted.X, axis=axis)
+    with pytest.raises(ValueError, match="belongs to another scan"):
+        scan(permuted, var_weights=weights, **options)
+    with pytest.raises(ValueError, match="belongs to another scan"):
+        scan(var_weights=weights[::-1], **options)
+
+
 def test_folders_that_are_no_checkpoints(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists and is not a checkpoint"):
@@ -389,6 +417,8 @@ def test_the_plot():
     fit = nng.tl.nmf(simulated(), 2, tol=1, copy=True)
     with pytest.raises(KeyError, match="compares no numbers"):
         nng.pl.stability(fit, "nmf")
+    with pytest.raises(KeyError, match=r"tl\.stability` first"):
+        nng.pl.stability(simulated())
 
 
 @pytest.mark.data

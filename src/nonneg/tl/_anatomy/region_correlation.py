@@ -119,7 +119,7 @@ def region_correlation(
     KeyError
         If there are no such patterns, regions or coordinates.
     ValueError
-        If there are fewer than two regions, if it is not known which observations are
+        If there are fewer than two regions, or numbers in their place; if it is not known which observations are
         neighbours, if the ontology does not hold all regions, or an argument does not
         suit.
 

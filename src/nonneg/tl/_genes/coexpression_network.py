@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from ..._adata.checks import check_unique_names
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.views import read_factors, select_factors
 from ..._adata.write import write_beside
@@ -97,7 +98,7 @@ def coexpression_network(
     KeyError
         If there is no factorization under the key, or no such factor or layer.
     ValueError
-        If no factor has two genes, or an argument does not suit.
+        If no factor has two genes, names of genes repeat, or an argument does not suit.
 
     See Also
     --------
@@ -119,6 +120,8 @@ def coexpression_network(
     check_one_of(similarity, (*SIMILARITIES, "measured"), "similarity")
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     stored = read_factors(target, key)
+    # Networks name their genes.
+    check_unique_names(target.var_names, "Genes of networks")
     if stored.entry.varm_key is None:
         msg = (
             f"adata.uns[{key!r}] is of an element of obsm, whose columns are no genes. "

@@ -390,13 +390,20 @@ def _fits(
 def _fingerprint(
     source: MatrixInput, stats: MatrixStats, weights: NDArray[Any] | None
 ) -> dict[str, Any]:
-    """What tells the data from others."""
+    """What tells the data from others, and from themselves in another order."""
     return {
         "shape": [int(n) for n in source.op.shape],
         "sq_norm": float(stats.sq_norm),
         "sum": stats.total,
-        "sum_weights": None if weights is None else float(weights.sum()),
+        "order": [_in_order(stats.row_sums), _in_order(stats.col_sums)],
+        "weights": None if weights is None else _in_order(weights),
     }
+
+
+def _in_order(values: NDArray[Any]) -> float:
+    """A number that changes with the order of the values."""
+    positions = np.random.default_rng(0).random(values.size)
+    return float(np.asarray(values, np.float64) @ positions)
 
 
 def _store(
@@ -450,12 +457,21 @@ def _report(table: pd.DataFrame, ranks: Sequence[int], *, interrupted: bool) -> 
             f"Interrupted after {len(table)} of {len(ranks)} numbers of components, "
             "which are stored."
         )
-    if select(table) is None:
+    best = select(table)
+    ends = table["n_components"].iloc[[0, -1]].tolist()
+    if best is None:
         lowest = table["corrected"].min()
         warn(
             "No number of components is selected: patterns of different samples are "
             f"nearer to chance than to each other (corrected instability {lowest:.2f} "
             "at best; 1 is chance)."
+        )
+    elif best in ends and len(table) > 2:
+        warn(
+            f"Instability is lowest at an end of the range, n_components={best}: it may be "
+            f"lower with {'fewer' if best == ends[0] else 'more'}. Few components are "
+            "often stable; look at the curve with `nonneg.pl.stability`, and at local "
+            "minima (`is_minimum` in the table)."
         )
     n_dead = int(table["n_dead"].sum())
     if n_dead:
