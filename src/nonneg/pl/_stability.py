@@ -71,7 +71,7 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     left, right = new_panels(2, 2, (3.4, 2.6))
     color = _band(left, table, "instability", name)
     if "pca" in table:
-        _band(left, table, "pca", "PCA")
+        other = _band(left, table, "pca", "PCA")
     minima = table[table["is_minimum"].astype(bool)]
     left.plot(
         minima["n_components"], minima["instability"], "o", ms=3.5, color=color, lw=0
@@ -81,7 +81,11 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     )
     if "pca_reconstruction" in table:
         right.plot(
-            table["n_components"], table["pca_reconstruction"], lw=1.4, label="PCA"
+            table["n_components"],
+            table["pca_reconstruction"],
+            lw=1.4,
+            color=other,
+            label="PCA",
         )
     if entry.best is not None:
         chosen = table[table["n_components"] == entry.best].iloc[0]
@@ -101,9 +105,11 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     left.set(xlabel="number of components", ylabel="instability")
     # What chance leaves is often far above: it is no reason to press the curves together.
     top = left.get_ylim()[1]
-    left.plot(
-        table["n_components"], table["chance"], ":", lw=1, color="0.4", label="chance"
-    )
+    by_chance = table["chance"]
+    label = "chance"
+    if by_chance.min() > top:
+        label = f"chance: {by_chance.min():.2f}–{by_chance.max():.2f}"
+    left.plot(table["n_components"], by_chance, ":", lw=1, color="0.4", label=label)
     left.set_ylim(0, top)
     right.set(xlabel="number of components", ylabel="reconstruction (correlation)")
     for ax in (left, right):

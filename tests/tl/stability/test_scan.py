@@ -57,7 +57,7 @@ def test_the_true_number_is_found():
 
 def test_patterns_without_structure_select_nothing():
     permuted = simulated().copy()
-    permuted.X = np.random.default_rng(0).permuted(permuted.X, axis=0)
+    permuted.X = np.random.default_rng(0).permuted(permuted.X.toarray(), axis=0)
     with pytest.warns(UserWarning, match="No number of components is selected"):
         found = scan(permuted, [3, 5], baseline=False)
     assert (table_of(found)["corrected"] > 0.5).all()
@@ -287,7 +287,7 @@ def test_a_checkpoint_of_the_same_values_in_another_order(axis, tmp_path):
     options = dict(ranks=[3], checkpoint=tmp_path / "scan", baseline=False)
     scan(var_weights=weights, **options)
     permuted = simulated().copy()
-    permuted.X = np.random.default_rng(0).permuted(permuted.X, axis=axis)
+    permuted.X = np.random.default_rng(0).permuted(permuted.X.toarray(), axis=axis)
     with pytest.raises(ValueError, match="belongs to another scan"):
         scan(permuted, var_weights=weights, **options)
     with pytest.raises(ValueError, match="belongs to another scan"):
@@ -414,6 +414,11 @@ def test_the_plot():
     np.testing.assert_array_equal(
         right.get_lines()[0].get_ydata(), table["reconstruction"]
     )
+    for label, curve in curves.items():
+        for other in right.get_lines()[:2]:
+            if other.get_label() == label:
+                assert other.get_color() == curve.get_color()
+    assert right.get_lines()[0].get_color() != right.get_lines()[1].get_color()
     fit = nng.tl.nmf(simulated(), 2, tol=1, copy=True)
     with pytest.raises(KeyError, match="compares no numbers"):
         nng.pl.stability(fit, "nmf")

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 # compiled again as samples finish.
 LANES = 8
 
-# A pass over the data for so many steps; the others use a sketch of them.
+# A pass over the data for so many steps; the others use a sketch of them. Later on, when
+# steps have become small, for twice as many.
 REFRESH = 4
+SETTLED = 8 * REFRESH
 
 # Sweeps per product: as in coordinate descent as it was published. More of them need
 # fewer products, but lead elsewhere where there are several minima, and those are what
@@ -126,7 +128,8 @@ class BatchSolver:
         """Update W, then H, of all samples."""
         n_iter = state.n_iter + 1
         last = n_iter >= self.max_iter
-        whole = last or self.sketch is None or state.n_iter % REFRESH == 0
+        interval = REFRESH if state.n_iter < SETTLED else 2 * REFRESH
+        whole = last or self.sketch is None or state.n_iter % interval == 0
         groups = [self._revive(lanes) for lanes in state.lanes]
         scales = [
             (self._scales(lanes, "row_scale"), self._scales(lanes, "scale"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -41,10 +42,13 @@ class Spectra:
 
     def __init__(self, op: MatrixOperator, draws: Draws) -> None:
         self._op, self._draws = op, draws
-        n_obs, n_vars = op.shape
-        self._gram: jax.Array | None = None
-        if draws.resample != "obs" and n_vars <= min(n_obs, _MAX_GRAM):
-            self._gram = gram_matrix(op)
+
+    @cached_property
+    def _gram(self) -> jax.Array | None:
+        n_obs, n_vars = self._op.shape
+        if self._draws.resample == "obs" or n_vars > min(n_obs, _MAX_GRAM):
+            return None
+        return gram_matrix(self._op)
 
     def __call__(self, sample: int, rank: int, *, centered: bool = False) -> Spectrum:
         """The spectrum of a sample, of its data or of what is left of them centred.

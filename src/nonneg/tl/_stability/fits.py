@@ -18,7 +18,6 @@ from ...models.stability.replicates import (
     kept_rows,
     sketch_of,
 )
-from ...models.stability.spectra import Spectra
 from ...operators.cluster import active_client
 from .._inmf.inmf import inmf
 from .._nmf.nmf import nmf
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from ..._adata.read import MatrixInput
     from ...models.factor.start import Init
     from ...models.stability.draws import Draws
-    from ...models.stability.spectra import Spectrum
+    from ...models.stability.spectra import Spectra, Spectrum
     from ...operators.protocol import MatrixOperator
 
 _KEY = "sample"
@@ -79,6 +78,7 @@ class BatchedFits:
 
     op: MatrixOperator
     draws: Draws
+    compute: Spectra
     init: Init
     max_rank: int
     tol: float
@@ -87,7 +87,6 @@ class BatchedFits:
     _client: Any = None
 
     def __post_init__(self) -> None:
-        self._compute = Spectra(self.op, self.draws)
         sketch = sketch_of(self.op, self.max_rank, self.draws.seed)
         self._replicates = Replicates(
             self.op, self.draws, sketch, self.init, self.tol, self.max_iter
@@ -112,7 +111,7 @@ class BatchedFits:
             return None
         for sample in samples:
             if sample not in self._spectra:
-                self._spectra[sample] = self._compute(sample, self.max_rank)
+                self._spectra[sample] = self.compute(sample, self.max_rank)
         return [self._spectra[sample] for sample in samples]
 
 
@@ -122,20 +121,19 @@ class ComponentFits:
 
     op: MatrixOperator
     draws: Draws
+    compute: Spectra
     max_rank: int
-    _found: dict[int, NDArray[Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._compute = Spectra(self.op, self.draws)
+    _vectors: dict[int, NDArray[Any]] = field(default_factory=dict)
 
     def fit(self, rank: int, samples: Sequence[int]) -> Iterator[Patterns]:
         """Patterns of the samples, one at a time."""
         for sample in samples:
-            if sample not in self._found:
-                self._found[sample] = principal_patterns(
-                    self.op, self.draws, self._compute, sample, self.max_rank
-                )
-            patterns = self._found[sample][None, :rank]
+            # Of these, the patterns are one product: they would take much more memory.
+            if sample not in self._vectors:
+                spectrum = self.compute(sample, self.max_rank, centered=True)
+                self._vectors[sample] = spectrum.V
+            vectors = np.ascontiguousarray(self._vectors[sample][:, :rank])
+            patterns = principal_patterns(self.op, self.draws, sample, vectors)[None]
             # Nothing is iterated until a tolerance is met.
             yield Patterns(
                 np.array([sample]), patterns, np.array([1]), np.array([True])

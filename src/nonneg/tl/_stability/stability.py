@@ -25,6 +25,7 @@ from ...models.loop import Report
 from ...models.stability.consensus import Moments
 from ...models.stability.draws import Draws
 from ...models.stability.replicates import Patterns
+from ...models.stability.spectra import Spectra
 from ...operators.threads import computing
 from .checks import check_draws, check_method, read_ranks
 from .fits import VERBS, BatchedFits, ComponentFits, VerbFits
@@ -226,6 +227,8 @@ def stability(
                 "method_kwargs": repr(sorted(kwargs.items())),
             }
             kept = ScanCheckpoint(checkpoint, made_by)
+        # XᵀX of all samples, and of both methods, is one.
+        spectra = Spectra(source.op, draws)
         scan = _Scan(
             fits=_fits(
                 target,
@@ -233,10 +236,11 @@ def stability(
                 draws,
                 method,
                 kwargs,
+                spectra=spectra,
                 options={"tol": tol, "max_iter": max_iter},
                 max_rank=max(ranks),
             ),
-            components=ComponentFits(source.op, draws, max(ranks))
+            components=ComponentFits(source.op, draws, spectra, max(ranks))
             if has_baseline
             else None,
             judge=Judge(
@@ -278,6 +282,8 @@ class _Scan:
             for i, rank in enumerate(ranks):
                 patterns = self._patterns(rank, i * self.n_samples, callback)
                 judged = self.judge(rank, patterns)
+                # Those of components are as large.
+                del patterns
                 others = {}
                 if self.components is not None:
                     of_pca = _Gathered(self.n_samples)
@@ -371,15 +377,16 @@ def _fits(
     method: str,
     kwargs: Mapping[str, Any],
     *,
+    spectra: Spectra,
     options: Mapping[str, Any],
     max_rank: int,
 ) -> Fits:
     if method == "pca":
-        return ComponentFits(source.op, draws, max_rank)
+        return ComponentFits(source.op, draws, spectra, max_rank)
     if method == "nmf" and not kwargs:
         # Samples that are all of the data need starts that differ.
         init: Any = "random" if draws.resample is None else "nndsvda"
-        return BatchedFits(source.op, draws, init, max_rank, **options)
+        return BatchedFits(source.op, draws, spectra, init, max_rank, **options)
     if method == "nmf":
         kwargs = {**options, **kwargs}
         if draws.resample is None:
