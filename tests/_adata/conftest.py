@@ -89,14 +89,6 @@ METHODS = {
     "inmf": _integration(nng.tl.inmf, max_iter=3),
     "aligned": _aligned,
     "deconvolve": _deconvolved,
-    "stability": lambda adata: nng.tl.stability(
-        adata,
-        3,
-        n_bootstraps=2,
-        var_weights=np.ones(adata.n_vars),
-        baseline=False,
-        **_SHORT,
-    ),
     "online_inmf": _integration(nng.tl.online_inmf, n_epochs=1),
 }
 

@@ -181,7 +181,6 @@ MODELS = {
     "rsf": SPATIAL,
     "nsf": SPATIAL | {"amplitude": 1.0},
     "nsfh": SPATIAL | {"amplitude": 1.0},
-    "stability": {"n_bootstraps": 2, "baseline": False},
 }
 
 

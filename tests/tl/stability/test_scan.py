@@ -16,7 +16,10 @@ import nonneg as nng
 from nonneg.models.stability.batch import BatchSolver
 from testing.nonneg import ARRAY_TYPES, assert_same, low_rank, real_data, snapshot
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Instability is lowest at an end of the range"),
+]
 TRUE = 4
 
 
