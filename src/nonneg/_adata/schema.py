@@ -36,6 +36,8 @@ class Entry:
     seconds: NDArray[Any] | None = None
     n_iter: int | None = None
     converged: bool | None = None
+    interrupted: bool | None = None
+    """Whether it was ended by Ctrl-C: what was found until then is kept."""
     mass: NDArray[Any] | None = None
     scale: NDArray[Any] | None = None
     loadings: NDArray[Any] | None = None
@@ -72,7 +74,6 @@ class IntegrationEntry(Entry):
     gram: NDArray[Any] | None = None
     change: NDArray[Any] | None = None
     change_batch: NDArray[Any] | None = None
-    interrupted: bool | None = None
     projected_objective: float | None = None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonneg as nng
-from nonneg.models.deconvolution.effects import EffectSolver
+from nonneg.models.deconvolution.effects import EffectLayer
 from nonneg.models.deconvolution.free import FreeLayer
 from nonneg.models.deconvolution.solver import DeconvolutionSolver
 from testing.nonneg import assert_same, snapshot
@@ -34,11 +34,17 @@ def whole(solver):
 @pytest.mark.parametrize("after", [0, 2])
 def test_effects(tissue, quick, monkeypatch, after):
     """Before the first step of effects, amounts alone are there to be kept."""
-    interrupted(monkeypatch, EffectSolver, where=lambda s: s.max_iter > 6, after=after)
+    interrupted(
+        monkeypatch,
+        DeconvolutionSolver,
+        where=lambda s: isinstance(s.layer, EffectLayer) and s.max_iter > 6,
+        after=after,
+    )
     with pytest.warns(UserWarning, match="Interrupted after"):
         nng.tl.deconvolve(*tissue, **quick | {"effects": True})
     assert np.isfinite(tissue.adata.obsm["X_deconv"]).all()
     assert not tissue.adata.uns["deconv"]["converged"]
+    assert tissue.adata.uns["deconv"]["interrupted"]
 
 
 @pytest.mark.parametrize("after", [0, 2])

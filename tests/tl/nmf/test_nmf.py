@@ -211,6 +211,7 @@ def test_interruption_keeps_the_last_state(adata, beta_loss, monkeypatch):
         nng.tl.nmf(adata, 4, beta_loss=beta_loss, tol=0, max_iter=200)
     entry = adata.uns["nmf"]
     assert (entry["n_iter"], entry["converged"]) == (7, False)
+    assert (entry["interrupted"], expected.uns["nmf"]["interrupted"]) == (True, False)
     np.testing.assert_array_equal(adata.obsm["X_nmf"], expected.obsm["X_nmf"])
     np.testing.assert_array_equal(adata.varm["nmf"], expected.varm["nmf"])
 

@@ -60,6 +60,8 @@ def test_interruption_keeps_the_last_state(adata, method, monkeypatch):
         fit(adata, method, tol=0, max_iter=40)
     assert adata.uns[method]["n_iter"] == 7
     assert adata.uns[method]["converged"] is False
+    assert adata.uns[method]["interrupted"] is True
+    assert expected.uns[method]["interrupted"] is False
     np.testing.assert_array_equal(
         adata.obsm[f"X_{method}"], expected.obsm[f"X_{method}"]
     )
@@ -91,4 +93,29 @@ def test_interruption_of_the_start_leaves_nothing(adata, kernel, monkeypatch):
     before = snapshot(adata)
     with pytest.raises(KeyboardInterrupt):
         nng.tl.nsf(adata, 4, dispersion=1.0, **kernel)
+    assert_same(snapshot(adata), before)
+
+
+def test_interruption_of_a_comparison_keeps_what_is_finished(adata, monkeypatch):
+    from nonneg.tl._nsf import compare
+
+    def fit(*args, **kwargs):
+        fit.n += 1
+        if fit.n == fit.interrupted:
+            with monkeypatch.context() as patch:
+                patch.setattr("nonneg._core.progress.tqdm", interrupting(2))
+                return nng.tl.pnmf(*args, **kwargs, tol=0, max_iter=5)
+        return nng.tl.pnmf(*args, **kwargs, max_iter=2)
+
+    model = compare._MODELS["pnmf"]._replace(fit=fit)
+    monkeypatch.setitem(compare._MODELS, "pnmf", model)
+    fit.n, fit.interrupted = 0, 2
+    with pytest.warns(UserWarning, match="Interrupted after 1 of 3 fits, which are"):
+        nng.tl.compare(adata, "pnmf", [2, 3, 4], n_splits=1)
+    assert adata.uns["comparison"]["n_components"].tolist() == [2]
+    del adata.uns["comparison"]
+    before = snapshot(adata)
+    fit.n, fit.interrupted = 0, 1
+    with pytest.raises(KeyboardInterrupt):
+        nng.tl.compare(adata, "pnmf", [2, 3, 4], n_splits=1)
     assert_same(snapshot(adata), before)

@@ -192,7 +192,7 @@ def deconvolve(
         (what was tried, and its gain in log likelihood of held-out genes), `presence`
         (`threshold` of share over error, and `fdr`), `missing_threshold`,
         `missing_genes` (genes that the type beyond the reference would have),
-        `objective`, `n_iter`, `converged`; with `markers`, `marker_scores` (a
+        `objective`, `n_iter`, `converged`, `interrupted`; with `markers`, `marker_scores` (a
         z-score of every set of markers in every learned type).
 
     Raises

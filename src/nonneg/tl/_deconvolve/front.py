@@ -209,6 +209,7 @@ def find_cell_types(
         },
         fdr=options.fdr,
         converged=all(trace.converged for trace in traces),
+        interrupted=any(trace.interrupted for trace in traces),
         marker_scores=None if own is None else own.marker_scores,
     )
     if choices.cell_type_key is not None:

@@ -37,6 +37,7 @@ def write_result(
     params: Mapping[str, Any],
     fdr: float,
     converged: bool,
+    interrupted: bool,
     marker_scores: pd.DataFrame | None = None,
 ) -> None:
     """Shares of all locations, NaN for those that were left out, and the rest."""
@@ -67,6 +68,7 @@ def write_result(
             "iteration": np.asarray(trace.iteration),
             "n_iter": trace.n_iter,
             "converged": converged,
+            "interrupted": interrupted,
             "mass": (depth[kept, None] * result.fit.amounts).sum(0),
             "tuning": asdict(chosen.tuning),
             "trials": pd.DataFrame(

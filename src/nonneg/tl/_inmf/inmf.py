@@ -118,7 +118,7 @@ def inmf(
         `params`, `batches`, the names of the data sets in the order of the arrays
         above, `lam`, `weight`, `n_cells` and `sq_norm` of each, `gram`, their
         :math:`H_d^T H_d`, the `objective` after every iteration and the `seconds` it
-        took until then, `n_iter` and `converged`. Factors are sorted by contribution.
+        took until then, `n_iter`, `converged`, `interrupted`. Factors are sorted by contribution.
 
     Raises
     ------
@@ -202,6 +202,7 @@ def inmf(
             "seconds": np.asarray(trace.seconds),
             "n_iter": trace.n_iter,
             "converged": trace.converged,
+            "interrupted": trace.interrupted,
         },
     )
     # Last: a warning that is turned into an error must not cost the fit.

@@ -100,6 +100,7 @@ def factorize(
             "iteration": np.asarray(result.trace.iteration),
             "n_iter": result.trace.n_iter,
             "converged": result.trace.converged,
+            "interrupted": result.trace.interrupted,
             "mass": result.mass,
             "scale": result.scale,
         },

@@ -139,7 +139,7 @@ def nmf(
         Loadings, every column of unit 2-norm, NaN outside `mask_var`.
     `.uns['nmf' | key_added]` : :class:`dict`
         `params`, the `objective` after the iterations in `iteration`, `n_iter`,
-        `converged`, `mass`, the sum of each component's part of the product, by
+        `converged`, `interrupted`, `mass`, the sum of each component's part of the product, by
         which components are sorted, and `scale`, the norm that its loadings had
         before they were given unit norm.
     `.var['nmf_weight' | key_added + '_weight']` : :class:`float`

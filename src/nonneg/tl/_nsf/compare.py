@@ -25,6 +25,7 @@ from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.settings import settings
 from ..._core.validators import check_one_of, check_positive_int
+from ..._core.warnings import warn
 from ...metrics import poisson_deviance
 from ...operators.validate import canonical_csr
 from .._nmf.nmf import nmf
@@ -177,7 +178,7 @@ def compare(
     given = {} if model_kwargs is None else model_kwargs
     sites, site = np.unique(data.coords, axis=0, return_inverse=True)
     splits = ShuffleSplit(n_splits, test_size=test_size, random_state=seed % 2**32)
-    rows = []
+    rows, interrupted = [], False
     with tqdm(
         total=n_splits * len(settings_), desc="compare", disable=not settings.progress
     ) as bar:
@@ -187,7 +188,11 @@ def compare(
             for setting in settings_:
                 begin = time.perf_counter()
                 kwargs = {**given.get(setting.method, {}), "rng": seed}
-                mean = _MODELS[setting.method].mean(part, setting, kwargs)
+                try:
+                    mean = _MODELS[setting.method].mean(part, setting, kwargs)
+                except KeyboardInterrupt:
+                    interrupted = True
+                    break
                 rows.append(
                     {
                         "model": setting.method,
@@ -199,9 +204,16 @@ def compare(
                     }
                 )
                 bar.update()
+            if interrupted:
+                break
+    if not rows:
+        raise KeyboardInterrupt
     table = pd.DataFrame(rows)
     table.index = table.index.astype(str)
     write_values(target, {("uns", key_added): table})
+    if interrupted:
+        n_fits = n_splits * len(settings_)
+        warn(f"Interrupted after {len(rows)} of {n_fits} fits, which are stored.")
     return target if copy else None
 
 
@@ -397,5 +409,7 @@ def _fit(adata: AnnData, setting: Setting, kwargs: Mapping[str, Any]) -> None:
                 setting.n_components,
                 **{**model.defaults, **kwargs, "key_added": _KEY},
             )
+        if read_factors(adata, _KEY).entry.interrupted:
+            raise KeyboardInterrupt
     finally:
         settings.progress = shown

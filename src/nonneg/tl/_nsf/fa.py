@@ -80,7 +80,7 @@ def fa(
         Mean of every gene after normalisation, which factors come on top of.
     `.uns['fa' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
-        `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),
+        `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
         `dispersion`.
 
     Raises

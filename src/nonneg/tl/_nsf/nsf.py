@@ -115,7 +115,7 @@ def nsf(
         `key_added` where that is given.
     `.uns['nsf' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
-        `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),
+        `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
         `dispersion`, `kernel` (length scales in units of the coordinates,
         amplitudes), `search` (table of the kernels tried and the log likelihood of
         held-out locations), `transform` of the coordinates, and `field`: inducing

@@ -83,7 +83,7 @@ def pnmf(
         `key_added` where that is given.
     `.uns['pnmf' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
-        `n_iter`, `converged`, `is_spatial`, `sparsity` (share of zero loadings),
+        `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
         `dispersion`.
 
     Raises

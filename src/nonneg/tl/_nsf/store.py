@@ -66,6 +66,7 @@ def write_fit(
             "elbo": np.asarray(trace.objective),
             "n_iter": trace.n_iter,
             "converged": trace.converged,
+            "interrupted": trace.interrupted,
             "mass": mass,
             "scale": np.ones(n_components),
             "sparsity": float((np.abs(result.W) < _ZERO).mean()),
