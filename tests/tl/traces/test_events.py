@@ -209,7 +209,8 @@ def test_decoding_of_events():
     found = adata.uns["locanmf_decode_events"]
     table = found["table"].set_index("region")
     assert table.loc["r3", "accuracy"] > 0.8
-    assert table.loc["r3", "p_adjusted"] < 0.25
+    assert table.loc["r3", "p_adjusted"] <= 0.05
+    assert (table["p_adjusted"].drop("r3") > 0.05).all()
     assert table.loc["r3", "p_value"] == pytest.approx(1 / 41)
     # Shuffled labels are at chance.
     null = found["null"]

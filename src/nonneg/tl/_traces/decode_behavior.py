@@ -103,8 +103,8 @@ def decode_behavior(
     `.uns['locanmf_decode_behavior' | key + '_decode_behavior']` : :class:`dict`
         `table`, a data frame with a row for every region: `region`, `n_components`, `r2`
         (held out: 0 is as good as the mean), `correlation`, `relative` to the :math:`R^2`
-        of all regions together, `null_mean`, `null_q95`, `p_value`, `p_adjusted` (false
-        discovery rate) and `rank`; `joint_r2`, of all regions together; `column`;
+        of all regions together, `null_mean`, `null_q95`, `p_value`, `p_adjusted` (chance
+        that any region comes as high) and `rank`; `joint_r2`, of all regions together; `column`;
         `null` (n_null, n_regions); `window`; `params`.
     `.varm['locanmf_decoded' | varm_key + '_decoded']` : :class:`numpy.ndarray` (shape `(n_vars, n_regions + 1)`)
         Held-out predictions of every region, and of all together in the last column.

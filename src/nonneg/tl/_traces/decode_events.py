@@ -19,7 +19,7 @@ from ...models.loop import Report
 from ...models.traces.classify import classify
 from ...operators.threads import computing
 from .conditions import read_levels
-from .front import adjusted, read_trials
+from .front import max_adjusted, read_trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,8 +93,8 @@ def decode_events(
     `.uns['locanmf_decode_events' | key + '_decode_events']` : :class:`dict`
         `table`, a data frame with a row for every region: `region`, `n_components`,
         `accuracy` (balanced: chance is 1 over the number of labels), `null_mean`,
-        `null_q95`, `p_value`, `p_adjusted` (false discovery rate) and `rank`, 1 being
-        the most informative; `labels`; `truth` (n_trials) and `predicted`
+        `null_q95`, `p_value`, `p_adjusted` (chance that any region comes as high)
+        and `rank`, 1 being the most informative; `labels`; `truth` (n_trials) and `predicted`
         (n_trials, n_regions), positions among them; `time` of these events; `null`
         (n_null, n_regions); `params`.
 
@@ -216,6 +216,6 @@ def region_table(
     table["null_mean"] = null.mean(axis=0) if some else blank
     table["null_q95"] = np.quantile(null, 0.95, axis=0) if some else blank
     table["p_value"] = p
-    table["p_adjusted"] = adjusted(p)
+    table["p_adjusted"] = max_adjusted(score, null) if some else blank
     table["rank"] = score.size - np.argsort(np.argsort(score, kind="stable"))
     return table.rename(index=str)

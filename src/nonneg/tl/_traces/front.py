@@ -96,6 +96,21 @@ def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
+def max_adjusted(
+    observed: NDArray[np.float64], null: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Chance that any of several comes as high, relative to its own null.
+
+    ``null`` (n, m) has draws in common: the largest of each is a draw of the largest.
+    """
+    mean, sd = null.mean(axis=0), null.std(axis=0)
+    sd = np.where(sd > 0, sd, 1)
+    top = np.nan_to_num((null - mean) / sd, nan=-np.inf).max(axis=1)
+    z = (observed - mean) / sd
+    p = (1 + (top[:, None] >= z).sum(axis=0)) / (1 + len(null))
+    return np.where(np.isfinite(z), p, np.nan)
+
+
 def draw_shifts(
     n_frames: int, n_shifts: int, smallest: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:

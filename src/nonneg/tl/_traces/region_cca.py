@@ -22,7 +22,7 @@ from ...models.traces.cca import (
 )
 from ...models.traces.timescale import correlation_time
 from ...operators.threads import computing
-from .front import adjusted, draw_shifts
+from .front import adjusted, draw_shifts, max_adjusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,16 +253,8 @@ def _p_values(
     if correction == "fdr":
         corrected[pairs] = adjusted(p[pairs])
     else:
-        # All pairs have the same shifts: the largest of each shift is a draw.
-        mean, sd = random.mean(axis=0), random.std(axis=0)
-        sd = np.where(sd > 0, sd, 1)
-        top = np.nan_to_num((random - mean) / sd, nan=-np.inf).max(axis=1)
-        z = (observed - mean) / sd
-        corrected[pairs] = np.where(
-            np.isfinite(z),
-            (1 + (top[:, None] >= z).sum(axis=0)) / (1 + len(null)),
-            np.nan,
-        )
+        # All pairs have the same shifts.
+        corrected[pairs] = max_adjusted(observed, random)
     for matrix in (p, corrected):
         matrix.T[pairs] = matrix[pairs]
     return p, corrected
