@@ -15,12 +15,14 @@ from ._event_average import event_average
 from ._factor_maps import factor_maps
 from ._factor_merge import factor_merge
 from ._gene_importance import gene_importance
+from ._hemodynamic_maps import hemodynamic_maps
 from ._inmf_search import inmf_search
 from ._loadings import loadings
 from ._map_distances import map_distances
 from ._marker_agreement import marker_agreement
 from ._metagenes import metagenes
 from ._missing_type import missing_type
+from ._motion import motion
 from ._objective import objective
 from ._presence import presence
 from ._region_cca import region_cca
@@ -32,6 +34,7 @@ from ._seed_correlation import seed_correlation
 from ._shared_change import shared_change
 from ._spatial_importance import spatial_importance
 from ._stability import stability
+from ._svd_variance_ratio import svd_variance_ratio
 from ._top_genes import top_genes
 from ._type_correlation import type_correlation
 from ._volume_maps import volume_maps
@@ -50,12 +53,14 @@ __all__ = [
     "factor_maps",
     "factor_merge",
     "gene_importance",
+    "hemodynamic_maps",
     "inmf_search",
     "loadings",
     "map_distances",
     "marker_agreement",
     "metagenes",
     "missing_type",
+    "motion",
     "objective",
     "presence",
     "region_cca",
@@ -67,6 +72,7 @@ __all__ = [
     "shared_change",
     "spatial_importance",
     "stability",
+    "svd_variance_ratio",
     "top_genes",
     "type_correlation",
     "volume_maps",

@@ -122,6 +122,7 @@ def hemodynamic_correction(
     See Also
     --------
     nonneg.pp.svd : compresses channels
+    nonneg.pl.hemodynamic_maps : coefficients, and what they removed
 
     Examples
     --------

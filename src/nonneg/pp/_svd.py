@@ -105,7 +105,7 @@ def svd(
     See Also
     --------
     nonneg.io.from_svd : for recordings that were compressed elsewhere
-    nonneg.pl.variance : variance per component
+    nonneg.pl.svd_variance_ratio : variance per component
 
     Examples
     --------

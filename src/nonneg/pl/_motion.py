@@ -1,0 +1,69 @@
+"""Motion of a recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._adata.checks import check_key
+from .._adata.video import TIME, read_video
+from ._panels import new_panels
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
+    """Show by how much frames had moved, and how well they fit since.
+
+    Look for jumps, which often come with licks or grooming, and for frames whose
+    correlation falls far below the others: they are out of focus, moved by more than
+    `max_shift`, or not of this recording.
+
+    Parameters
+    ----------
+    adata
+        Annotated data after :func:`nonneg.pp.motion_correct`.
+    channel
+        Channel whose shifts are shown. `None`: the first one.
+
+    Returns
+    -------
+    Axes of the shifts and of the correlations.
+
+    Raises
+    ------
+    KeyError
+        If motion was not corrected, or there is no such channel.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.widefield(
+    ...     shape=(40, 48), n_regions=2, n_frames=100, mask=False
+    ... )
+    >>> nng.pp.motion_correct(adata)
+    >>> [ax.get_ylabel() for ax in nng.pl.motion(adata)]
+    ['shift (pixels)', 'correlation']
+    """
+    layer = None if channel is None else read_video(adata).layer(channel)
+    key = "shifts" if layer is None else f"shifts_{layer}"
+    hint = "Call `nonneg.pp.motion_correct(adata)` first."
+    check_key(adata, "varm", key, hint=hint)
+    check_key(adata, "var", "motion_correlation", hint=hint)
+    time, shifts = adata.var[TIME].to_numpy(), np.asarray(adata.varm[key])
+    above, below = new_panels(2, 1, (4.8, 1.5))
+    for axis, name in enumerate(("down", "right")):
+        above.plot(time, shifts[:, axis], lw=0.8, label=name)
+    above.axhline(0, color="0.7", lw=0.6, zorder=0)
+    above.legend(fontsize="small", frameon=False, ncols=2, loc="upper right")
+    above.set(ylabel="shift (pixels)", xticklabels=[])
+    below.plot(time, adata.var["motion_correlation"], color="0.3", lw=0.8)
+    below.set(xlabel="time (s)", ylabel="correlation")
+    for ax in (above, below):
+        ax.set_xlim(time[0], time[-1])
+        ax.tick_params(labelsize="small")
+        ax.spines[["top", "right"]].set_visible(False)
+    return [above, below]
