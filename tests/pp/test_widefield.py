@@ -303,6 +303,37 @@ def test_causal_filters_do_not_reach_back():
     np.testing.assert_array_equal(same, response)
 
 
+def test_corrected_signals_do_not_anticipate():
+    """The same of the whole correction, with twenty events."""
+    rng = np.random.default_rng(0)
+    fs, n = 30.0, 6000
+    event = np.arange(150, n, 300)
+    time = np.maximum(np.arange(n)[:, None] - event, 0) / fs
+    v = (time * np.exp(-time / 0.3)).sum(1)
+    adata = nng.io.from_svd(rng.uniform(0.5, 1, (10, 12, 1)), v[None], fs=fs)
+    blood = 0.1 * rng.normal(size=(3, n))
+    other = nng.io.from_svd(rng.normal(size=(10, 12, 3)), blood, fs=fs)
+    adata.obsm["svd_violet"], adata.varm["svd_violet"] = (
+        other.obsm["X_svd"],
+        other.varm["svd"],
+    )
+    names = {"obsm_key": "svd_violet", "varm_key": "svd_violet"}
+    adata.uns["svd_violet"] = {**other.uns["svd"], **names}
+    early = {}
+    for causal in (True, False):
+        nng.pp.hemodynamic_correction(adata, causal=causal)
+        trace = (adata.obsm["X_hemo"] @ adata.varm["hemo"].T).mean(0)
+        trials = np.stack([trace[i - 60 : i + 120] for i in event[:-1]])
+        mean = trials.mean(0)
+        # Changes before the event: the level is that of one second earlier.
+        change = mean[:60] - mean[:30].mean()
+        early[causal] = (change[30:] ** 2).sum() / (
+            (mean - mean[:30].mean()) ** 2
+        ).sum()
+    assert early[True] < 0.01
+    assert early[False] > 10 * early[True]
+
+
 def test_half_a_frame_is_made_up_for():
     t = np.arange(400)
     wave = np.sin(2 * np.pi * 0.11 * (t + 0.5))[:, None]
