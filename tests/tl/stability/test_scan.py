@@ -14,6 +14,7 @@ from anndata import AnnData
 
 import nonneg as nng
 from nonneg.models.stability.batch import BatchSolver
+from nonneg.tl._stability.judge import priority, select
 from testing.nonneg import ARRAY_TYPES, assert_same, low_rank, real_data, snapshot
 
 pytestmark = [
@@ -65,6 +66,20 @@ def test_patterns_without_structure_select_nothing():
         found = scan(permuted, [3, 5], baseline=False)
     assert (table_of(found)["corrected"] > 0.5).all()
     assert "best" not in found.uns["stability"]
+
+
+def test_what_is_near_chance_is_not_selected():
+    """Few components differ little by chance: a low value alone says nothing."""
+    table = pd.DataFrame(
+        {
+            "n_components": [3, 4, 5],
+            "instability": [0.16, 0.17, 0.2],
+            "corrected": [0.52, 0.48, 0.49],
+        }
+    )
+    assert select(table) == 4
+    assert min(table.to_dict("records"), key=priority)["n_components"] == 4
+    assert select(table[table["corrected"] > 0.5]) is None
 
 
 def test_the_end_of_the_range_is_no_minimum():

@@ -12,6 +12,8 @@ from ...models.stability.consensus import Moments, consensus, reconstruction, re
 from ...models.stability.match import chance, distances
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from ...models.stability.draws import Draws
@@ -159,8 +161,15 @@ def local_minima(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def select(table: pd.DataFrame) -> int | None:
-    """The number of components that is most stable, or none if that is no better than chance."""
-    lowest = table.iloc[int(table["instability"].to_numpy().argmin())]
-    if not lowest["corrected"] < HALF_WAY:
+    """The most stable number of components of those that are better than chance, if any."""
+    better = table[table["corrected"] < HALF_WAY]
+    if better.empty:
         return None
-    return int(lowest["n_components"])
+    return int(
+        better.iloc[int(better["instability"].to_numpy().argmin())]["n_components"]
+    )
+
+
+def priority(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """Lowest for the number that is selected, or that is stored where none is."""
+    return not row["corrected"] < HALF_WAY, row["instability"]

@@ -29,7 +29,7 @@ from ...models.stability.spectra import Spectra
 from ...operators.threads import computing
 from .checks import check_draws, check_method, read_ranks
 from .fits import VERBS, BatchedFits, ComponentFits, VerbFits
-from .judge import Judge, Judged, local_minima, select
+from .judge import Judge, Judged, local_minima, priority, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -357,10 +357,7 @@ class _Found:
     def add(self, judged: Judged, others: Mapping[str, float]) -> None:
         self.rows.append({**judged.row, **others})
         self.patterns.append(judged.patterns)
-        if (
-            self.best is None
-            or judged.row["instability"] < self.best.row["instability"]
-        ):
+        if self.best is None or priority(judged.row) < priority(self.best.row):
             self.best = judged
 
     @property
