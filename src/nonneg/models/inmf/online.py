@@ -9,7 +9,6 @@ of the objective.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,8 +31,8 @@ from .revive import in_use, revive
 from .scores import (
     exact_scores,
     score_blocks,
+    settle_rows,
     solve_rows,
-    update_rows,
     update_scores,
     zero_scores,
 )
@@ -45,10 +44,6 @@ if TYPE_CHECKING:
 
     from ..loop import Callback
     from .problem import Penalties, ScaledData
-
-
-# Sweeps for the scores of a mini-batch, which start from zero.
-_SWEEPS = 10
 
 
 class OnlineState(NamedTuple):
@@ -113,7 +108,7 @@ class OnlineSolver:
             blocks,
             state.loadings,
             penalties.lam,
-            update=partial(update_rows, rule="hals", n_sweeps=_SWEEPS),
+            update=settle_rows,
             keep=lambda *_: None,
         )
         n_new = np.zeros(len(data.names))

@@ -32,6 +32,9 @@ _MOST_ROWS, _FEWEST_ROWS = 2048, 128
 # Sweeps over the scores per pass.
 ROW_SWEEPS = 2
 
+# Part of the largest score, below which moves of a mini-batch's scores do not matter.
+_SETTLED = 1e-3
+
 # Sweeps until scores are taken for exact: at most, and between checks.
 _MOST_SWEEPS, _SWEEPS_PER_CHECK = 500, 10
 
@@ -46,10 +49,12 @@ def update_rows(
 
 @jax.jit
 def _sweep_rows(
-    h: jax.Array, product: jax.Array, gram: jax.Array
+    h: jax.Array, product: jax.Array, gram: jax.Array, tol: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Sweep until no score moves. Also returns whether it came to that."""
-    tol = 10 * jnp.finfo(h.dtype).eps
+    """Sweep until no score moves by more than this part of the largest one.
+
+    Also returns whether it came to that.
+    """
 
     def moving(state: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         h, moved, n_sweeps = state
@@ -70,9 +75,19 @@ def _sweep_rows(
 
 def solve_rows(h: jax.Array, product: jax.Array, gram: jax.Array) -> jax.Array:
     """Exact scores."""
-    new, settled = _sweep_rows(h, product, gram)
+    new, settled = _sweep_rows(h, product, gram, 10 * float(jnp.finfo(h.dtype).eps))
     # Sweeps crawl where loadings are nearly collinear.
     return new if settled else update_rows(new, product, gram, "anls", 1)
+
+
+def settle_rows(h: jax.Array, product: jax.Array, gram: jax.Array) -> jax.Array:
+    """Scores that are as exact as running statistics need.
+
+    After a fixed number of sweeps, what is missing is of one sign, and shifts where
+    loadings come to rest: by .03 % of the objective for 10 sweeps, where this leaves
+    .006 %.
+    """
+    return _sweep_rows(h, product, gram, _SETTLED)[0]
 
 
 type UpdateRows = Callable[..., jax.Array]
