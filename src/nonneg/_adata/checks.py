@@ -118,11 +118,9 @@ def warn_logarithms(x: Any, where: str, doing: str) -> None:
     values = np.asarray(rows.data if sp.issparse(x) else rows)
     if values.dtype.kind != "f" or not values.size:
         return
-    if (
-        values.min() < 0
-        or values.max() > _LOGARITHM
-        or (values == np.rint(values)).all()
-    ):
+    # NaN is told elsewhere.
+    in_range = values.min() >= 0 and values.max() <= _LOGARITHM
+    if not in_range or (values == np.rint(values)).all():
         return
     warn(
         f"{where} looks like logarithms: its largest value is {values.max():.3g}, and not "

@@ -18,7 +18,6 @@ from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections, read_factors, select_factors
-from .._adata.volume import has_volume
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
@@ -195,11 +194,6 @@ def factor_maps(
     maps = get_factors(adata, key, normalize=normalize)
     chosen = select_factors(list(maps.var_names), factors)
     if basis is None:
-        if spatial_key == "spatial" and has_volume(adata):
-            warn(
-                "Voxels are drawn by their first two coordinates, all planes on top of "
-                "each other. `nonneg.pl.volume_maps` shows volumes."
-            )
         if library_key is None:
             library_key = fitted_sections(adata, read_factors(adata, key).entry)
         sections = _split(maps, spatial_key, library_key)
@@ -277,11 +271,12 @@ def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Se
     """Sections of the tissue and their pictures."""
     hint = "Name another element as `spatial_key`, or an embedding as `basis`."
     coords = read_coordinates(maps, spatial_key, hint=hint)
-    if coords.shape[1] > 2 and len(np.unique(coords[:, 2])) > 1:
+    is_deep = coords.shape[1] > 2 and len(np.unique(coords[:, 2])) > 1
+    if is_deep and library_key is None:
         warn(
             f"adata.obsm[{spatial_key!r}] has {coords.shape[1]} axes, of which the first "
             "two are drawn, one depth over the other. Give `library_key` for one panel a "
-            "section; volumes have nonneg.pl.volume_maps."
+            "section; volumes have `nonneg.pl.volume_maps`."
         )
     # squidpy takes arrays only. These maps are ours, not the user's.
     maps.obsm[spatial_key] = coords

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.checks import check_key
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from ..get import image
 from ._panels import figure_of, new_panels
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 def hemodynamic_maps(adata: AnnData, key: str = "hemo") -> list[Axes]:
     """Show the coefficient of the reference, and how much it removed, as maps.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.checks import check_key
+from .._adata.tables import of_table
 from .._adata.video import TIME, read_video
 from ._panels import new_panels
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
     """Show by how much frames had moved, and how well they fit since.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.docs import shared_docs
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@of_table
 @shared_docs
 def svd_variance_ratio(
     adata: AnnData, key: str | Sequence[str] = "svd", *, ax: Axes | None = None
