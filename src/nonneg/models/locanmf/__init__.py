@@ -1,0 +1,1 @@
+"""Localised semi-NMF of movies: footprints near regions, and their time courses."""

@@ -1,0 +1,279 @@
+"""The number of components of every region, on coarse pixels first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from ..loop import drive
+from .passes import place_footprints
+from .problem import binned
+from .solver import LocaNMFSolver
+from .start import start_region
+from .temporal import Traces, free_traces, nonnegative_traces
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..loop import Callback
+    from .problem import Movie
+    from .solver import Options, State
+
+
+# Change of the objective with which fits end that only say where components are missing.
+_ROUGH = 1e-2
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How many components a region may have, and how well it must be explained."""
+
+    smallest: NDArray[np.intp]
+    """(n_regions,)"""
+    largest: NDArray[np.intp]
+    step: int
+    r2: float
+    kind: Literal["pooled", "mean"]
+
+
+class Components(NamedTuple):
+    """Components of all regions, region by region."""
+
+    region: NDArray[np.intp]
+    a: NDArray[np.float32]
+    traces: Traces
+    weight: NDArray[np.float64]
+
+    def select(self, kept: NDArray[np.intp]) -> Components:
+        """Some of them."""
+        return Components(
+            self.region[kept],
+            np.ascontiguousarray(self.a[:, kept]),
+            self.traces.select(kept),
+            self.weight[kept],
+        )
+
+
+class Fit(NamedTuple):
+    """What a search ends with."""
+
+    components: Components
+    localization: NDArray[np.float64]
+    r2: NDArray[np.float64]
+    """(n_regions,)"""
+    objective: list[float]
+    """Share of the squares that is left, after every step."""
+    n_iter: int
+    converged: bool
+    interrupted: bool
+
+
+def search(
+    movie: Movie,
+    ranks: Ranks,
+    options: Options,
+    cell: NDArray[np.intp] | None,
+    callback: Callback | None = None,
+) -> Fit:
+    """Add components to regions until each is explained.
+
+    With ``cell``, the coarse pixel of every pixel, on means over these; all pixels take
+    over with the components found there.
+    """
+    levels = [movie]
+    group = None
+    if cell is not None:
+        coarse, group = binned(movie, cell)
+        levels = [coarse, movie]
+    found: Components | None = None
+    run = _Run(callback)
+    for number, level in enumerate(levels):
+        if number and found is not None:
+            assert group is not None
+            found = found._replace(a=found.a[group])
+        found, state, r2 = _search_level(level, found, ranks, options, run)
+        if run.interrupted and number < len(levels) - 1:
+            assert group is not None
+            found = found._replace(a=found.a[group])
+            r2 = regional_r2(movie, found, ranks.kind)
+            break
+    return Fit(
+        found,
+        state.localization,
+        r2,
+        run.objective,
+        len(run.objective),
+        run.converged,
+        run.interrupted,
+    )
+
+
+class _Run:
+    """What happened in all loops of a search."""
+
+    def __init__(self, callback: Callback | None) -> None:
+        self.callback = callback
+        self.objective: list[float] = []
+        self.converged = False
+        self.interrupted = False
+
+    def drive(self, solver: LocaNMFSolver, state: State) -> State:
+        """A loop that counts on from the ones before."""
+        done = len(self.objective)
+        callback = self.callback
+        state, trace = drive(
+            solver,
+            state,
+            None if callback is None else lambda i, r: callback(done + i, r),
+        )
+        self.objective += trace.objective
+        self.converged, self.interrupted = trace.converged, trace.interrupted
+        return state
+
+
+def _search_level(
+    movie: Movie,
+    found: Components | None,
+    ranks: Ranks,
+    options: Options,
+    run: _Run,
+) -> tuple[Components, State, NDArray[np.float64]]:
+    """Fits with more and more components, to one set of pixels."""
+    width = int(ranks.largest.sum())
+    if found is None:
+        number = ranks.smallest.copy()
+        changed = np.arange(movie.n_regions)
+    else:
+        number = np.bincount(found.region, minlength=movie.n_regions)
+        changed = np.empty(0, np.intp)
+    solver = LocaNMFSolver(movie, options)
+    rough = LocaNMFSolver(movie, replace(options, tol=max(options.tol, _ROUGH)))
+    settled = False
+    while True:
+        found = _with_new(movie, found, number, changed, options)
+        state = run.drive(
+            *_ready(solver if settled else rough, movie, found, width)
+        )
+        found = Components(
+            found.region, state.footprints.on_host(), state.traces, state.weight
+        )
+        r2 = regional_r2(movie, found, ranks.kind)
+        poor = (r2 < ranks.r2) & (number < ranks.largest)
+        changed = _growing(movie, found, poor)
+        if run.interrupted or (settled and not changed.size):
+            return found, state, r2
+        settled = not changed.size
+        number[changed] = np.minimum(
+            number[changed] + ranks.step, ranks.largest[changed]
+        )
+
+
+def _ready(
+    solver: LocaNMFSolver, movie: Movie, found: Components, width: int
+) -> tuple[LocaNMFSolver, State]:
+    footprints = place_footprints(movie, found.region, found.a, width)
+    return solver, solver.init((footprints, found.traces, found.weight))
+
+
+def _growing(
+    movie: Movie, found: Components, poor: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """Regions to which most of what they lack belongs.
+
+    A source that is not explained yet is missing in the neighbours of its region too.
+    The leading direction of what is left in a region is compared among regions, and
+    only where it is strongest at home does the region grow. At least one does.
+    """
+    regions = np.flatnonzero(poor)
+    if not regions.size:
+        return regions
+    basis = found.traces.basis.astype(np.float32)
+    left = [
+        movie.data[rows] - found.a[rows] @ basis for rows in map(movie.rows, regions)
+    ]
+    grams = [x.T.astype(np.float64) @ x for x in left]
+    leading = [np.linalg.eigh(gram)[1][:, -1] for gram in grams]
+    energy = np.array([[v @ gram @ v for v in leading] for gram in grams])
+    return regions[energy.argmax(axis=0) == np.arange(regions.size)]
+
+
+def _with_new(
+    movie: Movie,
+    found: Components | None,
+    number: NDArray[np.intp],
+    changed: NDArray[np.intp],
+    options: Options,
+) -> Components:
+    """Components with those of some regions started anew.
+
+    They start from what the components of other regions leave.
+    """
+    if found is not None and not changed.size:
+        return found
+    n_new = int(number[changed].sum())
+    kept = (
+        None
+        if found is None
+        else found.select(np.flatnonzero(~np.isin(found.region, changed)))
+    )
+    region = np.repeat(changed, number[changed])
+    a = np.zeros((len(movie.data), n_new), np.float32)
+    basis = np.zeros((n_new, movie.data.shape[1]))
+    for j in changed:
+        rows, new = movie.rows(j), np.flatnonzero(region == j)
+        data = movie.data[rows]
+        if kept is not None:
+            data = data - kept.a[rows] @ kept.traces.basis.astype(np.float32)
+        a[rows, new[0] : new[-1] + 1], basis[new] = start_region(data, new.size)
+    weight = _first_weight(basis, options)
+    if kept is not None:
+        region = np.concatenate([kept.region, region])
+        a = np.concatenate([kept.a, a], axis=1)
+        basis = np.concatenate([kept.traces.basis, basis])
+        weight = np.concatenate([kept.weight, weight])
+    order = np.argsort(region, kind="stable")
+    traces = free_traces(basis[order])
+    if options.nonnegative:
+        traces = nonnegative_traces(
+            np.maximum(basis[order] @ movie.basis, 0), movie.basis
+        )
+    return Components(
+        region[order], np.ascontiguousarray(a[:, order]), traces, weight[order]
+    )
+
+
+def _first_weight(
+    basis: NDArray[np.float64], options: Options
+) -> NDArray[np.float64]:
+    """Penalties per distance; absolute ones begin where relative ones would."""
+    weight = np.full(len(basis), options.weight)
+    if options.rule == "scale-free":
+        return weight
+    return weight * np.square(basis).sum(axis=1)
+
+
+def regional_r2(
+    movie: Movie, found: Components, kind: Literal["pooled", "mean"]
+) -> NDArray[np.float64]:
+    """(n_regions,): share of the variance over time that is explained.
+
+    Of all pixels of a region together, or the mean of that of each.
+    """
+    # What the basis does not hold of time courses is a misfit too.
+    outside = found.traces.gram - found.traces.basis @ found.traces.basis.T
+    basis = found.traces.basis.astype(np.float32)
+    r2 = np.empty(movie.n_regions)
+    for j in range(movie.n_regions):
+        rows = movie.rows(j)
+        a = found.a[rows]
+        left = np.square(movie.data[rows] - a @ basis).sum(axis=1, dtype=np.float64)
+        if found.traces.full is not None:
+            left = left + np.einsum("nk,nk->n", a @ outside, a)
+        variance = movie.variance[rows]
+        if kind == "pooled":
+            r2[j] = 1 - left.sum() / max(variance.sum(), 1e-30)
+        else:
+            r2[j] = 1 - np.mean(left / np.maximum(variance, 1e-30))
+    return r2

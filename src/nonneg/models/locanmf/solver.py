@@ -1,0 +1,181 @@
+"""Footprints and time courses by turns, with penalties that adapt to a threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from ..loop import Report
+from .passes import FORBIDDEN
+from .temporal import Traces, solve_free, solve_nonnegative
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .passes import Footprints, Sums
+    from .problem import Movie
+
+type Rule = Literal["scale-free", "paper", "reference"]
+
+RULES: tuple[Rule, ...] = ("scale-free", "paper", "reference")
+
+# Sweeps between changes of penalties: footprints follow them within a few.
+_PATIENCE = 2
+# Footprints without anything inside: penalties grow by this many powers more at a time.
+_URGENCY = 4
+# Passes that leave out components where they are zero, for each that does not.
+_RESTRICTED = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How footprints are held near their regions, and when to stop."""
+
+    threshold: float
+    """Share of a footprint's energy that must be inside; 0: any, 1: all."""
+    rule: Rule
+    weight: float
+    """First penalty, per unit of distance."""
+    growth: float
+    tol: float
+    max_iter: int
+    nonnegative: bool = False
+    n_sweeps: int = 4
+
+    def free(self) -> Options:
+        """Without penalties."""
+        return replace(self, threshold=0.0)
+
+
+class State(NamedTuple):
+    """Footprints at some scale, and the time courses that belong to it."""
+
+    footprints: Footprints
+    traces: Traces
+    weight: NDArray[np.float64]
+    """(K,): penalties of footprints whose peak is 1."""
+    peak: NDArray[np.float64]
+    localization: NDArray[np.float64]
+    """(K,): share of energy inside; NaN where a footprint is zero."""
+    objective: float
+    """Of the squares alone: penalties change."""
+    change: float
+    """Of the objective in this step, relative to it."""
+    since: int
+    """Steps since penalties changed."""
+    n_steps: int
+
+
+@dataclass(frozen=True)
+class LocaNMFSolver:
+    """Localised HALS for footprints, exact least squares for time courses.
+
+    Footprints keep whatever scale they come to, and penalties follow: that is the same
+    as making each peak 1 after every sweep, without passes over the pixels.
+    """
+
+    movie: Movie
+    options: Options
+
+    @property
+    def max_iter(self) -> int:
+        """Maximum number of steps."""
+        return self.options.max_iter
+
+    def init(self, start: Any) -> State:
+        """From footprints, time courses and penalties."""
+        footprints, traces, weight = start
+        k = len(weight)
+        peak = footprints.on_host().max(axis=0, initial=0).astype(np.float64)
+        unknown = np.full(k, np.nan)
+        return State(footprints, traces, weight, peak, unknown, np.inf, np.inf, 0, 0)
+
+    def step(self, state: State) -> State:
+        """Sweep over footprints, solve for time courses, adapt penalties."""
+        options = self.options
+        everywhere = state.n_steps % (_RESTRICTED + 1) == 0
+        sums = state.footprints.sweep(
+            state.traces.basis,
+            state.traces.gram,
+            self._penalty(state),
+            n_sweeps=options.n_sweeps,
+            everywhere=everywhere,
+        )
+        traces = self._traces(sums, state)
+        objective = self._objective(sums, traces)
+        energy = np.diagonal(sums.square)
+        localization = np.divide(
+            sums.inside, energy, where=energy > 0, out=np.full(energy.size, np.nan)
+        )
+        weight, since = state.weight, state.since + 1
+        short = self.short(localization)
+        if since >= _PATIENCE and short.any():
+            weight, since = self._stiffer(weight, localization, short), 0
+        return State(
+            state.footprints,
+            traces,
+            weight,
+            sums.peak,
+            localization,
+            objective,
+            abs(state.objective - objective) / max(objective, 1e-30),
+            since,
+            state.n_steps + 1,
+        )
+
+    def short(self, localization: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Components with less of their energy inside than there should be."""
+        return np.nan_to_num(localization, nan=1.0) < self.options.threshold
+
+    def _stiffer(
+        self,
+        weight: NDArray[np.float64],
+        localization: NDArray[np.float64],
+        short: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        """Larger penalties of some, all the more as they are far from the threshold."""
+        missing = np.where(short, 1 - localization / self.options.threshold, 0)
+        factor = self.options.growth ** (1 + _URGENCY * missing)
+        return np.where(short, weight * factor, weight)
+
+    def _penalty(self, state: State) -> NDArray[np.float64]:
+        """Slope per distance, at the scale that footprints have."""
+        if self.options.threshold == 1:
+            return np.full(state.weight.size, FORBIDDEN)
+        if self.options.threshold == 0:
+            return np.zeros(state.weight.size)
+        if self.options.rule == "scale-free":
+            return state.weight * state.peak * np.diagonal(state.traces.gram)
+        share = 0.5 if self.options.rule == "reference" else 1.0
+        return share * state.weight / np.where(state.peak > 0, state.peak, 1)
+
+    def _traces(self, sums: Sums, state: State) -> Traces:
+        if not self.options.nonnegative:
+            return solve_free(sums)
+        assert state.traces.full is not None
+        return solve_nonnegative(sums, self.movie.basis, state.traces.full)
+
+    def _objective(self, sums: Sums, traces: Traces) -> float:
+        return float(
+            self.movie.sq_norm
+            - 2 * np.sum(sums.product * traces.basis)
+            + np.sum(sums.square * traces.gram)
+        )
+
+    def finished(self, state: State) -> bool:
+        """Localised and settled, everywhere."""
+        return (
+            (state.n_steps - 1) % (_RESTRICTED + 1) == 0
+            and state.change <= self.options.tol
+            and not self.short(state.localization).any()
+        )
+
+    def finish(self, state: State) -> State:
+        """The state holds all that is asked for."""
+        return state
+
+    def report(self, state: State) -> Report:
+        """Squares that are left, relative to those of the data."""
+        return Report(state.objective / self.movie.sq_norm)
