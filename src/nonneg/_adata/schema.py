@@ -110,6 +110,17 @@ class SVDEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocaNMFEntry(Entry):
+    """Components of a movie, each of a region."""
+
+    region: NDArray[Any] | None = None
+    localization: NDArray[Any] | None = None
+    penalty: NDArray[Any] | None = None
+    regions: pd.DataFrame | None = None
+    interrupted: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WidefieldEntry(Entry):
     """Simulated components of a video, in regions."""
 
@@ -125,6 +136,8 @@ ENTRIES: dict[str, type[Entry]] = {
     "deconvolve": DeconvolutionEntry,
     "stability": StabilityEntry,
     **dict.fromkeys(("svd", "hemo"), SVDEntry),
+    "svd": SVDEntry,
+    **dict.fromkeys(("locanmf", "region_traces"), LocaNMFEntry),
     # Simulated, with the truth in the form of a fit.
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),
     "batches": IntegrationEntry,

@@ -16,6 +16,7 @@ from ._inmf.inmf_search import inmf_search
 from ._inmf.online_inmf import online_inmf
 from ._inmf.online_inmf_update import online_inmf_update
 from ._inmf.quantile_align import quantile_align
+from ._locanmf.locanmf import locanmf
 from ._nmf.nmf import nmf
 from ._nmf.seminmf import seminmf
 from ._nsf.compare import compare
@@ -54,6 +55,7 @@ __all__ = [
     "inmf",
     "inmf_search",
     "learn_deconvolution",
+    "locanmf",
     "map_distances",
     "match_components",
     "nmf",

@@ -29,6 +29,8 @@ class Movie:
     """(R, n_frames): Q."""
     scale: float
     """What the data were divided by."""
+    region_size: float
+    """Length of a region of mean size, in units of the distance."""
 
     @property
     def n_regions(self) -> int:
@@ -74,6 +76,7 @@ def make_movie(
     basis: NDArray[np.float64],
     region: NDArray[np.intp],
     distance: Floats,
+    region_size: float,
 ) -> Movie:
     """A movie whose pixels are in the order of regions already."""
     scale = float(np.sqrt(np.mean(np.einsum("nr,nr->n", data, data, dtype=np.float64))))
@@ -83,6 +86,7 @@ def make_movie(
         np.ascontiguousarray(distance, np.float32),
         basis,
         scale,
+        region_size,
     )
 
 
@@ -109,6 +113,7 @@ def binned(movie: Movie, cell: NDArray[np.integer[Any]]) -> tuple[Movie, NDArray
             mean(movie.distance),
             movie.basis,
             movie.scale,
+            movie.region_size,
         ),
         group,
     )

@@ -57,9 +57,15 @@ class Components(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What a search ends with."""
+    """What a search ends with: footprints of peak 1, by region and by energy."""
 
-    components: Components
+    region: NDArray[np.intp]
+    """(K,)"""
+    a: NDArray[np.float32]
+    """(n_pixels, K)"""
+    traces: NDArray[np.float64]
+    """(K, n_frames)"""
+    weight: NDArray[np.float64]
     localization: NDArray[np.float64]
     r2: NDArray[np.float64]
     """(n_regions,)"""
@@ -68,6 +74,28 @@ class Fit(NamedTuple):
     n_iter: int
     converged: bool
     interrupted: bool
+
+
+class Loops:
+    """All loops of a search, as one."""
+
+    def __init__(self, callback: Callback | None = None) -> None:
+        self.callback = callback
+        self.objective: list[float] = []
+        self.converged = False
+        self.interrupted = False
+
+    def drive(self, solver: LocaNMFSolver, state: State) -> State:
+        """One more, which counts on from those before."""
+        done, callback = len(self.objective), self.callback
+        state, trace = drive(
+            solver,
+            state,
+            None if callback is None else lambda i, r: callback(done + i, r),
+        )
+        self.objective += trace.objective
+        self.converged, self.interrupted = trace.converged, trace.interrupted
+        return state
 
 
 def search(
@@ -80,57 +108,48 @@ def search(
     """Add components to regions until each is explained.
 
     With ``cell``, the coarse pixel of every pixel, on means over these; all pixels take
-    over with the components found there.
+    over with the components found there. Interrupted, what there is has been spread over
+    all pixels.
     """
-    levels = [movie]
-    group = None
+    loops = Loops(callback)
+    found: Components | None = None
     if cell is not None:
         coarse, group = binned(movie, cell)
-        levels = [coarse, movie]
-    found: Components | None = None
-    run = _Run(callback)
-    for number, level in enumerate(levels):
-        if number and found is not None:
-            assert group is not None
-            found = found._replace(a=found.a[group])
-        found, state, r2 = _search_level(level, found, ranks, options, run)
-        if run.interrupted and number < len(levels) - 1:
-            assert group is not None
-            found = found._replace(a=found.a[group])
-            r2 = regional_r2(movie, found, ranks.kind)
-            break
+        found = _search_level(coarse, found, ranks, options, loops)
+        found = found._replace(a=found.a[group])
+    if found is None or not loops.interrupted:
+        found = _search_level(movie, found, ranks, options, loops)
+    return finish(movie, found, ranks.kind, loops)
+
+
+def finish(
+    movie: Movie, found: Components, kind: Literal["pooled", "mean"], loops: Loops
+) -> Fit:
+    """Peaks of 1, components that are left, in their order."""
+    peak = found.a.max(axis=0)
+    alive = np.flatnonzero(peak > 0)
+    found = found.select(alive)
+    r2 = regional_r2(movie, found, kind)
+    a = found.a / peak[alive]
+    scale = movie.scale * peak[alive, None].astype(np.float64)
+    full = found.traces.full
+    traces = scale * (found.traces.basis @ movie.basis if full is None else full)
+    energy = np.square(a, dtype=np.float64)
+    total = energy.sum(axis=0)
+    inside = np.where(movie.distance[:, found.region] == 0, energy, 0).sum(axis=0)
+    order = np.lexsort((-total * np.square(traces).sum(axis=1), found.region))
     return Fit(
-        found,
-        state.localization,
+        found.region[order],
+        np.ascontiguousarray(a[:, order]),
+        traces[order],
+        found.weight[order],
+        (inside / total)[order],
         r2,
-        run.objective,
-        len(run.objective),
-        run.converged,
-        run.interrupted,
+        loops.objective,
+        len(loops.objective),
+        loops.converged,
+        loops.interrupted,
     )
-
-
-class _Run:
-    """What happened in all loops of a search."""
-
-    def __init__(self, callback: Callback | None) -> None:
-        self.callback = callback
-        self.objective: list[float] = []
-        self.converged = False
-        self.interrupted = False
-
-    def drive(self, solver: LocaNMFSolver, state: State) -> State:
-        """A loop that counts on from the ones before."""
-        done = len(self.objective)
-        callback = self.callback
-        state, trace = drive(
-            solver,
-            state,
-            None if callback is None else lambda i, r: callback(done + i, r),
-        )
-        self.objective += trace.objective
-        self.converged, self.interrupted = trace.converged, trace.interrupted
-        return state
 
 
 def _search_level(
@@ -138,43 +157,62 @@ def _search_level(
     found: Components | None,
     ranks: Ranks,
     options: Options,
-    run: _Run,
-) -> tuple[Components, State, NDArray[np.float64]]:
+    loops: Loops,
+) -> Components:
     """Fits with more and more components, to one set of pixels."""
     width = int(ranks.largest.sum())
+    solver = LocaNMFSolver(movie, options)
+    rough = LocaNMFSolver(movie, _held(movie, options))
+    settled = found is not None
     if found is None:
         number = ranks.smallest.copy()
         changed = np.arange(movie.n_regions)
     else:
         number = np.bincount(found.region, minlength=movie.n_regions)
         changed = np.empty(0, np.intp)
-    solver = LocaNMFSolver(movie, options)
-    rough = LocaNMFSolver(movie, replace(options, tol=max(options.tol, _ROUGH)))
-    settled = False
     while True:
         found = _with_new(movie, found, number, changed, options)
-        state = run.drive(
-            *_ready(solver if settled else rough, movie, found, width)
-        )
-        found = Components(
-            found.region, state.footprints.on_host(), state.traces, state.weight
+        current = solver if settled else rough
+        footprints = place_footprints(movie, found.region, found.a, width)
+        start = footprints, found.traces, found.weight
+        if not settled:
+            start = footprints, found.traces, np.full(number.sum(), rough.options.weight)
+        state = loops.drive(current, current.init(start))
+        if not settled:
+            # Time courses stay, so that no component can leave its region.
+            footprints.sweep(
+                state.traces.basis, state.traces.gram,
+                solver.penalty(state._replace(weight=found.weight)),
+                n_sweeps=options.n_sweeps, everywhere=True,
+            )  # fmt: skip
+        found = found._replace(
+            a=footprints.on_host(),
+            traces=state.traces,
+            weight=state.weight if settled else found.weight,
         )
         r2 = regional_r2(movie, found, ranks.kind)
         poor = (r2 < ranks.r2) & (number < ranks.largest)
         changed = _growing(movie, found, poor)
-        if run.interrupted or (settled and not changed.size):
-            return found, state, r2
+        if loops.interrupted or (settled and not changed.size):
+            return found
         settled = not changed.size
         number[changed] = np.minimum(
             number[changed] + ranks.step, ranks.largest[changed]
         )
 
 
-def _ready(
-    solver: LocaNMFSolver, movie: Movie, found: Components, width: int
-) -> tuple[LocaNMFSolver, State]:
-    footprints = place_footprints(movie, found.region, found.a, width)
-    return solver, solver.init((footprints, found.traces, found.weight))
+def _held(movie: Movie, options: Options) -> Options:
+    """Options while regions have too few components.
+
+    A source that nothing explains yet draws components of other regions, and those that
+    have been there come back changed. So a footprint may not go farther than to the next
+    region until all sources have a component.
+    """
+    rough = replace(options, tol=max(options.tol, _ROUGH))
+    if options.threshold in {0, 1}:
+        return rough
+    weight = 1 / movie.region_size
+    return replace(rough, rule="scale-free", weight=weight, adaptive=False)
 
 
 def _growing(
@@ -227,7 +265,7 @@ def _with_new(
         if kept is not None:
             data = data - kept.a[rows] @ kept.traces.basis.astype(np.float32)
         a[rows, new[0] : new[-1] + 1], basis[new] = start_region(data, new.size)
-    weight = _first_weight(basis, options)
+    weight = _first_weight(basis, movie, options)
     if kept is not None:
         region = np.concatenate([kept.region, region])
         a = np.concatenate([kept.a, a], axis=1)
@@ -245,13 +283,15 @@ def _with_new(
 
 
 def _first_weight(
-    basis: NDArray[np.float64], options: Options
+    basis: NDArray[np.float64], movie: Movie, options: Options
 ) -> NDArray[np.float64]:
     """Penalties per distance; absolute ones begin where relative ones would."""
     weight = np.full(len(basis), options.weight)
     if options.rule == "scale-free":
         return weight
-    return weight * np.square(basis).sum(axis=1)
+    if options.relative:
+        return weight * np.square(basis).sum(axis=1)
+    return weight / movie.scale**2
 
 
 def regional_r2(

@@ -42,6 +42,10 @@ class Options:
     tol: float
     max_iter: int
     nonnegative: bool = False
+    relative: bool = True
+    """The first penalty is relative to the squares of time courses, by any rule."""
+    adaptive: bool = True
+    """Penalties grow."""
     n_sweeps: int = 4
 
     def free(self) -> Options:
@@ -99,7 +103,7 @@ class LocaNMFSolver:
         sums = state.footprints.sweep(
             state.traces.basis,
             state.traces.gram,
-            self._penalty(state),
+            self.penalty(state),
             n_sweeps=options.n_sweeps,
             everywhere=everywhere,
         )
@@ -127,6 +131,8 @@ class LocaNMFSolver:
 
     def short(self, localization: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Components with less of their energy inside than there should be."""
+        if not self.options.adaptive:
+            return np.zeros(localization.size, bool)
         return np.nan_to_num(localization, nan=1.0) < self.options.threshold
 
     def _stiffer(
@@ -140,7 +146,7 @@ class LocaNMFSolver:
         factor = self.options.growth ** (1 + _URGENCY * missing)
         return np.where(short, weight * factor, weight)
 
-    def _penalty(self, state: State) -> NDArray[np.float64]:
+    def penalty(self, state: State) -> NDArray[np.float64]:
         """Slope per distance, at the scale that footprints have."""
         if self.options.threshold == 1:
             return np.full(state.weight.size, FORBIDDEN)

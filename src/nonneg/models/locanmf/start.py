@@ -38,6 +38,7 @@ def start_region(
         np.zeros((len(data), 1), np.float32),
         np.empty((0, 0)),
         1.0,
+        1.0,
     )
     footprints = HostFootprints(
         alone, np.zeros(rank, np.intp), np.zeros((len(data), rank), np.float32)

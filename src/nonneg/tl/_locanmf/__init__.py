@@ -1,0 +1,1 @@
+"""Components of movies near regions."""

@@ -1,0 +1,118 @@
+"""What verbs on regions of a movie share: reading it, and storing components."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..._adata.footprints import read_movie, read_parcellation
+from ..._adata.write import write_factors
+from ..._core.validators import check_positive_int
+from ..._core.warnings import warn
+from ...models.locanmf.problem import make_movie, orthonormal_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from ..._adata.footprints import Parcellation
+    from ..._adata.keys import FactorKeys
+    from ...models.locanmf.problem import Movie
+
+
+def read_regions(
+    adata: AnnData,
+    region_key: str,
+    hemisphere_key: str | None,
+    *,
+    min_pixels: int,
+    why: str,
+) -> Parcellation:
+    """Regions that are large enough; the others are named in a warning."""
+    check_positive_int(min_pixels, "min_pixels")
+    parcels = read_parcellation(adata, region_key, hemisphere_key)
+    kept = np.flatnonzero(parcels.size >= min_pixels)
+    dropped = [
+        f"{parcels.names[i]} ({parcels.size[i]})"
+        for i in np.setdiff1d(np.arange(len(parcels.names)), kept)
+    ]
+    if not kept.size:
+        msg = (
+            f"No region of adata.obs[{region_key!r}] has {min_pixels} pixels, {why}; "
+            f"there are {', '.join(dropped[:5])}."
+        )
+        raise ValueError(msg)
+    if dropped:
+        warn(
+            f"{len(dropped)} regions have fewer than {min_pixels} pixels, {why}, and no "
+            f"components: {', '.join(dropped[:10])}{' …' if len(dropped) > 10 else ''}."
+        )
+    return parcels.keep(kept)
+
+
+def build_movie(
+    adata: AnnData, key: str, parcels: Parcellation, *, with_mean: bool = False
+) -> Movie:
+    """The movie of a key, pixels in the order of regions.
+
+    With ``with_mean``, the means of pixels over time belong to it.
+    """
+    movie = read_movie(adata, key)
+    u, traces = np.asarray(movie.u), np.asarray(movie.traces)
+    if with_mean and movie.mean is not None:
+        u = np.column_stack([u, movie.mean])
+        traces = np.column_stack([traces, np.ones(len(traces))])
+    data, basis = orthonormal_frames(u, traces)
+    order = parcels.order
+    return make_movie(
+        data[order],
+        basis,
+        parcels.codes[order],
+        parcels.distances()[order],
+        parcels.region_size,
+    )
+
+
+def store_components(
+    adata: AnnData,
+    keys: FactorKeys,
+    parcels: Parcellation,
+    *,
+    method: str,
+    region: NDArray[np.intp],
+    footprints: NDArray[Any],
+    traces: NDArray[Any],
+    localization: NDArray[Any],
+    r2: NDArray[Any],
+    params: Mapping[str, Any],
+    info: Mapping[str, Any],
+) -> None:
+    """Components in the order of pixels of the object; traces are (K, n_frames)."""
+    back = np.empty(adata.n_obs, np.intp)
+    back[parcels.order] = np.arange(adata.n_obs)
+    table = pd.DataFrame(
+        {
+            "n_pixels": parcels.size,
+            "rank": np.bincount(region, minlength=len(parcels.names)),
+            "r2": r2,
+        },
+        index=pd.Index(parcels.names, name="region"),
+    )
+    write_factors(
+        adata,
+        keys,
+        method=method,
+        scores=footprints[back],
+        loadings=traces.T,
+        params=params,
+        info={
+            "region": np.array([parcels.names[j] for j in region], object),
+            "localization": localization,
+            "regions": table,
+            **info,
+        },
+    )
