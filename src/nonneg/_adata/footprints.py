@@ -102,13 +102,6 @@ class Parcellation:
         return np.lexsort((self.volume.voxel, self.codes))
 
     @property
-    def extent(self) -> float:
-        """Length of the longest side of all pixels, in units of the spacing."""
-        index = self.volume.index
-        steps = np.ptp(index, axis=0) + 1
-        return float((steps * np.array(self.volume.box.spacing)).max())
-
-    @property
     def region_size(self) -> float:
         """Side of a square, or cube, as large as regions are on average."""
         spacing = self.volume.box.spacing

@@ -9,6 +9,7 @@ from ._composition_divergence import composition_divergence
 from ._composition_error import composition_error
 from ._composition_rmse import composition_rmse
 from ._instability import instability
+from ._localization import localization
 from ._marker_agreement import marker_agreement
 from ._match_factors import FactorMatch, match_factors
 from ._poisson_deviance import poisson_deviance
@@ -26,6 +27,7 @@ __all__ = [
     "composition_error",
     "composition_rmse",
     "instability",
+    "localization",
     "marker_agreement",
     "match_factors",
     "poisson_deviance",

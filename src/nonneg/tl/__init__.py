@@ -17,6 +17,7 @@ from ._inmf.online_inmf import online_inmf
 from ._inmf.online_inmf_update import online_inmf_update
 from ._inmf.quantile_align import quantile_align
 from ._locanmf.locanmf import locanmf
+from ._locanmf.region_traces import region_traces
 from ._nmf.nmf import nmf
 from ._nmf.seminmf import seminmf
 from ._nsf.compare import compare
@@ -70,6 +71,7 @@ __all__ = [
     "region_cca",
     "region_correlation",
     "region_prediction",
+    "region_traces",
     "rsf",
     "seed_correlation",
     "seminmf",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 # Change of the objective with which fits end that only say where components are missing.
-_ROUGH = 1e-2
+_ROUGH = 1e-3
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from ..._adata.checks import check_key, check_unique_names, count_empty
 from ..._adata.keys import side_key
 from ..._adata.read import Read, read_matrix, resolve_adata
-from ..._adata.schema import IntegrationEntry
+from ..._adata.schema import IntegrationEntry, LocaNMFEntry
 from ..._adata.views import read_factors
 from ..._adata.write import keys_to_write, write_factors
 from ..._core.docs import shared_docs
@@ -17,6 +17,7 @@ from ..._core.warnings import warn
 from ...operators.threads import computing
 from .integration import project_integration
 from .methods import METHODS, NewObservations
+from .movies import project_movie
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,6 +112,17 @@ def project(
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     layer = choose_layer(target, fitted.get("layer"), layer)
     keys = factors.keys if key_added is None else keys_to_write(target, "", key_added)
+    keys = factors.keys if key_added is None else factor_keys("", key_added)
+    if isinstance(factors.entry, LocaNMFEntry):
+        if batch_key is not None or layer is not None or chunk_size is not None:
+            msg = (
+                "Components of a movie are projected on the movie of adata of the same "
+                "key: batch_key, layer and chunk_size do not apply."
+            )
+            raise ValueError(msg)
+        project_movie(target, reference, factors, keys)
+        return target if copy else None
+    layer = choose_layer(target, fitted.get("layer"), layer)
     if isinstance(factors.entry, IntegrationEntry):
         project_integration(
             target,

@@ -1,0 +1,91 @@
+"""Time courses of another session on the footprints of a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._adata.checks import check_unique_names
+from ..._adata.footprints import read_movie
+from ..._adata.volume import has_volume, read_volume
+from ..._adata.write import write_factors
+from ..._core.warnings import warn
+from ...models.locanmf.problem import orthonormal_frames
+from ...models.locanmf.project import project_traces
+from ...operators.threads import computing
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ..._adata.keys import FactorKeys
+    from ..._adata.views import Factors
+
+
+def project_movie(
+    target: AnnData, reference: AnnData, factors: Factors, keys: FactorKeys
+) -> None:
+    """Match pixels by name and place, solve for time courses, store them."""
+    fitted: Any = factors.entry.params
+    check_unique_names(target.obs_names, "Pixels of adata")
+    check_unique_names(reference.obs_names, "Pixels of the reference")
+    _check_same_grid(target, reference)
+    position = reference.obs_names.get_indexer(target.obs_names)
+    there = position >= 0
+    footprints = np.zeros((target.n_obs, factors.scores.shape[1]), np.float32)
+    footprints[there] = factors.scores[position[there]]
+    energy = np.square(factors.scores, dtype=np.float64).sum()
+    share = np.square(footprints, dtype=np.float64).sum() / max(energy, 1e-30)
+    if share == 0:
+        msg = (
+            "adata and the reference share no pixel with footprints: "
+            f"{list(target.obs_names[:3])} … against {list(reference.obs_names[:3])} …. "
+            "Sessions must be aligned to one image, with pixels named by their place."
+        )
+        raise ValueError(msg)
+    nonnegative = bool(fitted.get("nonnegative_traces", False))
+    movie = read_movie(target, str(fitted["key"]))
+    u, frames = np.asarray(movie.u), np.asarray(movie.traces)
+    if nonnegative and movie.mean is not None:
+        u = np.column_stack([u, movie.mean])
+        frames = np.column_stack([frames, np.ones(len(frames))])
+    with computing():
+        data, basis = orthonormal_frames(u[there], frames)
+        traces = project_traces(
+            footprints[there], data, basis, nonnegative=nonnegative
+        )
+    write_factors(
+        target,
+        keys,
+        method=factors.entry.method,
+        scores=footprints,
+        loadings=traces.T,
+        params=dict(fitted),
+        info={
+            "projected": float(share),
+            **{
+                name: value
+                for name in ("region", "localization", "regions")
+                if (value := getattr(factors.entry, name)) is not None
+            },
+        },
+    )
+    if not there.all() or share < 1:
+        warn(
+            f"{int((~there).sum())} pixels of adata are not in the reference, and "
+            f"{share:.1%} of the energy of its footprints is in adata; time courses are "
+            "those that explain the common pixels best."
+        )
+
+
+def _check_same_grid(target: AnnData, reference: AnnData) -> None:
+    """Pixels are named by their place, which says nothing in another image."""
+    if not (has_volume(target) and has_volume(reference)):
+        return
+    one, other = read_volume(target).box, read_volume(reference).box
+    if one.shape != other.shape:
+        msg = (
+            f"The image of adata is {one.shape}, that of the reference {other.shape}. "
+            "Bring both to one grid first."
+        )
+        raise ValueError(msg)
