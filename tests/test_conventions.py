@@ -186,6 +186,12 @@ CALLS = {
     "tl.coexpression_network": lambda adata, **kwargs: nng.tl.coexpression_network(
         adata, key="stored", quantile=0.8, **kwargs
     ),
+    "tl.locanmf": lambda adata, **kwargs: nng.tl.locanmf(
+        adata, key="stored", max_rank=2, **kwargs
+    ),
+    "tl.region_traces": lambda adata, **kwargs: nng.tl.region_traces(
+        adata, key="stored", **kwargs
+    ),
     "tl.region_cca": lambda adata, **kwargs: nng.tl.region_cca(
         adata, key="stored", n_shifts=4, min_shift=0.2, n_folds=2, **kwargs
     ),
@@ -222,6 +228,9 @@ CALLS = {
     "pp.delta_f": lambda adata, **kwargs: nng.pp.delta_f(adata, dark=-1, **kwargs),
     "pp.svd": lambda adata, **kwargs: nng.pp.svd(adata, 3, key_added="new", **kwargs),
     "pp.hemodynamic_correction": nng.pp.hemodynamic_correction,
+    "atlas.align": lambda adata, **kwargs: nng.atlas.align(
+        adata, {"a": (0, 0), "b": (1, 0)}, {"a": (2, 2), "b": (2, 4)}, **kwargs
+    ),
     "atlas.annotate": lambda adata, **kwargs: nng.atlas.annotate(
         adata, nng.atlas.Atlas.from_arrays(np.ones((10, 12), int)), **kwargs
     ),

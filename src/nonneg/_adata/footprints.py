@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import distance_transform_edt
 
-from .checks import check_key
+from .checks import as_numbers, check_key
 from .labels import read_labels
-from .schema import LocaNMFEntry
 from .views import read_factors
 from .volume import read_volume
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from .schema import LocaNMFEntry
     from .views import Factors
     from .volume import Volume
 
@@ -70,7 +70,7 @@ def read_movie(adata: AnnData, key: str) -> LowRankMovie:
         raise ValueError(msg)
     mean = None
     if f"{key}_mean" in adata.obs:
-        mean = adata.obs[f"{key}_mean"].to_numpy(np.float64)
+        mean = as_numbers(adata.obs[f"{key}_mean"], f"adata.obs['{key}_mean']")
     return LowRankMovie(found.scores, found.loadings, mean, f"adata.uns[{key!r}]")
 
 

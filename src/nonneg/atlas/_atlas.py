@@ -97,7 +97,9 @@ class Atlas:
         Parameters
         ----------
         labels
-            Id of the structure at every position, 0 outside: a volume or an image.
+            Id of the structure at every position, 0 outside: a volume or an image. Of
+            labels of both signs, as maps of the dorsal cortex have, negative ones are
+            the same structures on the left.
         structures
             A data frame, a CSV file, or a mapping from ids to acronyms. Columns: `id`
             (or `label`, `structure_id`), and if there are, `acronym`, `name`, `parent`
@@ -139,6 +141,15 @@ class Atlas:
             raise ValueError(msg)
         # A copy: an atlas does not change with what it was made from.
         array = array.astype(np.int64)
+        if (array < 0).any():
+            if hemispheres is not None:
+                msg = (
+                    "Negative labels are structures on the left, but hemispheres are "
+                    "given as well. Take the absolute values of the labels."
+                )
+                raise ValueError(msg)
+            hemispheres = np.where(array < 0, LEFT, np.where(array > 0, RIGHT, 0))
+            array = np.abs(array)
         table = read_structures(structures, array)
         unknown = np.setdiff1d(np.unique(array), [0, *table.index])
         if unknown.size:
@@ -221,6 +232,52 @@ class Atlas:
             msg = f"There is no structure at level={level}; levels are 0 to {deepest}."
             raise ValueError(msg)
         return [int(i) for i in found]
+
+    def dorsal(self, *, regions: Sequence[Node] | None = None, axis: int = 1) -> Atlas:
+        """The atlas seen from above: an image of what comes first along an axis.
+
+        Parameters
+        ----------
+        regions
+            Structures to be seen, with all their parts, such as `["Isocortex"]`; what
+            lies above them is looked through. `None`: all.
+        axis
+            Axis of the volume along which to look. 1 is dorsal to ventral in Allen's.
+
+        Returns
+        -------
+        An atlas with two axes.
+
+        Raises
+        ------
+        ValueError
+            If this is an image already, or nothing is to be seen.
+        """
+        if self.labels.ndim != 3 or axis not in {0, 1, 2}:
+            msg = f"There is no view along axis={axis} of shape {self.labels.shape}."
+            raise ValueError(msg)
+        seen = self.labels != 0
+        if regions is not None:
+            seen = np.any([self.mask(node) for node in regions], axis=0)
+        first = np.expand_dims(seen.argmax(axis=axis), axis)
+        found = seen.any(axis=axis)
+        if not found.any():
+            msg = f"Nothing is to be seen of regions={regions}."
+            raise ValueError(msg)
+
+        def view(volume: NDArray[Any]) -> NDArray[Any]:
+            return np.where(
+                found, np.take_along_axis(volume, first, axis).squeeze(axis), 0
+            )
+
+        return Atlas.from_arrays(
+            view(self.labels),
+            self.structures.drop(columns="n_voxels"),
+            spacing=tuple(np.delete(self.spacing, axis)),
+            origin=tuple(np.delete(self.origin, axis)),
+            hemispheres=None if self.hemispheres is None else view(self.hemispheres),
+            name=self.name,
+        )
 
     def mask(self, node: Node) -> NDArray[np.bool_]:
         """Where a structure is: its own positions and those of all descendants."""

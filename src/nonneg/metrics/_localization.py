@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -55,7 +56,7 @@ def localization(
             f"({of_components.size},) must have shapes (n_obs, k), (n_obs,) and (k,)."
         )
         raise ValueError(msg)
-    known: set[Any] = {name for name in of_pixels if name is not None and name == name}
+    known: set[Any] = set(of_pixels[~pd.isna(of_pixels)])
     unknown = [name for name in of_components if name not in known]
     if unknown:
         msg = f"No pixel is in the regions {sorted(set(map(str, unknown)))[:5]}."

@@ -14,6 +14,7 @@ from ._demixed_pca import demixed_pca
 from ._event_average import event_average
 from ._factor_maps import factor_maps
 from ._factor_merge import factor_merge
+from ._footprints import footprints
 from ._gene_importance import gene_importance
 from ._hemodynamic_maps import hemodynamic_maps
 from ._inmf_search import inmf_search
@@ -27,6 +28,7 @@ from ._objective import objective
 from ._presence import presence
 from ._region_cca import region_cca
 from ._region_correlation import region_correlation
+from ._region_map import region_map
 from ._region_matrix import region_matrix
 from ._region_prediction import region_prediction
 from ._region_sets import region_sets
@@ -36,6 +38,7 @@ from ._spatial_importance import spatial_importance
 from ._stability import stability
 from ._svd_variance_ratio import svd_variance_ratio
 from ._top_genes import top_genes
+from ._traces import traces
 from ._type_correlation import type_correlation
 from ._volume_maps import volume_maps
 
@@ -52,6 +55,7 @@ __all__ = [
     "event_average",
     "factor_maps",
     "factor_merge",
+    "footprints",
     "gene_importance",
     "hemodynamic_maps",
     "inmf_search",
@@ -65,6 +69,7 @@ __all__ = [
     "presence",
     "region_cca",
     "region_correlation",
+    "region_map",
     "region_matrix",
     "region_prediction",
     "region_sets",
@@ -74,6 +79,7 @@ __all__ = [
     "stability",
     "svd_variance_ratio",
     "top_genes",
+    "traces",
     "type_correlation",
     "volume_maps",
 ]

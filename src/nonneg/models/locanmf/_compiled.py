@@ -6,7 +6,7 @@ from ...operators._numba import compiled
 
 
 @compiled
-def sweep_pixels(  # type: ignore[no-untyped-def]
+def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
     data, a, slope, distance, region, weight, gram, step, n_sweeps,
     peak, inside, square, product,
 ):  # fmt: skip

@@ -85,8 +85,11 @@ def steps(gram: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass
 class HostFootprints:
-    """On CPU threads. In a tile, components that are zero there are left out at most
-    times; every so often, they may come back."""
+    """On CPU threads.
+
+    In a tile, components that are zero there are left out at most times; every so
+    often, they may come back.
+    """
 
     movie: Movie
     region: NDArray[np.intp]
@@ -115,14 +118,16 @@ class HostFootprints:
 
         def part(_: int, start: int, stop: int) -> Sums:
             k, width = traces.shape
-            total = Sums(np.zeros(k), np.zeros(k), np.zeros((k, k)), np.zeros((k, width)))
+            total = Sums(
+                np.zeros(k), np.zeros(k), np.zeros((k, k)), np.zeros((k, width))
+            )
             for tile in range(start, stop):
                 self._sweep_tile(tile, small, n_sweeps, everywhere, total)
             return total
 
         parts = run_parts(part, bounds)
         return Sums(
-            np.max([each.peak for each in parts], axis=0),
+            np.max(np.array([each.peak for each in parts]), axis=0),
             *(sum(arrays) for arrays in list(zip(*parts, strict=True))[1:]),
         )
 
@@ -131,7 +136,7 @@ class HostFootprints:
         tile: int,
         small: tuple[NDArray[np.float32], ...],
         n_sweeps: int,
-        everywhere: bool,
+        everywhere: bool,  # noqa: FBT001
         total: Sums,
     ) -> None:
         rows = slice(tile * _TILE, (tile + 1) * _TILE)
@@ -169,7 +174,7 @@ class HostFootprints:
 
 
 @jax.jit(static_argnames="n_sweeps", donate_argnums=0)
-def _sweep(
+def _sweep(  # noqa: PLR0917
     a: jax.Array,
     data: jax.Array,
     away: jax.Array,
@@ -213,7 +218,7 @@ class DeviceFootprints:
         weight: NDArray[np.float64],
         *,
         n_sweeps: int,
-        everywhere: bool,  # noqa: ARG002
+        everywhere: bool,
     ) -> Sums:
         """As the protocol says; everywhere, in every pass."""
         self.a, sums = _sweep(

@@ -54,7 +54,7 @@ class Movie:
         mean = self.data @ self.basis.mean(axis=1)
         return np.maximum(self.energy - n_frames * np.square(mean), 0)
 
-    def rows(self, region: int) -> slice:
+    def rows(self, region: int | np.integer[Any]) -> slice:
         """Pixels of a region."""
         inside = np.flatnonzero(self.region == region)
         return slice(int(inside[0]), int(inside[-1]) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax.numpy as jnp
 import numpy as np
 
 from ...kernels.nnls import nnls
@@ -32,5 +33,7 @@ def project_traces(
     target = (product @ basis).T
     # Single precision is that of the movie; its scale is not that of squares.
     scale = max(float(np.abs(target).max()), 1e-30)
-    solution = nnls((target / scale).astype(np.float32), square.astype(np.float32))
+    solution = nnls(
+        jnp.asarray(target / scale, jnp.float32), jnp.asarray(square, jnp.float32)
+    )
     return scale * np.asarray(solution, np.float64).T

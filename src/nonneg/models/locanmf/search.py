@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .solver import Options, State
 
 
-# Change of the objective with which fits end that only say where components are missing.
-_ROUGH = 1e-3
+# Passes of fits that only say where components are missing. More of them would move
+# components that are held back by far more than they should be.
+_ROUGH_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,11 @@ def _search_level(
         footprints = place_footprints(movie, found.region, found.a, width)
         start = footprints, found.traces, found.weight
         if not settled:
-            start = footprints, found.traces, np.full(number.sum(), rough.options.weight)
+            start = (
+                footprints,
+                found.traces,
+                np.full(number.sum(), rough.options.weight),
+            )
         state = loops.drive(current, current.init(start))
         if not settled:
             # Time courses stay, so that no component can leave its region.
@@ -208,7 +213,7 @@ def _held(movie: Movie, options: Options) -> Options:
     have been there come back changed. So a footprint may not go farther than to the next
     region until all sources have a component.
     """
-    rough = replace(options, tol=max(options.tol, _ROUGH))
+    rough = replace(options, max_iter=min(options.max_iter, _ROUGH_STEPS))
     if options.threshold in {0, 1}:
         return rough
     weight = 1 / movie.region_size

@@ -25,6 +25,8 @@ RULES: tuple[Rule, ...] = ("scale-free", "paper", "reference")
 _PATIENCE = 2
 # Footprints without anything inside: penalties grow by this many powers more at a time.
 _URGENCY = 4
+# Share of the squares that no fit needs to explain: data without noise would never settle.
+_NEGLIGIBLE = 1e-3
 # Passes that leave out components where they are zero, for each that does not.
 _RESTRICTED = 3
 
@@ -124,7 +126,8 @@ class LocaNMFSolver:
             sums.peak,
             localization,
             objective,
-            abs(state.objective - objective) / max(objective, 1e-30),
+            abs(state.objective - objective)
+            / max(objective, _NEGLIGIBLE * self.movie.sq_norm),
             since,
             state.n_steps + 1,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -74,15 +75,13 @@ def solve_nonnegative(
     """Sweeps over time courses of all frames, each of them non-negative."""
     target = (sums.product @ basis).T
     full = hals_update(
-        start.T.astype(np.float32),
-        target.astype(np.float32),
-        sums.square.astype(np.float32),
+        jnp.asarray(start.T, jnp.float32),
+        jnp.asarray(target, jnp.float32),
+        jnp.asarray(sums.square, jnp.float32),
     )
     return nonnegative_traces(np.asarray(full, np.float64).T, basis)
 
 
-def nonnegative_traces(
-    full: NDArray[np.float64], basis: NDArray[np.float64]
-) -> Traces:
+def nonnegative_traces(full: NDArray[np.float64], basis: NDArray[np.float64]) -> Traces:
     """Given in full."""
     return Traces(full @ basis.T, full @ full.T, full)

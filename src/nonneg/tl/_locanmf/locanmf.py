@@ -22,7 +22,6 @@ from .front import build_movie, read_regions, store_components
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from ..._core.random import RNGLike
@@ -200,7 +199,9 @@ def locanmf(
     check_one_of(localization, RULES, "localization")
     check_one_of(init, ("regions", "random"), "init")
     n_random = _n_random(init, n_components, loc_threshold)
-    if penalty is not None and not (check_at_least(penalty, 0, "penalty") or penalty):
+    if penalty is not None:
+        check_at_least(penalty, 0, "penalty")
+    if penalty == 0:
         msg = "penalty=0 would not grow. Take loc_threshold=0 for none."
         raise ValueError(msg)
     if not penalty_growth > 1:
@@ -234,7 +235,9 @@ def locanmf(
     options = Options(
         threshold=float(loc_threshold),
         rule=localization,
-        weight=_FIRST_PENALTY / parcels.region_size if penalty is None else float(penalty),
+        weight=_FIRST_PENALTY / parcels.region_size
+        if penalty is None
+        else float(penalty),
         growth=float(penalty_growth),
         tol=float(tol),
         max_iter=max_iter,

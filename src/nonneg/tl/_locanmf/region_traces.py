@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from ..._adata.keys import factor_keys
 from ..._adata.read import resolve_adata
 from ..._core.docs import shared_docs

@@ -51,9 +51,7 @@ def project_movie(
         frames = np.column_stack([frames, np.ones(len(frames))])
     with computing():
         data, basis = orthonormal_frames(u[there], frames)
-        traces = project_traces(
-            footprints[there], data, basis, nonnegative=nonnegative
-        )
+        traces = project_traces(footprints[there], data, basis, nonnegative=nonnegative)
     write_factors(
         target,
         keys,

@@ -1,0 +1,145 @@
+"""Numbers of regions on the atlas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import ListedColormap
+
+from .._adata.footprints import read_parcellation
+from ._colors import NO_DATA
+from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
+from ._panels import figure_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+
+def region_map(
+    adata: AnnData,
+    values: Mapping[str, float] | pd.Series[Any],
+    *,
+    label: str | None = None,
+    region_key: str = "region",
+    hemisphere_key: str | None = "hemisphere",
+    cmap: str | Colormap = "viridis",
+    vmin: float | None = None,
+    vmax: float | None = None,
+    annotate: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one number per region on the atlas: accuracy, R², number of components.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with pixels and regions.
+    values
+        A number for each region, by name: a series such as
+        `adata.uns["locanmf"]["regions"]["rank"]`, or a mapping. Names are those of
+        :func:`nonneg.tl.locanmf`, with the hemisphere; those without it are of both.
+        Regions without a number are grey.
+    label
+        What the numbers are, for the colour bar. `None`: name of the series.
+    region_key
+        Column of `adata.obs` with regions.
+    hemisphere_key
+        Column of `adata.obs` with hemispheres.
+    cmap
+        Colours of numbers.
+    vmin
+        Number of the first colour; `None`: the smallest.
+    vmax
+        Number of the last colour; `None`: the largest.
+    annotate
+        Write the numbers into the regions.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    The Axes.
+
+    Raises
+    ------
+    KeyError
+        If values name regions that are not there, or there is no such column.
+    ValueError
+        If there is no finite number, or pixels are of a volume.
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.widefield(
+    ...     form="svd", shape=(40, 48), n_regions=2, n_frames=50
+    ... )
+    >>> ax = nng.pl.region_map(adata, {"region_1_left": 0.3, "region_2_right": 0.8})
+    >>> len(ax.images)
+    1
+    """
+    given = pd.Series(dict(values) if isinstance(values, Mapping) else values)
+    numbers = {str(name): float(value) for name, value in given.items()}
+    parcels = read_parcellation(adata, region_key, hemisphere_key)
+    check_image(parcels)
+    known = set(parcels.names)
+    both = {name.removesuffix("_left").removesuffix("_right") for name in known}
+    unknown = [name for name in numbers if name not in known | both]
+    if unknown:
+        msg = f"There are no regions {unknown[:5]}; there are {parcels.names[:10]} …"
+        raise KeyError(msg)
+    of_regions = np.array(
+        [
+            numbers.get(
+                name,
+                numbers.get(name.removesuffix("_left").removesuffix("_right"), np.nan),
+            )
+            for name in parcels.names
+        ]
+    )
+    if not np.isfinite(of_regions).any():
+        msg = "values hold no finite number of a region."
+        raise ValueError(msg)
+    image = filled(parcels, np.append(of_regions, np.nan)[parcels.codes], np.nan)
+    inside = filled(parcels, np.where(parcels.codes >= 0, 1.0, np.nan), np.nan)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.4, 4), layout="constrained")
+    ax.imshow(
+        inside,
+        cmap=ListedColormap([NO_DATA]),
+        interpolation="none",
+    )
+    drawn = ax.imshow(
+        image,
+        cmap=cmap,
+        vmin=np.nanmin(of_regions) if vmin is None else vmin,
+        vmax=np.nanmax(of_regions) if vmax is None else vmax,
+        interpolation="none",
+    )
+    draw_outlines(ax, parcels, "white", 0.6)
+    bare(ax)
+    scale_bar(ax, parcels)
+    if annotate:
+        index = parcels.volume.index - parcels.volume.index.min(axis=0) + 1
+        for j in np.flatnonzero(np.isfinite(of_regions)):
+            row, column = np.median(index[parcels.codes == j], axis=0)
+            shade = drawn.norm(of_regions[j])
+            color = "black" if np.mean(drawn.cmap(shade)[:3]) > 0.5 else "white"
+            ax.text(
+                column, row, f"{of_regions[j]:.3g}",
+                ha="center", va="center", fontsize="x-small", color=color,
+            )  # fmt: skip
+    bar = figure_of(ax).colorbar(drawn, ax=ax, fraction=0.04, pad=0.02, shrink=0.6)
+    if (given == given.round()).all():
+        bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize="x-small", length=0)
+    name = label if label is not None else getattr(values, "name", None)
+    if name:
+        bar.set_label(str(name), fontsize="small")
+    return ax

@@ -1,0 +1,328 @@
+"""Localised components: optimality, truth, invariance, bad input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nonneg as nng
+from testing.nonneg import assert_same, snapshot
+
+SMALL = dict(form="svd", shape=(40, 48), n_regions=3, n_frames=300)
+QUIET = pytest.mark.filterwarnings("ignore")
+
+
+def session(**kwargs):
+    return nng.datasets.widefield(**{**SMALL, **kwargs})
+
+
+def cosine(x, y):
+    return (x / np.linalg.norm(x, axis=0)).T @ (y / np.linalg.norm(y, axis=0))
+
+
+def matched(one, other, key="locanmf"):
+    """Cosine of each component with the best one of its region."""
+    similar = cosine(one.obsm[f"X_{key}"], other.obsm[f"X_{key}"])
+    regions = [np.asarray(x.uns[key]["region"]) for x in (one, other)]
+    similar[regions[0][:, None] != regions[1]] = 0
+    return similar.max(axis=1)
+
+
+def test_planted_ranks_and_time_courses():
+    exact = []
+    for seed in (0, 1, 2):
+        adata = nng.datasets.widefield(form="svd", rng=seed)
+        nng.tl.locanmf(adata)
+        fit, truth = adata.uns["locanmf"], adata.uns["truth"]["region"]
+        planted = pd.Series(truth).value_counts().reindex(fit["regions"].index)
+        exact += list(planted == fit["regions"]["rank"])
+        assert fit["localization"].min() >= 0.8
+        assert fit["regions"]["r2"].min() >= 0.99
+        r = np.corrcoef(adata.varm["true_traces"].T, adata.varm["locanmf"].T)
+        best = np.abs(r[: len(truth), len(truth) :]).max(axis=1)
+        assert np.median(best) > 0.98
+    assert np.mean(exact) >= 0.9
+
+
+@QUIET
+def test_more_components_the_narrower_they_must_be():
+    adata = nng.datasets.widefield(form="svd", rng=1)
+    ranks = []
+    for threshold in (0.0, 0.8, 1.0):
+        nng.tl.locanmf(adata, loc_threshold=threshold)
+        ranks.append(adata.uns["locanmf"]["regions"]["rank"].sum())
+        if threshold == 1:
+            np.testing.assert_allclose(adata.uns["locanmf"]["localization"], 1)
+    assert ranks[0] <= ranks[1] < ranks[2]
+    assert ranks[2] >= 1.5 * ranks[1]
+
+
+def test_what_is_stored():
+    adata = session()
+    nng.tl.locanmf(adata, max_rank=4)
+    a, c, fit = adata.obsm["X_locanmf"], adata.varm["locanmf"], adata.uns["locanmf"]
+    np.testing.assert_allclose(a.max(axis=0), 1, rtol=1e-6)
+    assert a.min() >= 0
+    regions = list(fit["regions"].index)
+    number = [regions.index(name) for name in fit["region"]]
+    energy = np.square(a).sum(axis=0) * np.square(c).sum(axis=0)
+    assert list(np.lexsort((-energy, number))) == list(range(len(number)))
+    # Numbers are those of what is stored.
+    inside = nng.metrics.localization(a, adata.obs["region"], fit["region"])
+    np.testing.assert_allclose(fit["localization"], inside, rtol=1e-5)
+    movie = adata.obsm["X_svd"] @ adata.varm["svd"].T
+    left = movie - a @ c.T
+    for name in regions:
+        rows = (adata.obs["region"] == name).to_numpy()
+        r2 = 1 - np.square(left[rows]).sum() / np.square(movie[rows]).sum()
+        assert r2 == pytest.approx(fit["regions"].loc[name, "r2"], abs=1e-4)
+    # Time courses are the least-squares ones.
+    best = np.linalg.lstsq(a.astype(float), movie.astype(float), rcond=None)[0]
+    np.testing.assert_allclose(c.T, best, atol=2e-4 * np.abs(best).max())
+
+
+@QUIET
+@pytest.mark.parametrize("rule", ["scale-free", "paper", "reference"])
+def test_units_do_not_matter(rule):
+    one, other = session(), session()
+    other.varm["svd"] = other.varm["svd"] * 1024
+    for adata in (one, other):
+        nng.tl.locanmf(adata, max_rank=4, localization=rule)
+    np.testing.assert_allclose(
+        one.obsm["X_locanmf"], other.obsm["X_locanmf"], atol=1e-5
+    )
+    assert (one.uns["locanmf"]["localization"] >= 0.8).all()
+
+
+def test_order_of_pixels_does_not_matter():
+    one = session()
+    order = np.random.default_rng(0).permutation(one.n_obs)
+    other = one[order].copy()
+    for adata in (one, other):
+        nng.tl.locanmf(adata, max_rank=4)
+    np.testing.assert_array_equal(one.obsm["X_locanmf"][order], other.obsm["X_locanmf"])
+
+
+def test_names_of_regions_do_not_matter():
+    one = session(n_sources=(1, 2))
+    other = one.copy()
+    names = other.obs["region"].cat.categories
+    swapped = dict(zip(names, names[::-1], strict=True))
+    other.obs["region"] = other.obs["region"].astype(str).map(swapped)
+    for adata in (one, other):
+        nng.tl.locanmf(adata, max_rank=4, hemisphere_key=None)
+    similar = cosine(one.obsm["X_locanmf"], other.obsm["X_locanmf"]).max(axis=1)
+    assert similar.min() >= 0.99
+
+
+@QUIET
+def test_resolution_does_not_matter():
+    fine = session(shape=(80, 96), n_sources=(1, 2))
+    shape = fine.uns["volume"]["shape"]
+    row, column = np.unravel_index(fine.obs["voxel"], shape)
+    cell = row // 2 * (shape[1] // 2) + column // 2
+    frame = pd.DataFrame(fine.obsm["X_svd"]).groupby(cell)
+    names = fine.obs["region"].astype(str).groupby(cell).agg(lambda x: x.mode().iloc[0])
+    coarse = nng._adata.video.new_video(
+        nng._adata.volume.Box(
+            tuple(shape // 2), tuple(2 * fine.uns["volume"]["spacing"]), (0.0, 0.0)
+        ),
+        names.index.to_numpy(),
+        fine.var["time"].to_numpy(),
+        fs=15.0,
+        channels=["blue"],
+    )
+    coarse.obs["region"] = names.to_numpy()
+    coarse.uns["svd"], coarse.varm["svd"] = fine.uns["svd"], fine.varm["svd"]
+    coarse.obsm["X_svd"] = frame.mean().to_numpy(np.float32)
+    for adata in (fine, coarse):
+        nng.tl.locanmf(adata, max_rank=4, hemisphere_key=None)
+    means = pd.DataFrame(fine.obsm["X_locanmf"]).groupby(cell).mean()
+    similar = cosine(means.to_numpy(), coarse.obsm["X_locanmf"]).max(axis=1)
+    assert similar.min() >= 0.98
+
+
+def test_a_coarse_search_ends_where_a_fine_one_does():
+    one, other = session(n_sources=(1, 2)), session(n_sources=(1, 2))
+    nng.tl.locanmf(one, max_rank=4, coarse=1)
+    nng.tl.locanmf(other, max_rank=4, coarse=2)
+    ranks = [x.uns["locanmf"]["regions"]["rank"].tolist() for x in (one, other)]
+    assert ranks[0] == ranks[1]
+    assert np.median(matched(one, other)) >= 0.99
+
+
+def test_nonnegative_time_courses():
+    adata = session()
+    nng.tl.locanmf(adata, max_rank=4, nonnegative_traces=True, r2_threshold=0.9)
+    assert adata.varm["locanmf"].min() >= 0
+    assert adata.uns["locanmf"]["regions"]["r2"].min() > 0.9
+
+
+@QUIET
+def test_a_volume():
+    shape = (6, 12, 14)
+    z, y, x = np.indices(shape)
+    rng = np.random.default_rng(0)
+    labels = np.where(x < 7, "west", "east")
+    centres = [(3, 3, 3), (3, 8, 3), (3, 6, 10)]
+    maps = [
+        np.exp(-((z - a) ** 2 + (y - b) ** 2 + (x - c) ** 2) / 8) for a, b, c in centres
+    ]
+    from scipy.ndimage import gaussian_filter1d
+
+    traces = gaussian_filter1d(rng.standard_normal((400, 3)), 3, axis=0)
+    adata = nng._adata.video.new_video(
+        nng._adata.volume.Box(shape, (0.1,) * 3, (0.0,) * 3),
+        np.arange(z.size),
+        np.arange(400) / 10,
+        fs=10.0,
+        channels=["signal"],
+    )
+    adata.obs["region"] = labels.ravel()
+    nng._adata.write.write_factors(
+        adata,
+        nng._adata.keys.factor_keys("svd"),
+        method="svd",
+        scores=np.stack([m.ravel() for m in maps], axis=1),
+        loadings=traces,
+        params={},
+        info={},
+    )
+    nng.tl.locanmf(adata, max_rank=4)
+    assert dict(adata.uns["locanmf"]["regions"]["rank"]) == {"east": 1, "west": 2}
+    r = np.abs(np.corrcoef(adata.varm["locanmf"].T, traces.T)[:3, 3:])
+    assert r.max(axis=0).min() > 0.99
+
+
+@QUIET
+def test_comparisons():
+    adata = session()
+    nng.tl.locanmf(adata, max_rank=4)
+    k = adata.varm["locanmf"].shape[1]
+    nng.tl.locanmf(
+        adata, init="random", n_components=k, loc_threshold=0, key_added="vanilla"
+    )
+    nng.tl.region_traces(adata)
+    nng.tl.region_traces(adata, method="svd", n_components=k, key_added="top")
+    r2 = {
+        name: adata.uns[name]["regions"]["r2"].mean()
+        for name in ("locanmf", "vanilla", "region_traces", "top")
+    }
+    assert r2["region_traces"] < r2["locanmf"] <= 1
+    assert r2["top"] > 0.99
+    local = {name: adata.uns[name]["localization"] for name in r2}
+    assert np.median(local["vanilla"]) < local["locanmf"].min()
+    assert np.median(local["top"]) < local["locanmf"].min()
+    np.testing.assert_allclose(local["region_traces"], 1)
+    # A mean is the mean.
+    rows = (adata.obs["region"] == adata.uns["region_traces"]["region"][0]).to_numpy()
+    movie = adata.obsm["X_svd"][rows] @ adata.varm["svd"].T
+    np.testing.assert_allclose(
+        adata.varm["region_traces"][:, 0], movie.mean(axis=0), atol=1e-6
+    )
+
+
+def test_projection_on_fixed_footprints():
+    adata = session()
+    nng.tl.locanmf(adata, max_rank=4)
+    same = adata.copy()
+    del same.uns["locanmf"]
+    nng.tl.project(same, adata, key="locanmf")
+    np.testing.assert_allclose(
+        same.varm["locanmf"],
+        adata.varm["locanmf"],
+        atol=1e-3 * np.abs(adata.varm["locanmf"]).max(),
+    )
+    assert same.uns["locanmf"]["projected"] == pytest.approx(1)
+    assert list(same.uns["locanmf"]["region"]) == list(adata.uns["locanmf"]["region"])
+    part = adata[100:].copy()
+    with pytest.warns(UserWarning, match="of the energy"):
+        nng.tl.project(part, adata, key="locanmf", key_added="part")
+    other = adata.copy()
+    other.uns["volume"] = {**other.uns["volume"], "shape": np.array([41, 48])}
+    with pytest.raises(ValueError, match="image of adata"):
+        nng.tl.project(other, adata, key="locanmf")
+
+
+def test_regions_of_the_components_correlate_with_them():
+    adata = session()
+    nng.tl.locanmf(adata, max_rank=4)
+    nng.tl.region_correlation(adata, key="locanmf", null=None, max_regions=1)
+    best = nng.get.region_sets(adata, "locanmf")
+    assert len(best) == adata.varm["locanmf"].shape[1]
+
+
+def test_interrupted(monkeypatch):
+    adata = session()
+    from nonneg.models.locanmf.solver import LocaNMFSolver
+
+    step = LocaNMFSolver.step
+
+    def stop(self, state):
+        if state.n_steps == 3:
+            raise KeyboardInterrupt
+        return step(self, state)
+
+    monkeypatch.setattr(LocaNMFSolver, "step", stop)
+    with pytest.warns(UserWarning, match="Interrupted after 3"):
+        nng.tl.locanmf(adata, max_rank=4)
+    assert adata.uns["locanmf"]["interrupted"]
+    assert np.isfinite(adata.obsm["X_locanmf"]).all()
+
+
+def nan_pixel(adata):
+    adata.obsm["X_svd"][7] = np.nan
+
+
+def infinite_frame(adata):
+    adata.varm["svd"][3, 0] = np.inf
+
+
+def no_regions(adata):
+    adata.obs["region"] = np.nan
+
+
+def zero(adata):
+    adata.obsm["X_svd"][:] = 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "arguments", "error", "message"),
+    [
+        (nan_pixel, {}, ValueError, "1 pixels.*row 7"),
+        (infinite_frame, {}, ValueError, "1 frames.*row 3"),
+        (no_regions, {}, ValueError, "names no region"),
+        (zero, {}, ValueError, "all zero"),
+        (None, {"key": "hemo"}, KeyError, "pp.svd"),
+        (None, {"region_key": "area"}, KeyError, "atlas.annotate"),
+        (None, {"min_pixels": 5000}, ValueError, "No region .* has 5000 pixels"),
+        (None, {"min_pixels": 3}, ValueError, "at least max_rank"),
+        (None, {"min_rank": 3, "max_rank": 2}, ValueError, "exceeds max_rank"),
+        (None, {"min_rank": 40, "max_rank": 40}, ValueError, "components of the movie"),
+        (None, {"loc_threshold": 70}, ValueError, "share"),
+        (None, {"penalty_growth": 1}, ValueError, "above 1"),
+        (None, {"penalty": 0.0}, ValueError, "would not grow"),
+        (None, {"init": "random"}, ValueError, "n_components"),
+        (None, {"n_components": 3}, ValueError, "init='random'"),
+        (None, {"localization": "linear"}, ValueError, "must be one of"),
+    ],
+)
+def test_refusals(damage, arguments, error, message):
+    adata = session()
+    if damage is not None:
+        damage(adata)
+    before = snapshot(adata)
+    with pytest.raises(error, match=message):
+        nng.tl.locanmf(adata, **arguments)
+    assert_same(before, snapshot(adata))
+
+
+def test_regions_that_are_too_small_are_named():
+    adata = session()
+    names = adata.obs["region"].astype(str).to_numpy()
+    names[:4] = "speck"
+    adata.obs["region"] = names
+    with pytest.warns(UserWarning, match=r"speck.* \(4\)"):
+        nng.tl.locanmf(adata, max_rank=5)
+    assert "speck" not in set(adata.uns["locanmf"]["region"])
