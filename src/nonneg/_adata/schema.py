@@ -136,7 +136,6 @@ ENTRIES: dict[str, type[Entry]] = {
     "deconvolve": DeconvolutionEntry,
     "stability": StabilityEntry,
     **dict.fromkeys(("svd", "hemo"), SVDEntry),
-    "svd": SVDEntry,
     **dict.fromkeys(("locanmf", "region_traces"), LocaNMFEntry),
     # Simulated, with the truth in the form of a fit.
     **dict.fromkeys(("quilt", "ggblocks"), ProbabilisticEntry),

@@ -93,10 +93,8 @@ def align(
     >>> image = {"bregma": (5.0, 3.0), "left": (2.0, 1.0), "right": (8.0, 1.0)}
     >>> ccf = {"bregma": (0.0, 0.0), "left": (-3.0, -2.0), "right": (3.0, -2.0)}
     >>> nng.atlas.align(adata, image, ccf)
-    >>> adata.uns["spatial_ccf"]["matrix"].round(2)
-    array([[ 1.,  0., -5.],
-           [ 0.,  1., -3.],
-           [ 0.,  0.,  1.]])
+    >>> (adata.obsm["spatial_ccf"] - adata.obsm["spatial"])[0].round(2)
+    array([-5., -3.])
     """
     check_one_of(transform, tuple(_FEWEST), "transform")
     key = "spatial_ccf" if key_added is None else key_added

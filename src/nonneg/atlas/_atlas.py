@@ -141,7 +141,7 @@ class Atlas:
             raise ValueError(msg)
         # A copy: an atlas does not change with what it was made from.
         array = array.astype(np.int64)
-        if (array < 0).any():
+        if (array < 0).any() and (array > 0).any():
             if hemispheres is not None:
                 msg = (
                     "Negative labels are structures on the left, but hemispheres are "

@@ -77,7 +77,7 @@ def footprints(
     ... )
     >>> ax = nng.pl.footprints(adata, "truth")
     >>> ax.get_title()
-    '9 components of 4 regions'
+    '6 components of 4 regions'
     """
     found, entry = read_components(adata, key)
     parcels = read_parcellation(adata, region_key, hemisphere_key)

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import ListedColormap
+from matplotlib.ticker import MaxNLocator
 
 from .._adata.footprints import read_parcellation
 from ._colors import NO_DATA
@@ -81,7 +82,7 @@ def region_map(
     ... )
     >>> ax = nng.pl.region_map(adata, {"region_1_left": 0.3, "region_2_right": 0.8})
     >>> len(ax.images)
-    1
+    2
     """
     given = pd.Series(dict(values) if isinstance(values, Mapping) else values)
     numbers = {str(name): float(value) for name, value in given.items()}
@@ -136,7 +137,8 @@ def region_map(
             )  # fmt: skip
     bar = figure_of(ax).colorbar(drawn, ax=ax, fraction=0.04, pad=0.02, shrink=0.6)
     if (given == given.round()).all():
-        bar.ax.yaxis.get_major_locator().set_params(integer=True)
+        bar.locator = MaxNLocator(integer=True)
+        bar.update_ticks()
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize="x-small", length=0)
     name = label if label is not None else getattr(values, "name", None)

@@ -70,7 +70,7 @@ def traces(
     ... )
     >>> ax = nng.pl.traces(adata, "truth", window=(0, 2))
     >>> len(ax.get_yticks())
-    9
+    6
     """
     found, entry = read_components(adata, key)
     of_components = np.asarray(entry.region, str)

@@ -154,6 +154,9 @@ def test_a_coarse_search_ends_where_a_fine_one_does():
 
 def test_nonnegative_time_courses():
     adata = session()
+    # Above a baseline, which is in the means of pixels.
+    baseline = -adata.varm["true_traces"].min(axis=0)
+    adata.obs["svd_mean"] += adata.obsm["true_footprints"] @ baseline
     nng.tl.locanmf(adata, max_rank=4, nonnegative_traces=True, r2_threshold=0.9)
     assert adata.varm["locanmf"].min() >= 0
     assert adata.uns["locanmf"]["regions"]["r2"].min() > 0.9

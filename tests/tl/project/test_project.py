@@ -9,7 +9,14 @@ import pytest
 from scipy.optimize import nnls
 
 import nonneg as nng
-from nonneg._adata.schema import ENTRIES, DeconvolutionEntry, IntegrationEntry
+from nonneg._adata.schema import (
+    ENTRIES,
+    DeconvolutionEntry,
+    IntegrationEntry,
+    LocaNMFEntry,
+    SVDEntry,
+    WidefieldEntry,
+)
 from nonneg.tl._project.methods import METHODS
 from testing.nonneg import counts
 
@@ -202,7 +209,14 @@ def test_every_method_that_is_stored_can_be_projected_or_is_simulated():
     others = {
         name
         for name, kind in ENTRIES.items()
-        if kind in {IntegrationEntry, DeconvolutionEntry}
+        if kind
+        in {
+            IntegrationEntry,
+            DeconvolutionEntry,
+            LocaNMFEntry,
+            SVDEntry,
+            WidefieldEntry,
+        }
     }
     assert set(METHODS) == set(MODELS) == set(ENTRIES) - simulated - others
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ..._adata.keys import factor_keys
 from ..._adata.read import resolve_adata
+from ..._adata.write import keys_to_write
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -221,8 +221,8 @@ def locanmf(
         )
         raise ValueError(msg)
     seed = as_seed(rng)
-    keys = factor_keys("locanmf", key_added)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    keys = keys_to_write(target, "locanmf", key_added)
     parcels = read_regions(
         target,
         region_key,

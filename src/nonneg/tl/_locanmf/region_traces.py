@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ..._adata.keys import factor_keys
 from ..._adata.read import resolve_adata
+from ..._adata.write import keys_to_write
 from ..._core.docs import shared_docs
 from ..._core.validators import check_one_of, check_positive_int
 from ...models.locanmf.baselines import leading_components, region_means
@@ -99,8 +99,8 @@ def region_traces(
             f"but method={method!r} and n_components={n_components!r}."
         )
         raise ValueError(msg)
-    keys = factor_keys("region_traces", key_added)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    keys = keys_to_write(target, "region_traces", key_added)
     parcels = read_regions(
         target,
         region_key,

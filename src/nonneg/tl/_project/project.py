@@ -110,9 +110,7 @@ def project(
     factors = read_factors(reference, key)
     fitted: Mapping[str, Any] = factors.entry.params
     target = resolve_adata(adata, table_key=table_key, copy=copy)
-    layer = choose_layer(target, fitted.get("layer"), layer)
     keys = factors.keys if key_added is None else keys_to_write(target, "", key_added)
-    keys = factors.keys if key_added is None else factor_keys("", key_added)
     if isinstance(factors.entry, LocaNMFEntry):
         if batch_key is not None or layer is not None or chunk_size is not None:
             msg = (
