@@ -55,7 +55,7 @@ REFUSED = {
     "text": ({"schema": "1"}, "schema='1'.*Fit again"),
     "array": ({"schema": np.array([1, 2])}, "schema=.*Fit again"),
     "zero": ({"schema": 0}, "schema=0"),
-    "unknown method": ({"method": "locanmf"}, "made by 'locanmf'.*does not know"),
+    "unknown method": ({"method": "later"}, "made by 'later'.*does not know"),
     "no method": ({"method": None}, "made by None"),
     "array of methods": ({"method": np.array(["a", "b"])}, "made by array"),
     "params": ({"params": 3}, r"changed: \['params'\]"),
