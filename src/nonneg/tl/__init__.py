@@ -16,6 +16,7 @@ from ._inmf.inmf_search import inmf_search
 from ._inmf.online_inmf import online_inmf
 from ._inmf.online_inmf_update import online_inmf_update
 from ._inmf.quantile_align import quantile_align
+from ._locanmf.compare_atlases import compare_atlases
 from ._locanmf.locanmf import locanmf
 from ._locanmf.region_traces import region_traces
 from ._nmf.nmf import nmf
@@ -44,6 +45,7 @@ __all__ = [
     "centroid_align",
     "coexpression_network",
     "compare",
+    "compare_atlases",
     "compare_patterns",
     "decode_behavior",
     "decode_events",

@@ -1,0 +1,134 @@
+"""Which atlas describes a recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from ..._adata.checks import check_key
+from ..._adata.views import read_factors
+from ..._core.random import as_seed
+from ..._core.validators import check_positive_int
+from ...models.traces.blocks import contiguous_folds
+from ...models.traces.transfer import transferred_r2
+from ...operators.threads import computing
+from .locanmf import locanmf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..._core.random import RNGLike
+
+
+def compare_atlases(
+    adata: AnnData,
+    region_keys: Sequence[str],
+    *,
+    key: str = "svd",
+    n_folds: int = 2,
+    rng: RNGLike = 0,
+    **kwargs: Any,
+) -> pd.DataFrame:
+    """Compare atlases by how well their components describe frames that were held out.
+
+    For every atlas, components are fitted to all frames but one block. In that block,
+    time courses are found from one half of the pixels, drawn at random, and predict the
+    other half. Compare an atlas with itself, shifted or turned, to see whether its
+    borders matter at all.
+
+    More components always describe more of a movie: compare atlases with as many, e.g.
+    of as many regions with `min_rank=3, max_rank=3, r2_threshold=0`. `loc_threshold=1` holds footprints
+    to the borders, which tells atlases apart best: below it, footprints reach over a
+    border that is a few pixels off, which shows in their `localization`, and in the
+    number of components that a search takes.
+
+    Parameters
+    ----------
+    adata
+        Annotated pixels x frames with a movie as a product.
+    region_keys
+        Columns of `adata.obs`, each with the regions of an atlas: of
+        :func:`nonneg.atlas.annotate` with `key_added`.
+    key
+        Key of the movie: `"svd"`, `"hemo"`.
+    n_folds
+        Blocks of frames that are held out in turn.
+    rng
+        Of the halves of the pixels: seed or :class:`numpy.random.Generator`.
+    kwargs
+        Arguments of :func:`nonneg.tl.locanmf`, such as `max_rank`.
+
+    Returns
+    -------
+    Data frame with a row for every atlas and block: `atlas`, `fold`, `n_regions` with
+    components, `n_components`, `r2`, held out, over the pixels that have a region in all
+    atlases, and `localization`, the mean over components.
+
+    Raises
+    ------
+    KeyError
+        If there is no such movie or column.
+    ValueError
+        If atlases have no pixel in common, or :func:`nonneg.tl.locanmf` refuses
+        something.
+
+    See Also
+    --------
+    nonneg.tl.match_components : whether footprints are the same in two halves
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> adata = nng.datasets.widefield(
+    ...     form="svd", shape=(40, 48), n_regions=2, n_frames=200
+    ... )
+    >>> adata.obs["sides"] = adata.obs["hemisphere"]
+    >>> table = nng.tl.compare_atlases(
+    ...     adata, ["region", "sides"], max_rank=1, loc_threshold=1, r2_threshold=0
+    ... )
+    >>> table.groupby("atlas")["n_components"].max().to_dict()
+    {'region': 4, 'sides': 2}
+    """
+    n_folds = check_positive_int(n_folds, "n_folds")
+    if n_folds < 2:
+        msg = "n_folds=1 leaves nothing to fit to; it must be at least 2."
+        raise ValueError(msg)
+    names = [region_keys] if isinstance(region_keys, str) else list(region_keys)
+    for name in names:
+        check_key(adata, "obs", name, hint="Call `nonneg.atlas.annotate` first.")
+    movie = read_factors(adata, key)
+    common = np.logical_and.reduce([adata.obs[name].notna() for name in names])
+    if not common.any():
+        msg = f"No pixel has a region in all of {names}."
+        raise ValueError(msg)
+    # Without channels, which may be in files.
+    light = AnnData(obs=adata.obs, var=adata.var, uns=dict(adata.uns))
+    for name in adata.obsm:
+        light.obsm[name] = adata.obsm[name]
+    light.varm[movie.keys.varm] = movie.loadings
+    u = movie.scores[common].astype(np.float64)
+    v = movie.loadings.astype(np.float64)
+    half = np.random.default_rng(as_seed(rng)).permutation(len(u)) < len(u) // 2
+    rows = []
+    for name in names:
+        for i, fold in enumerate(contiguous_folds(len(v), n_folds, 0)):
+            part = light[:, fold.train(len(v))].copy()
+            locanmf(part, key=key, region_key=name, key_added="fitted", **kwargs)
+            footprints = np.asarray(part.obsm["fitted"], np.float64)[common]
+            with computing():
+                r2 = transferred_r2(footprints, u, v[fold.start : fold.stop], half)
+            entry = part.uns["fitted"]
+            rows.append(
+                {
+                    "atlas": name,
+                    "fold": i,
+                    "n_regions": len(set(entry["region"].tolist())),
+                    "n_components": footprints.shape[1],
+                    "r2": r2,
+                    "localization": float(np.mean(entry["localization"])),
+                }
+            )
+    return pd.DataFrame(rows)
