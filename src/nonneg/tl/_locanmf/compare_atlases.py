@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -105,7 +105,11 @@ def compare_atlases(
         msg = f"No pixel has a region in all of {names}."
         raise ValueError(msg)
     # Without channels, which may be in files.
-    light = AnnData(obs=adata.obs, var=adata.var, uns=dict(adata.uns))
+    light = AnnData(
+        obs=cast("pd.DataFrame", adata.obs),
+        var=cast("pd.DataFrame", adata.var),
+        uns=dict(adata.uns),
+    )
     for name in adata.obsm:
         light.obsm[name] = adata.obsm[name]
     light.varm[movie.keys.varm] = movie.loadings
