@@ -71,6 +71,8 @@ def test_rank_deficient_products(product):
         ({"mean": np.ones((3, 4))}, "mean has shape"),
         ({"time": np.ones(3)}, "time has 3"),
         ({"fs": 0}, "fs=0"),
+        ({"time": np.zeros(T)}, "must be finite and rise"),
+        ({"spacing": 0}, "spacing=0 must be positive"),
         ({"U": np.array([["a"]])}, "must hold numbers"),
     ],
 )

@@ -188,6 +188,31 @@ def test_several_files_and_channels_apart(tmp_path, frames):
         nng.io.read_video({"a": frames, "b": frames[1:]}, fs=15)
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("axes", ["TCYX", "CTYX"])
+def test_channels_that_a_tiff_names(axes, compression, frames, tmp_path):
+    """In turn, or all frames of one and then those of the other."""
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "movie.ome.tif"
+    stack = frames.reshape(-1, 2, *SHAPE)
+    stored = stack if axes == "TCYX" else stack.swapaxes(0, 1)
+    tifffile.imwrite(path, stored, metadata={"axes": axes}, compression=compression)
+    adata = nng.io.read_video(path, channels=["blue", "violet"], fs=10, chunk_size=5)
+    for i, x in enumerate((adata.X, adata.layers["violet"])):
+        np.testing.assert_array_equal(x.compute().T.reshape(-1, *SHAPE), stack[:, i])
+    with pytest.raises(ValueError, match=r"has 2 channels, but 1 is named: \['blue'\]"):
+        nng.io.read_video(path, channels="blue", fs=10)
+
+
+def test_channels_of_an_array(frames):
+    stack = frames.reshape(-1, 2, *SHAPE)
+    with pytest.raises(ValueError, match="The array has 2 channels, but 1 is named"):
+        nng.io.read_video(stack, fs=10)
+    one = nng.io.read_video(frames, channels="blue", fs=10)
+    assert one.n_vars == N
+    assert one.uns["video"]["channels"].tolist() == ["blue"]
+
+
 def test_lost_frames(frames):
     """Channels stay what they are after a frame was lost."""
     lost = [5, 12]
@@ -291,6 +316,7 @@ def test_files_that_shrink(frames, tmp_path):
         ({"dropped": [90]}, "names frame 90"),
         ({"chunk_size": 0}, "chunk_size=0"),
         ({"shape": SHAPE, "source": "a.npy"}, "for raw files"),
+        ({"axes": "TYC", "channels": "a"}, "three or four"),
     ],
 )
 def test_refusals(change, error, frames, tmp_path):

@@ -96,6 +96,23 @@ def test_store(tmp_path):
     assert plain.X.dtype == np.uint16
 
 
+def test_a_store_is_not_written_over(tmp_path):
+    """It may be what the frames are read from; what failed leaves nothing behind."""
+    pytest.importorskip("dask")
+    adata = recording(mask=False)
+    nng.pp.motion_correct(adata, channels="blue", store=tmp_path)
+    kept = adata.X.compute()
+    with pytest.raises(ValueError, match="holds 'blue' already"):
+        nng.pp.motion_correct(adata, store=tmp_path)
+    np.testing.assert_array_equal(adata.X.compute(), kept)
+    damaged = recording(mask=False)
+    damaged.layers["violet"] = damaged.layers["violet"].astype(np.float32)
+    damaged.layers["violet"][3, 5] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        nng.pp.motion_correct(damaged, store=tmp_path / "b")
+    assert not any((tmp_path / "b").iterdir())
+
+
 def test_pixels_of_a_mask():
     """Less exactly than whole images, but found."""
     adata = recording(shape=(64, 80))
@@ -213,10 +230,30 @@ def test_blockwise_keeps_what_exceeds_the_noise():
     plain = adata.obsm["plain"] @ adata.varm["plain"].T
     assert denoised < 0.1
     assert denoised < ((plain - truth / truth.std()) ** 2).mean()
-    k = truth.shape[1]
     assert adata.obs["svd_signal_rank"].between(0, 8).all()
     assert adata.obsm["svd_signal"].shape[1] <= 50
-    assert k > 0
+    # Noise is seen across the borders of blocks too, and of blocks of a frame.
+    nng.pp.svd(
+        adata, 50, layer="signal", solver="blockwise", chunk_size=1, key_added="single"
+    )
+    np.testing.assert_array_equal(
+        adata.obs["single_rank"], adata.obs["svd_signal_rank"]
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_blockwise_without_noise():
+    """Second differences of ramps are zero."""
+    adata = recording(n_frames=60)
+    weight = np.linspace(1, 2, adata.n_obs)
+    adata.X = np.outer(weight, np.arange(60.0)).astype(np.float32)
+    nng.pp.svd(adata, 3, solver="blockwise")
+    product = adata.obsm["X_svd"][:, :1] @ adata.varm["svd"][:, :1].T
+    centred = adata.X - adata.X.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(product, centred, atol=1e-3)
+    adata.X[:] = 3
+    with pytest.raises(ValueError, match="does not vary"):
+        nng.pp.svd(adata, 3, solver="blockwise")
 
 
 # --- hemodynamics -----------------------------------------------------------
@@ -418,6 +455,11 @@ def test_saturated_frames():
     with pytest.warns(UserWarning, match=r"adata\.X are saturated: .* at 4095"):
         nng.pp.motion_correct(adata)
     assert (adata.var["saturated"].iloc[30:40] > 0.3).all()
+    signed = recording(mask=False)
+    signed.X = signed.X.astype(np.int16)
+    signed.X[:600, 30:40] = 32767
+    with pytest.warns(UserWarning, match="saturated: .* at 32767"):
+        nng.pp.delta_f(signed, channels="blue")
 
 
 def test_counts_that_wrapped_around():
@@ -435,6 +477,7 @@ def test_counts_that_wrapped_around():
     ("call", "error"),
     [
         (lambda a: nng.pp.motion_correct(a, channels=["red"]), "no channel 'red'"),
+        (lambda a: nng.pp.delta_f(a, channels="red"), "no channel 'red'"),
         (lambda a: nng.pp.motion_correct(a, channels=[]), "No channel is selected"),
         (lambda a: nng.pp.motion_correct(a, max_shift=0), "max_shift=0"),
         (lambda a: nng.pp.motion_correct(a, n_reference=0), "n_reference=0"),
@@ -448,6 +491,7 @@ def test_counts_that_wrapped_around():
         (nng.pp.hemodynamic_correction, r"Compress .*svd\(adata\)"),
         (lambda a: nng.pp.hemodynamic_correction(a, highpass=-1), "highpass=-1"),
         (lambda a: nng.pp.hemodynamic_correction(a, highpass=9), "half the frame rate"),
+        (lambda a: nng.pp.hemodynamic_correction(a, lowpass=0.1), "above highpass=0.1"),
         (
             lambda a: nng.pp.hemodynamic_correction(a, n_components=0, key="truth"),
             "svd_violet",

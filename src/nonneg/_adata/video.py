@@ -47,6 +47,12 @@ class Video:
     time: NDArray[np.float64]
     """(n_vars,): seconds."""
 
+    def select(self, channels: str | Sequence[str] | None) -> list[str]:
+        """Names of one channel, of several, or of all."""
+        if channels is None:
+            return self.channels
+        return [channels] if isinstance(channels, str) else [str(n) for n in channels]
+
     def layer(self, channel: str) -> str | None:
         """Where a channel is: a layer, or X."""
         if channel not in self.channels:
@@ -152,7 +158,10 @@ class Blocks:
     def warn_saturated(self) -> None:
         """Warn of frames in which the camera was at its limit, after a pass."""
         limit = self.top.max(initial=0)
-        if limit not in {2**bits - 1 for bits in _BITS}:
+        full = {2**bits - 1 for bits in _BITS}
+        if self.x.dtype.kind in "iu":
+            full.add(int(np.iinfo(self.x.dtype).max))
+        if limit not in full:
             return
         over = (self.top == limit) & (self.saturated > _SATURATED)
         if over.any():

@@ -49,6 +49,8 @@ class Frames(ABC):
     """(n_frames,): seconds, if the file says."""
     spacing: float | None = None
     """mm per pixel, if the file says."""
+    n_channels: int | None = None
+    """Number of channels that are in turn, if the file or the axes say."""
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Some frames (n, h, w)."""
@@ -117,6 +119,26 @@ class TiffFrames(Frames):
         with tifffile.TiffFile(self.path) as tif:
             pages = tif.asarray(key=range(start, stop))
         return np.asarray(pages).reshape(stop - start, *self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReorderedFrames(Frames):
+    """Frames that are stored in another order than that in which they were taken."""
+
+    stored: Frames
+    place: NDArray[np.intp]
+    """(n_frames,): where each of them is."""
+
+    def _read(self, start: int, stop: int) -> NDArray[Any]:
+        place = self.place[start:stop]
+        order = np.argsort(place)
+        # Of frames that follow each other, one read.
+        runs = np.split(order, np.flatnonzero(np.diff(place[order]) > 1) + 1)
+        out = np.empty((stop - start, *self.shape), self.dtype)
+        for run in runs:
+            first = int(place[run[0]])
+            out[run] = self.stored.read(first, first + run.size)
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +217,7 @@ def _of_array(array: Any, where: str, axes: str | None) -> ArrayFrames:
         dtype=np.dtype(dtype),
         opened=opened,
         order=order,
+        n_channels=_n_channels(shape, order),
     )
 
 
@@ -222,6 +245,10 @@ def _sizes(
     t, y, x, c = order
     n_channels = 1 if c < 0 else shape[c]
     return int(shape[t] * n_channels), (int(shape[y]), int(shape[x]))
+
+
+def _n_channels(shape: Sequence[int], order: tuple[int, int, int, int]) -> int | None:
+    return None if order[3] < 0 else int(shape[order[3]])
 
 
 def _check_dtype(dtype: np.dtype[Any], where: str) -> None:
@@ -295,6 +322,7 @@ def _of_tiff(path: Path, options: Options) -> Frames:
                 elif told != pages:
                     complaints.messages.append(f"{told} frames are announced")
             byteorder, ome = tif.byteorder, tif.ome_metadata
+            axes, lengths = stack.axes[:-2], stack.shape[:-2]
     finally:
         logger.removeHandler(complaints)
         logger.propagate = kept
@@ -319,10 +347,20 @@ def _of_tiff(path: Path, options: Options) -> Frames:
         "path": path,
         "spacing": _ome_spacing(ome),
     }
+    known = n_frames == np.prod(lengths, dtype=np.int64) and set(axes) == {"T", "C"}
+    if known:
+        common["n_channels"] = int(lengths[axes.index("C")])
     if offset is None:
-        return TiffFrames(**common)
-    stored = np.dtype(dtype).newbyteorder(byteorder)
-    return RawFrames(**common, offset=offset, stored=stored)
+        frames: Frames = TiffFrames(**common)
+    else:
+        stored = np.dtype(dtype).newbyteorder(byteorder)
+        frames = RawFrames(**common, offset=offset, stored=stored)
+    if not known or axes == "TC":
+        return frames
+    # All frames of one channel, and then those of the next.
+    place = np.arange(n_frames).reshape(lengths).T.ravel()
+    del common["path"]
+    return ReorderedFrames(**common, stored=frames, place=place)
 
 
 def _ome_spacing(ome: str | None) -> float | None:
@@ -369,6 +407,7 @@ def _of_group(path: Path, options: Options) -> ArrayFrames:
         dtype=np.dtype(dtype),
         opened=opened,
         order=order,
+        n_channels=_n_channels(known[name], order),
     )
 
 
@@ -457,6 +496,7 @@ def _of_nwb(path: Path, options: Options) -> ArrayFrames:
         order=order,
         fs=rate,
         time=time,
+        n_channels=_n_channels(shape, order),
     )
 
 

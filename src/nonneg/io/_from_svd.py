@@ -116,17 +116,29 @@ def from_svd(
     if not 0 < fs < np.inf:
         msg = f"fs={fs} must be positive and finite, in Hz."
         raise ValueError(msg)
-    seconds = np.arange(v.shape[1]) / fs if time is None else np.ravel(np.asarray(time))
-    if seconds.size != v.shape[1]:
-        msg = f"time has {seconds.size} entries, but SVT {v.shape[1]} frames."
-        raise ValueError(msg)
+    seconds = _seconds(time, v.shape[1], fs)
     pitch = 1.0 if spacing is None else float(spacing)
+    if not 0 < pitch < np.inf:
+        msg = f"spacing={spacing} must be positive and finite, in mm."
+        raise ValueError(msg)
     box = Box(image, (pitch, pitch), (0.0, 0.0))
-    adata = new_video(
-        box, voxel, seconds.astype(np.float64), fs=fs, channels=(channel,)
-    )
+    adata = new_video(box, voxel, seconds, fs=fs, channels=(channel,))
     add_product(adata, u, v.T, key=key_added, mean=means)
     return adata
+
+
+def _seconds(time: ArrayLike | None, n: int, fs: float) -> NDArray[np.float64]:
+    """Of every frame."""
+    seconds = (
+        np.arange(n) / fs if time is None else np.ravel(np.asarray(time, np.float64))
+    )
+    if seconds.size != n:
+        msg = f"time has {seconds.size} entries, but SVT {n} frames."
+        raise ValueError(msg)
+    if not np.isfinite(seconds).all() or (np.diff(seconds) <= 0).any():
+        msg = "time must be finite and rise from frame to frame."
+        raise ValueError(msg)
+    return seconds
 
 
 def add_product(

@@ -34,7 +34,7 @@ _BLOCK = 32e6
 def read_video(
     source: Source | Sequence[AnyPath] | Mapping[str, Source],
     *,
-    channels: Sequence[str] = ("blue",),
+    channels: str | Sequence[str] = ("blue",),
     fs: float | None = None,
     time: ArrayLike | None = None,
     dropped: ArrayLike | None = None,
@@ -60,8 +60,8 @@ def read_video(
         A file; several, one after the other; an array of frames; or a mapping from
         channels to these, where every channel has a file of its own.
     channels
-        Names of the light sources, in the order in which they are lit. The first one
-        becomes `X`, the others layers.
+        Name of the light source, or names in the order in which they are lit. The first
+        one becomes `X`, the others layers.
     fs
         Frames per second of each channel: a camera at 30 Hz with two light sources has
         15. `None`: as the file says, or from `time`.
@@ -147,7 +147,8 @@ def read_video(
         apart = [_joined(one, options) for one in source.values()]
     else:
         apart = [_joined(source, options)]
-    names = [str(name) for name in channels]
+    several = [channels] if isinstance(channels, str) else channels
+    names = [str(name) for name in several]
     if not names or len(set(names)) < len(names):
         msg = f"channels={names} must be names that do not repeat."
         raise ValueError(msg)
@@ -328,6 +329,14 @@ def _cycles(
         )
         raise ValueError(msg)
     n, n_channels = apart[0].n_frames, len(names) // len(apart)
+    for part in (part for files in apart for part in files.parts):
+        if part.n_channels not in {None, n_channels}:
+            msg = (
+                f"{part.where} has {part.n_channels} channels, but {n_channels} "
+                f"{'is' if n_channels == 1 else 'are'} named: {names}. Name all of them "
+                "with `channels`."
+            )
+            raise ValueError(msg)
     lost = np.unique(np.asarray([] if dropped is None else dropped))
     if lost.size and (lost.dtype.kind not in "iu" or lost[0] < 0):
         msg = "dropped must be numbers of frames, counted from 0."

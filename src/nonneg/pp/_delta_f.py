@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def delta_f(
     adata: AnnData | SpatialData,
     *,
-    channels: Sequence[str] | None = None,
+    channels: str | Sequence[str] | None = None,
     baseline_key: str | None = None,
     trial_key: str | None = None,
     dark: float = 0.0,
@@ -46,7 +46,7 @@ def delta_f(
     adata
         Annotated pixels x frames, in memory or as dask arrays.
     channels
-        Channels to turn. `None`: all.
+        Channel or channels to turn. `None`: all.
     baseline_key
         Boolean column of `adata.var`: frames that :math:`\bar F` is the mean of, such as
         those before a stimulus. `None`: all frames.
@@ -94,7 +94,7 @@ def delta_f(
     check_at_least(dark, -np.inf, "dark")
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     video = read_video(target)
-    names = video.channels if channels is None else [str(name) for name in channels]
+    names = video.select(channels)
     used = _baseline_frames(target, baseline_key)
     trial = _trials(target, trial_key)
     if (empty := np.setdiff1d(trial, trial[used])).size:

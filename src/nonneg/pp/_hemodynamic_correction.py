@@ -141,15 +141,7 @@ def hemodynamic_correction(
     if not names or key in names:
         msg = f"reference_key={reference_key!r} must name other products than key={key!r}."
         raise ValueError(msg)
-    for name, cut in (("highpass", highpass), ("lowpass", lowpass)):
-        if cut is not None and not 0 < cut < np.inf:
-            msg = f"{name}={cut} must be a positive number, in Hz, or None."
-            raise ValueError(msg)
-    if highpass is not None and highpass >= video.fs / 2:
-        msg = (
-            f"highpass={highpass} must be below half the frame rate, {video.fs / 2} Hz."
-        )
-        raise ValueError(msg)
+    _check_filters(highpass, lowpass, video.fs)
     for name in (key, *names):
         layer = name.removeprefix("svd_")
         of = f", layer={layer!r}" if layer != name else ""
@@ -213,6 +205,22 @@ def hemodynamic_correction(
         },
     )
     return target if copy else None
+
+
+def _check_filters(highpass: float | None, lowpass: float | None, fs: float) -> None:
+    for name, cut in (("highpass", highpass), ("lowpass", lowpass)):
+        if cut is not None and not 0 < cut < np.inf:
+            msg = f"{name}={cut} must be a positive number, in Hz, or None."
+            raise ValueError(msg)
+    if highpass is not None and highpass >= fs / 2:
+        msg = f"highpass={highpass} must be below half the frame rate, {fs / 2} Hz."
+        raise ValueError(msg)
+    if highpass is not None and lowpass is not None and lowpass <= highpass:
+        msg = (
+            f"lowpass={lowpass} must be above highpass={highpass}: nothing would be left "
+            "of the references."
+        )
+        raise ValueError(msg)
 
 
 def _offsets(

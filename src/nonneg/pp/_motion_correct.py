@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 def motion_correct(
     adata: AnnData | SpatialData,
     *,
-    channels: Sequence[str] | None = None,
+    channels: str | Sequence[str] | None = None,
     n_reference: int = 60,
     max_shift: float = 10.0,
     store: str | PathLike[str] | None = None,
@@ -58,14 +59,15 @@ def motion_correct(
     adata
         Annotated pixels x frames, in memory or as dask arrays.
     channels
-        Channels to correct, each on its own. `None`: all.
+        Channel or channels to correct, each on its own. `None`: all.
     n_reference
         Number of frames of the reference.
     max_shift
         Largest shift, in pixels. A shift of that size is most likely wrong.
     store
-        Folder of a zarr store to which corrected channels are written. `None`: dask
-        arrays are corrected anew whenever they are read, arrays in memory at once.
+        Folder to which corrected channels are written, each as a new zarr array of its
+        name. `None`: dask arrays are corrected anew whenever they are read, arrays in
+        memory at once.
     chunk_size
         Frames in a block. `None`: as the dask array has, or about 64 MB.
     %(copy)s
@@ -100,7 +102,8 @@ def motion_correct(
     TypeError
         If a channel is not dense.
     ValueError
-        If entries are NaN or infinite, or an argument does not suit.
+        If entries are NaN or infinite, `store` holds a channel already, or an argument
+        does not suit.
     ImportError
         If `store` is given and the extra `widefield` is missing.
 
@@ -126,18 +129,23 @@ def motion_correct(
     if len(video.pixels.box.shape) != 2:
         msg = f"Frames must be images, but have axes {video.pixels.box.shape}."
         raise ValueError(msg)
-    names = video.channels if channels is None else [str(name) for name in channels]
+    names = video.select(channels)
     if not names:
         msg = f"No channel is selected; there are {video.channels}."
         raise ValueError(msg)
     raster = _Raster(video)
     max_shift = min(max_shift, min(raster.shape) / 2 - 1)
     values: dict[Place, Any] = {}
+    paths = _new_paths(store, names)
     for name in names:
         layer = video.layer(name)
         blocks = frame_blocks(target, layer, chunk_size)
-        path = None if store is None else Path(store) / name
-        found = _correct(blocks, raster, n_reference, max_shift, path)
+        try:
+            found = _correct(blocks, raster, n_reference, max_shift, paths.get(name))
+        except BaseException:
+            for path in paths.values():
+                shutil.rmtree(path, ignore_errors=True)
+            raise
         values[matrix_place(layer)] = found["x"]
         values["varm", "shifts" if layer is None else f"shifts_{name}"] = found[
             "shifts"
@@ -159,6 +167,21 @@ def motion_correct(
     }
     write_values(target, values)
     return target if copy else None
+
+
+def _new_paths(
+    store: str | PathLike[str] | None, names: Sequence[str]
+) -> dict[str, Path]:
+    """Where channels are written: never over what the data may still be read from."""
+    paths = {} if store is None else {name: Path(store) / name for name in names}
+    for name, path in paths.items():
+        if path.exists():
+            msg = (
+                f"store={str(store)!r} holds {name!r} already, which the recording may be "
+                "read from. Name another folder, or remove it."
+            )
+            raise ValueError(msg)
+    return paths
 
 
 class _Raster:
@@ -217,7 +240,6 @@ def _correct(
             shape=blocks.shape,
             chunks=(blocks.shape[0], min(blocks.size, n_frames)),
             dtype=np.float32,
-            overwrite=True,
         )
         for part, block in blocks:
             array[:, part] = found(block, part)

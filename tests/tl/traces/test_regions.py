@@ -348,6 +348,7 @@ def test_seeds(session):
         (80, KeyError, "no pixel 80"),
         ("x", KeyError, "no pixel 'x'"),
         ((1.0,), ValueError, "2 finite coordinates"),
+        ((42.0, 20.0), ValueError, "outside of the pixels"),
         ([], ValueError, "empty"),
     ):
         refused(
@@ -356,3 +357,9 @@ def test_seeds(session):
             lambda seeds=bad: nng.tl.seed_correlation(session, seeds, key="locanmf"),
             session,
         )
+    refused(
+        ValueError,
+        "radius=-1",
+        lambda: nng.tl.seed_correlation(session, 3, key="locanmf", radius=-1),
+        session,
+    )

@@ -135,6 +135,7 @@ def _second_moments(
     first: NDArray[np.float32] | None = None
     total, rough = np.zeros(n_pixels), np.zeros(n_pixels)
     n_rough = 0
+    tail = np.empty((n_pixels, 0), np.float32)
     grams = [np.zeros((len(group), len(group)), np.float32) for group in groups]
     for _, block in blocks:
         if first is None:
@@ -144,10 +145,13 @@ def _second_moments(
         for i, group in enumerate(groups):
             rows = block[group]
             grams[i] += rows @ rows.T
-        if block.shape[1] > 2:
-            second = np.diff(block, 2, axis=1)
-            rough += np.einsum("nt,nt->n", second, second, dtype=np.float64)
-            n_rough += second.shape[1]
+        # Also across the border of two blocks, which may be of a frame.
+        for some in (np.concatenate([tail, block[:, :2]], axis=1), block):
+            if some.shape[1] > 2:
+                second = np.diff(some, 2, axis=1)
+                rough += np.einsum("nt,nt->n", second, second, dtype=np.float64)
+                n_rough += second.shape[1]
+        tail = np.concatenate([tail, block[:, -2:]], axis=1)[:, -2:]
     assert first is not None
     rest = total / n_frames
     for i, group in enumerate(groups):
@@ -155,7 +159,8 @@ def _second_moments(
         grams[i] = (grams[i] / n_frames - outer).astype(np.float32)
     # The variance of second differences of noise is six times its own.
     noise = np.sqrt(rough / (6 * max(n_rough, 1)))
-    floor = 1e-6 * max(float(np.median(noise)), 1e-30)
+    spread = np.sqrt(sum(float(np.trace(moment)) for moment in grams) / n_pixels)
+    floor = 1e-6 * max(float(np.median(noise)), float(spread), 1e-9)
     return (
         np.maximum(noise, floor).astype(np.float32),
         (first + rest).astype(np.float32),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..._adata.coordinates import read_coordinates
+from ..._adata.coordinates import point_spacing, read_coordinates
 from ..._adata.read import resolve_adata
 from ..._adata.traces import read_traces
 from ..._adata.write import write_beside
 from ..._core.docs import shared_docs
+from ..._core.validators import check_at_least
 from ...models.traces.seeds import seed_correlations
 from ...operators.threads import computing
 
@@ -74,7 +75,8 @@ def seed_correlation(
     KeyError
         If there is no decomposition under the key, no such pixel or coordinates.
     ValueError
-        If time courses are not finite, or coordinates have another number of axes.
+        If time courses are not finite, coordinates have another number of axes or are
+        outside of the pixels, or `radius` is negative.
 
     See Also
     --------
@@ -88,6 +90,7 @@ def seed_correlation(
     >>> adata.obsm["truth_seed_correlation"].shape
     (144, 2)
     """
+    check_at_least(radius, 0, "radius")
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     traces = read_traces(target, key)
     coords = read_coordinates(target, spatial_key)
@@ -154,5 +157,15 @@ def _pixel(adata: AnnData, seed: Seed, coords: NDArray[np.float64]) -> int:
     place = np.asarray(seed, np.float64).ravel()
     if place.size != coords.shape[1] or not np.isfinite(place).all():
         msg = f"The seed {seed!r} must have {coords.shape[1]} finite coordinates."
+        raise ValueError(msg)
+    low, high = coords.min(axis=0), coords.max(axis=0)
+    # Of pixels at the edge, half is beyond their centres.
+    margin = point_spacing(coords)
+    if ((place < low - margin) | (place > high + margin)).any():
+        msg = (
+            f"The seed {seed!r} is outside of the pixels, which are from {low.tolist()} to "
+            f"{high.tolist()}. Coordinates are those of `obsm`, in mm if pixels have a "
+            "size."
+        )
         raise ValueError(msg)
     return int(np.linalg.norm(coords - place, axis=1).argmin())
