@@ -42,6 +42,18 @@ def test_residuals_are_distances():
 
 
 @pytest.mark.parametrize(
+    "exchange",
+    [
+        lambda p: {**p, "left": p["right"], "right": p["left"]},
+        lambda p: {name: (y, x) for name, (x, y) in p.items()},
+    ],
+)
+def test_landmarks_that_are_exchanged(exchange):
+    with pytest.warns(UserWarning, match=r"do not fit: '.*' ends .* mm from its"):
+        nng.atlas.align(session(), IMAGE, exchange(IMAGE))
+
+
+@pytest.mark.parametrize(
     ("landmarks", "arguments", "error", "message"),
     [
         ({**IMAGE, "lambda": (1, 1)}, {}, KeyError, "lambda.*they hold"),

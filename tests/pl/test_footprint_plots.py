@@ -50,3 +50,12 @@ def test_numbers_of_regions(adata):
         nng.pl.region_map(adata, {"VISp": 1.0})
     with pytest.raises(ValueError, match="finite"):
         nng.pl.region_map(adata, {"region_2": np.nan})
+
+
+def test_the_bar_has_the_unit_of_pixels(adata):
+    def bar():
+        return [text.get_text() for text in nng.pl.footprints(adata, "truth").texts]
+
+    assert any(text.endswith(" mm") for text in bar())
+    adata.uns["volume"]["spacing"] = np.ones(2)
+    assert any(text.endswith(" pixels") for text in bar())

@@ -174,7 +174,11 @@ def sided_regions(
         [lookup.get(pair, -1) for pair in pairs.itertuples(index=False, name=None)],
         np.intp,
     )
-    return codes, [_sided(names[r], sides.names, s) for r, s in known.tolist()]
+    sided = [_sided(names[r], sides.names, s) for r, s in known.tolist()]
+    # Pixels of an unknown hemisphere whose region names it are of that region.
+    found = list(dict.fromkeys(sided))
+    position = np.array([*(found.index(name) for name in sided), -1], np.intp)
+    return position[codes], found
 
 
 def _sided(name: str, sides: NDArray[Any], side: int) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._core.warnings import warn
+from ..models.traces.epochs import ROUNDING
 from .checks import as_numbers, check_key
 from .keys import SIDE_KEYS
 from .video import TIME
@@ -173,8 +174,9 @@ def within_recording(
     times: NDArray[np.float64], frames: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Which times are within the recording, whose last frame lasts as long as others."""
-    inside: NDArray[np.bool_] = (times >= frames[0]) & (
-        times < frames[-1] + frame_step(frames)
+    step = frame_step(frames)
+    inside: NDArray[np.bool_] = (times >= frames[0] - ROUNDING * step) & (
+        times < frames[-1] + step
     )
     return inside
 

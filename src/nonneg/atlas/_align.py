@@ -13,6 +13,7 @@ from .._adata.read import resolve_adata
 from .._adata.write import write_values
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
+from .._core.warnings import warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     type Landmarks = Mapping[str, Any] | pd.DataFrame
 
+# Of the distance between landmarks: residuals of landmarks that are placed by hand are far
+# smaller, and those of exchanged names far larger.
+_POOR = 0.25
 # Landmarks that a transformation is fitted to: as many as fix it, and exactly.
 _FEWEST = {"similarity": 2, "affine": 3}
 
@@ -75,7 +79,7 @@ def align(
     `.uns['spatial_ccf' | key_added]` : :class:`dict`
         `matrix` (3, 3), which takes (x, y, 1) to the atlas; `landmarks`, a data frame
         with places in the image, in the atlas, and `residual`, how far from its target
-        each one ends, in mm; and `transform`.
+        each one ends, in mm; and `transform`. There is a warning if they do not fit.
 
     Raises
     ------
@@ -122,15 +126,17 @@ def align(
         )
         raise ValueError(msg)
     matrix = _fit(here.to_numpy(), there.to_numpy(), transform)
+    residual = np.linalg.norm(
+        _apply(matrix, here.to_numpy()) - there.to_numpy(), axis=1
+    )
+    _check_residuals(residual, there)
     table = pd.DataFrame(
         {
             "x": here["x"],
             "y": here["y"],
             "x_ccf": there["x"],
             "y_ccf": there["y"],
-            "residual": np.linalg.norm(
-                _apply(matrix, here.to_numpy()) - there.to_numpy(), axis=1
-            ),
+            "residual": residual,
         }
     )
     write_values(
@@ -146,6 +152,18 @@ def align(
         },
     )
     return target if copy else None
+
+
+def _check_residuals(residual: NDArray[np.float64], there: pd.DataFrame) -> None:
+    away = there.to_numpy() - there.to_numpy().mean(axis=0)
+    size = np.sqrt(np.mean(np.square(away).sum(axis=1)))
+    if np.sqrt(np.mean(np.square(residual))) > _POOR * size:
+        worst = int(residual.argmax())
+        warn(
+            f"The landmarks do not fit: {there.index[worst]!r} ends {residual[worst]:.3g} mm "
+            "from its target. Names may be exchanged, such as left and right, or the image "
+            "is mirrored, or x and y are rows and columns."
+        )
 
 
 def _read(given: Any, name: str) -> pd.DataFrame:

@@ -67,8 +67,10 @@ def bare(ax: Axes) -> None:
 
 
 def scale_bar(ax: Axes, parcels: Parcellation) -> None:
-    """A line of a round length below the image, if its pixels have a size."""
+    """A line of a round length below the image."""
     spacing = parcels.volume.box.spacing[-1]
+    # Pixels whose size is not known are 1 apart.
+    unit = "pixels" if spacing == 1 else "mm"
     width = np.ptp(parcels.volume.index[:, -1]) + 1
     # 1, 2 or 5 times a power of ten, a fifth of the image at most.
     most = width * spacing / 5
@@ -84,7 +86,7 @@ def scale_bar(ax: Axes, parcels: Parcellation) -> None:
         clip_on=False,
     )
     ax.annotate(
-        f"{length:g} mm",
+        f"{length:g} {unit}",
         (_MARGIN + length / spacing / 2, bottom),
         xytext=(0, -2),
         textcoords="offset points",

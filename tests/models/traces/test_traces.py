@@ -189,7 +189,7 @@ def test_interval_of_the_median_covers_it(n):
 def test_windows_look_back_only():
     time = np.arange(100) / 30
     # Just before a frame, on it, and just after.
-    events = time[40] + np.array([-1e-4, 0, 1e-4])
+    events = time[40] + np.array([-1e-3, 0, 1e-3])
     np.testing.assert_array_equal(frames_before(time, events), [39, 40, 40])
     found = windows(time, events, (-0.67, 0))
     assert found.frame.shape == (3, 21)  # the paper's 21 frames
@@ -197,6 +197,11 @@ def test_windows_look_back_only():
     np.testing.assert_array_equal(found.frame[1], np.arange(20, 41))
     assert found.inside.all()
     assert windows(time, time[[5, 97]], (-0.2, 0.2)).inside.tolist() == [False, False]
+    # Rounding does not move events to another frame.
+    events = np.arange(1, 100) * (1 / 30)
+    assert (events < time[1:]).any()
+    for some in (events, events - 1e-9, time[1:].round(4)):
+        np.testing.assert_array_equal(frames_before(time, some), np.arange(1, 100))
 
 
 def test_windows_over_dropped_frames():

@@ -117,6 +117,20 @@ def test_names_of_regions_do_not_matter():
 
 
 @QUIET
+def test_pixels_of_an_unknown_hemisphere():
+    """Where regions are named by their side, they are of the same region."""
+    adata = session(n_sources=(1, 2))
+    whole = adata.copy()
+    adata.obs["hemisphere"] = adata.obs["hemisphere"].astype(object)
+    adata.obs.iloc[::7, adata.obs.columns.get_loc("hemisphere")] = None
+    for each in (adata, whole):
+        nng.tl.region_traces(each)
+    pd.testing.assert_frame_equal(
+        adata.uns["region_traces"]["regions"], whole.uns["region_traces"]["regions"]
+    )
+
+
+@QUIET
 def test_resolution_does_not_matter():
     fine = session(shape=(80, 96), n_sources=(1, 2))
     shape = fine.uns["volume"]["shape"]
@@ -242,10 +256,11 @@ def test_projection_on_fixed_footprints():
     part = adata[100:].copy()
     with pytest.warns(UserWarning, match="of the energy"):
         nng.tl.project(part, adata, key="locanmf", key_added="part")
-    other = adata.copy()
-    other.uns["volume"] = {**other.uns["volume"], "shape": np.array([41, 48])}
-    with pytest.raises(ValueError, match="image of adata"):
-        nng.tl.project(other, adata, key="locanmf")
+    for change in ({"shape": np.array([41, 48])}, {"spacing": np.ones(2)}):
+        other = adata.copy()
+        other.uns["volume"] = {**other.uns["volume"], **change}
+        with pytest.raises(ValueError, match="image of adata"):
+            nng.tl.project(other, adata, key="locanmf")
 
 
 def test_regions_of_the_components_correlate_with_them():

@@ -29,6 +29,10 @@ def test_events_are_aligned(session):
     clock = nng.io.align_clocks([0.0, 10.0], [1.0, 11.001])
     nng.pp.align_events(session, table, clock=clock, key_added="licks")
     assert session.uns["licks"]["time"].iloc[0] == pytest.approx(2.0001)
+    # Of the first frame, but for rounding.
+    first = pd.DataFrame({"time": [session.var["time"].iloc[0] - 1e-12]})
+    nng.pp.align_events(session, first)
+    assert session.uns["events"]["frame"].tolist() == [0]
 
 
 def test_events_outside_of_the_recording(session):

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 # Of the time between frames: how far a frame may be from where it is looked for, before
 # it counts as dropped.
 _TOLERANCE = 0.75
+# Of the time between frames: how far before a frame an event may be and still belong to
+# it. Times are rounded, in tables often to milliseconds.
+ROUNDING = 0.01
 
 
 class Windows(NamedTuple):
@@ -29,7 +32,8 @@ def frames_before(
     time: NDArray[np.float64], events: NDArray[np.float64]
 ) -> NDArray[np.intp]:
     """Last frame at or before each event, so that nothing after it is seen."""
-    return np.searchsorted(time, events, side="right") - 1
+    late = ROUNDING * float(np.median(np.diff(time)))
+    return np.searchsorted(time, events + late, side="right") - 1
 
 
 def windows(

@@ -81,9 +81,9 @@ def _check_same_grid(target: AnnData, reference: AnnData) -> None:
     if not (has_volume(target) and has_volume(reference)):
         return
     one, other = read_volume(target).box, read_volume(reference).box
-    if one.shape != other.shape:
+    if one.shape != other.shape or not np.allclose(one.spacing, other.spacing):
         msg = (
-            f"The image of adata is {one.shape}, that of the reference {other.shape}. "
-            "Bring both to one grid first."
+            f"The image of adata is {one.shape}, with pixels of {one.spacing}, that of the "
+            f"reference {other.shape}, with {other.spacing}. Bring both to one grid first."
         )
         raise ValueError(msg)
