@@ -106,7 +106,8 @@ class TestAlignment:
             (np.zeros((4, 2)), ["a", "b"], {}, "4 cells, but batches has 2"),
             (np.full((4, 2), np.nan), list("abab"), {}, "4 cells with NaN"),
             (np.zeros(4), list("abab"), {}, r"not \(4,\)"),
-            (np.zeros((4, 2)), list("aaab"), {"n_neighbors": 2}, "below the 2 cells"),
+            (np.zeros((5, 2)), list("aaabb"), {"n_neighbors": 4}, "below the 4 cells"),
+            (np.zeros((4, 2)), list("aaab"), {}, r"\['b'\] have one cell"),
         ],
     )
     def test_refusals(self, x, batches, kwargs, match):

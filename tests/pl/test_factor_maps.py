@@ -177,7 +177,8 @@ def test_one_dimensional_layout():
 
 def test_three_dimensional_coordinates(cells):
     cells.obsm["spatial"] = np.c_[cells.obsm["spatial"], np.arange(300)]
-    (ax,) = nng.pl.factor_maps(cells, factors=0)
+    with pytest.warns(UserWarning, match="the first two are drawn"):
+        (ax,) = nng.pl.factor_maps(cells, factors=0)
     np.testing.assert_array_equal(
         points_of(ax).get_offsets(), cells.obsm["spatial"][:, :2]
     )

@@ -64,7 +64,8 @@ def keys_to_write(adata: AnnData, method: str, key_added: str | None) -> FactorK
             continue
         if place in others:
             taken = f"what is stored with key={others[place]!r}"
-        elif key_added is None:
+        elif key_added is None or is_entry(stored):
+            # Of an entry that cannot be read, nothing is known to be.
             continue
         msg = f"adata.{attr}[{name!r}] holds {taken}. Choose another key_added."
         raise ValueError(msg)
