@@ -20,6 +20,17 @@ def spots():
     adata = nng.datasets.ggblocks(8, 20)
     del adata.uns["truth"], adata.obsm["truth"], adata.varm["truth"]
     adata.obs["batch"] = pd.Categorical(["a", "b"] * (adata.n_obs // 2))
+    adata.layers["frames"] = adata.X.toarray().astype(np.float32)
+    adata.var["time"] = np.arange(adata.n_vars) / 10
+    adata.var["speed"] = np.random.default_rng(0).standard_normal(adata.n_vars)
+    adata.uns["video"] = {"fs": 10.0, "channels": np.array(["blue"], object)}
+    place = np.rint(adata.obsm["spatial"]).astype(int)
+    adata.obs["voxel"] = np.ravel_multi_index((place - place.min(0)).T[::-1], (8, 8))
+    adata.uns["volume"] = {
+        "shape": np.array([8, 8]),
+        "spacing": np.ones(2),
+        "origin": np.zeros(2),
+    }
     left = adata.obsm["spatial"][:, 0] < 4
     adata.obs["region"] = pd.Categorical(np.where(left, "left", "right"))
     adata.obsm["X_pca"] = adata.X[:, :6].toarray()
@@ -64,6 +75,44 @@ def _in_regions(adata):
     nng.tl.region_prediction(adata, "left", key=KEY, n_factors=2)
 
 
+def _movie(adata, key="svd"):
+    """Observations as pixels, variables as frames."""
+    nng.pp.svd(adata, 4, layer="frames", key_added=key)
+
+
+def _compressed(adata):
+    nng.pp.svd(adata, 2, layer="frames", solver="blockwise", key_added=KEY)
+
+
+def _without_blood(adata):
+    _movie(adata)
+    _movie(adata, "violet")
+    nng.pp.hemodynamic_correction(
+        adata, reference_key="violet", highpass=None, key_added=KEY
+    )
+    _forget(adata, "svd")
+    _forget(adata, "violet")
+
+
+def _forget(adata, key):
+    del adata.obsm[key], adata.varm[key], adata.uns[key], adata.obs[f"{key}_mean"]
+
+
+def _localised(adata):
+    _movie(adata)
+    nng.tl.locanmf(adata, max_rank=2, key_added=KEY)
+    _forget(adata, "svd")
+    times = np.arange(4, 16) / 10
+    events = pd.DataFrame({"time": times, "side": ["a", "b"] * 6})
+    of = dict(key=KEY, window=(-0.2, 0.2))
+    nng.tl.region_cca(adata, key=KEY, n_shifts=4, min_shift=0.2, n_folds=2)
+    nng.tl.seed_correlation(adata, 3, key=KEY)
+    nng.tl.event_average(adata, events, by="side", **of)
+    nng.tl.demixed_pca(adata, "side", events, **of)
+    nng.tl.decode_events(adata, "side", events, n_null=3, **of)
+    nng.tl.decode_behavior(adata, "speed", key=KEY, window=(0, 0), n_null=3, n_folds=3)
+
+
 def _deconvolved(adata):
     means = 1.0 + np.arange(3 * adata.n_vars).reshape(3, -1) % 7
     types = pd.DataFrame(means, index=["a", "b", "c"], columns=adata.var_names)
@@ -77,6 +126,9 @@ METHODS = {
     "genes": _weighted,
     "stability": _stable,
     "regions": _in_regions,
+    "svd": _compressed,
+    "hemo": _without_blood,
+    "locanmf": _localised,
     "seminmf": lambda adata: nng.tl.seminmf(adata, 3, **_SHORT),
     "project": _projected,
     "fa": lambda adata: nng.tl.fa(adata, 2, **_SHORT),

@@ -37,16 +37,23 @@ class Factors:
     """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …; or cell types."""
 
 
+# Of default keys that differ from the name.
+_VERBS = {
+    "deconv": "tl.deconvolve",
+    "svd": "pp.svd",
+    "hemo": "pp.hemodynamic_correction",
+}
+
+
 def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     """The factorization stored under a key."""
     fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
     if key not in fitted:
-        verb = {"deconv": "deconvolve"}.get(key, key)
-        verb = verb if verb in ENTRIES else "nmf"
+        verb = _VERBS.get(key, f"tl.{key}" if key in ENTRIES else "tl.nmf")
         msg = (
             f"No factorization is stored under key={key!r}; there are {fitted}. Fit "
-            f"one first, e.g. with `nonneg.tl.{verb}`; `anndata.concat` keeps those "
-            'that there were with `merge="same", uns_merge="same"`.'
+            f"one first, e.g. with `nonneg.{verb}`; `anndata.concat` drops those that "
+            "there were unless it is given `merge` and `uns_merge`."
         )
         raise KeyError(msg)
     entry = from_uns(adata.uns[key], f"adata.uns[{key!r}]")
