@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.checks import check_key
-from .._adata.keys import factor_keys
 from .._adata.read import resolve_adata
 from .._adata.video import read_video
 from .._adata.views import read_factors
-from .._adata.write import write_factors
+from .._adata.write import keys_to_write, write_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..models.video.hemodynamics import (
@@ -136,6 +135,7 @@ def hemodynamic_correction(
     True
     """
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    keys = keys_to_write(target, "hemo", key_added)
     video = read_video(target)
     names = [reference_key] if isinstance(reference_key, str) else list(reference_key)
     if not names or key in names:
@@ -182,7 +182,7 @@ def hemodynamic_correction(
     explained = 1 - power(rest) / np.where(whole > 0, whole, np.inf)
     write_factors(
         target,
-        factor_keys("hemo", key_added),
+        keys,
         method="hemo",
         scores=product.u,
         loadings=product.v,

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .._adata.checks import check_n_components
-from .._adata.keys import factor_keys
 from .._adata.read import resolve_adata
 from .._adata.video import frame_blocks, read_video
-from .._adata.write import write_factors
+from .._adata.write import keys_to_write, write_factors
 from .._core.docs import shared_docs
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_one_of, check_positive_int
@@ -126,7 +125,7 @@ def svd(
     n_components = check_n_components(n_components, target.shape)
     if key_added is None and layer is not None:
         key_added = f"svd_{layer}"
-    keys = factor_keys("svd", key_added)
+    keys = keys_to_write(target, "svd", key_added)
     video = read_video(target)
     blocks = frame_blocks(target, layer, chunk_size)
     seed = as_seed(rng)
