@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from .._adata.footprints import read_components, read_parcellation
+from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
 from ._colors import default_palette
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .._adata.views import FactorSelection
 
 
+@of_table
 @shared_docs
 def footprints(
     adata: AnnData,

@@ -12,6 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
 
 from .._adata.footprints import read_parcellation
+from .._adata.tables import of_table
 from ._colors import NO_DATA
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
 from ._panels import figure_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 
+@of_table
 def region_map(
     adata: AnnData,
     values: Mapping[str, float] | pd.Series[Any],

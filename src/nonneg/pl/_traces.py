@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.footprints import read_components
+from .._adata.tables import of_table
 from .._adata.video import TIME
 from .._core.docs import shared_docs
 from ._footprints import _chosen, region_colors
@@ -25,6 +26,7 @@ _STEP = 1.1
 _INCHES = 0.22
 
 
+@of_table
 @shared_docs
 def traces(
     adata: AnnData,
