@@ -160,3 +160,12 @@ def test_only_the_first_components_are_read(tmp_path):
         file.truncate(u.nbytes // 30)
     with pytest.raises(ValueError, match="cannot be read"):
         _read_compressed.read_prefix(tmp_path / "U.npy", n)
+
+
+def test_any_version_of_the_format(tmp_path):
+    x = np.random.default_rng(0).normal(size=(4, 5, 6))
+    for version in ((1, 0), (2, 0), (3, 0)):
+        with (tmp_path / "x.npy").open("wb") as file:
+            np.lib.format.write_array(file, np.asfortranarray(x), version=version)
+        found = _read_compressed.read_prefix(tmp_path / "x.npy", 2)
+        np.testing.assert_array_equal(found, x[..., :2])

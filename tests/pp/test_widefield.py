@@ -448,6 +448,47 @@ def test_entries_that_are_no_numbers(bad, step):
     assert_same(snapshot(adata), before)
 
 
+@pytest.mark.filterwarnings("ignore:Received a view:UserWarning")
+@pytest.mark.parametrize("form", ["dense", "dask"])
+def test_views(form):
+    """Pixels that were selected are the same as a copy of them."""
+    pytest.importorskip("dask")
+    found = []
+    for adata in (recording(form=form)[::2], recording(form=form)[::2].copy()):
+        nng.pp.delta_f(adata)
+        nng.pp.svd(adata, 5)
+        found.append(adata.varm["svd"])
+    np.testing.assert_array_equal(*found)
+
+
+def test_frames_that_are_too_far():
+    adata = recording(mask=False)
+    with pytest.warns(
+        UserWarning, match=r"frames of adata\.X .* by max_shift=1 pixels"
+    ):
+        nng.pp.motion_correct(adata, channels="blue", max_shift=1)
+    assert np.abs(adata.varm["shifts"]).max() == 1
+
+
+def test_frames_that_were_left_out():
+    """Filters know the rate of what is there."""
+    adata = nng.datasets.widefield(**SMALL, form="svd")
+    adata.obsm["svd_violet"], adata.varm["svd_violet"] = (
+        adata.obsm["X_svd"],
+        adata.varm["svd"],
+    )
+    adata.uns["svd_violet"] = {
+        **adata.uns["svd"],
+        "obsm_key": "svd_violet",
+        "varm_key": "svd_violet",
+    }
+    with pytest.raises(ValueError, match=r"fs'\] is 15 Hz.*set it to 7\.5"):
+        nng.pp.hemodynamic_correction(adata[:, ::2].copy())
+    kept = np.r_[:50, 90:160]
+    with pytest.warns(UserWarning, match="1 gaps between frames"):
+        nng.pp.hemodynamic_correction(adata[:, kept].copy())
+
+
 def test_saturated_frames():
     adata = recording(mask=False)
     adata.X = np.minimum(adata.X, 4095)

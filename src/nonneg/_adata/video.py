@@ -33,6 +33,8 @@ _BLOCK = 64e6
 # Part of the pixels at full scale from which on a frame counts as saturated, and the
 # bits that cameras have.
 _SATURATED, _BITS = 0.01, (8, 10, 11, 12, 14, 16)
+# Clocks of cameras may differ from the rate that was set by so much.
+_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,29 @@ class Video:
     """The first one is X, the others are layers."""
     time: NDArray[np.float64]
     """(n_vars,): seconds."""
+
+    def check_rate(self) -> None:
+        """Refuse a rate that is not that of the frames, such as of every second one.
+
+        Gaps are passed over, with a warning.
+        """
+        steps = np.diff(self.time)
+        if not steps.size:
+            return
+        step = float(np.median(steps))
+        if not abs(step * self.fs - 1) < _RATE:
+            msg = (
+                f"Frames are {step:.4g} s apart in adata.var[{TIME!r}], but "
+                f"adata.uns[{VIDEO!r}]['fs'] is {self.fs:g} Hz. If some frames were left "
+                f"out, set it to {1 / step if step > 0 else np.nan:.4g}."
+            )
+            raise ValueError(msg)
+        n_gaps = int((steps > 1.5 * step).sum())
+        if n_gaps:
+            warn(
+                f"There are {n_gaps} gaps between frames, which filters pass over as if "
+                "frames were evenly spaced."
+            )
 
     def select(self, channels: str | Sequence[str] | None) -> list[str]:
         """Names of one channel, of several, or of all."""
@@ -180,7 +205,8 @@ def frame_blocks(
     if adata.isbacked and layer is None:
         msg = f"{where} is in a file. Read it with `adata.to_memory()` first."
         raise TypeError(msg)
-    if hasattr(x, "toarray") or not (isinstance(x, np.ndarray) or hasattr(x, "dask")):
+    # Views of arrays are arrays.
+    if not (isinstance(x, np.ndarray) or hasattr(x, "dask")):
         msg = f"{where} must be a dense array or a dask array, not {type(x).__name__}."
         raise TypeError(msg)
     if x.dtype.kind not in "biuf":

@@ -213,23 +213,18 @@ def read_prefix(path: Path, n: int | None) -> NDArray[Any]:
 
     If it is stored by columns, nothing else is read.
     """
-    with reading(str(path)), path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, by_columns, dtype = header(file)
-        offset = file.tell()
+    with reading(str(path)):
+        stored = np.load(path, mmap_mode="r")
+    shape = stored.shape
     n = shape[-1] if n is None else check_positive_int(n, "n_components")
     if n > shape[-1]:
         msg = f"n_components={n}, but {path} has {shape[-1]}."
         raise ValueError(msg)
     with reading(str(path)):
-        if not by_columns:
-            return np.array(np.load(path, mmap_mode="r")[..., :n])
+        if not stored.flags.f_contiguous:
+            return np.array(stored[..., :n])
         count = int(np.prod(shape[:-1])) * n
-        values = np.fromfile(path, dtype, count=count, offset=offset)
+        values = np.fromfile(path, stored.dtype, count=count, offset=stored.offset)
         return values.reshape((*shape[:-1], n), order="F")
 
 

@@ -117,8 +117,8 @@ def _time_column(events: pd.DataFrame, wanted: str | None, file: Path) -> str:
     found = [name for name in ((wanted,) if wanted else _TIMES) if name in names]
     if not found:
         msg = (
-            f"{file} has no column {wanted or 'of times'!r}; it has {names}. Name one as "
-            "`time_column`."
+            f"{file} has no column {repr(wanted) if wanted else 'of times'}; it has "
+            f"{names}. Name one as `time_column`."
         )
         raise KeyError(msg)
     return found[0]

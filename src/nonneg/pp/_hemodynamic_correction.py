@@ -142,6 +142,8 @@ def hemodynamic_correction(
         msg = f"reference_key={reference_key!r} must name other products than key={key!r}."
         raise ValueError(msg)
     _check_filters(highpass, lowpass, video.fs)
+    if highpass is not None or lowpass is not None:
+        video.check_rate()
     for name in (key, *names):
         layer = name.removeprefix("svd_")
         of = f", layer={layer!r}" if layer != name else ""

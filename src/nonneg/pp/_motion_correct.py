@@ -17,6 +17,7 @@ from .._adata.write import matrix_place, write_values
 from .._core.docs import shared_docs
 from .._core.optional import import_optional
 from .._core.validators import check_at_least, check_positive_int
+from .._core.warnings import warn
 from ..models.video.motion import Target, outside, refine_reference, window_of
 
 if TYPE_CHECKING:
@@ -251,6 +252,14 @@ def _correct(
     else:
         x = map_frames(blocks, found)
     blocks.warn_saturated()
+    far = (np.abs(shifts) >= max_shift).any(axis=1)
+    if far.any():
+        warn(
+            f"{far.sum()} frames of {blocks.where} would be moved by max_shift="
+            f"{max_shift:g} pixels or more, the first of them frame {far.argmax()}, and are "
+            "moved by that much: they are most likely wrong. See "
+            "`adata.var['motion_correlation']`."
+        )
     return {
         "x": x,
         "shifts": shifts.astype(np.float32),
