@@ -89,7 +89,11 @@ def read_traces(adata: AnnData, key: str) -> Traces:
 
 
 def read_regions(
-    traces: Traces, key: str, wanted: Sequence[str] | None = None, *, at_least: int = 1
+    traces: Traces,
+    key: str,
+    wanted: str | Sequence[str] | None = None,
+    *,
+    at_least: int = 1,
 ) -> Regions:
     """Regions of the components, or some of them in the order given."""
     if traces.region is None:
@@ -100,6 +104,7 @@ def read_regions(
         raise ValueError(msg)
     names = list(dict.fromkeys(traces.region.tolist()))
     if wanted is not None:
+        wanted = [wanted] if isinstance(wanted, str) else wanted
         unknown = [name for name in wanted if name not in names]
         if unknown:
             msg = f"There are no regions {unknown}; there are {names[:10]} …"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
 
@@ -44,7 +45,7 @@ def align_behavior(
     adata
         Annotated data with the seconds of every frame in `.var['time']`.
     behavior
-        Data frame whose index is time in seconds, ascending, such as of
+        Data frame whose index is time in seconds, or time deltas, ascending, such as of
         :func:`nonneg.io.read_pose`; NaN where something is not known.
     clock
         Maps these times to those of frames, e.g. of :func:`nonneg.io.align_clocks`.
@@ -102,7 +103,7 @@ def align_behavior(
     if not hasattr(behavior, "columns"):
         msg = f"behavior must be a data frame, not a {type(behavior).__name__}."
         raise ValueError(msg)
-    times = as_numbers(behavior.index, "the index of behavior")
+    times = _seconds(behavior.index)
     if clock is not None:
         times = np.asarray(clock(times), np.float64)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
@@ -112,6 +113,9 @@ def align_behavior(
         )
         raise ValueError(msg)
     names = [str(name) for name in behavior.columns]
+    if len(set(names)) < len(names):
+        msg = f"behavior must have columns of different names, but has {names}."
+        raise ValueError(msg)
     values = np.empty((len(behavior), len(names)))
     for i, name in enumerate(names):
         values[:, i] = as_numbers(behavior.iloc[:, i], f"column {name!r} of behavior")
@@ -152,3 +156,17 @@ def align_behavior(
         },
     )
     return target if copy else None
+
+
+def _seconds(index: pd.Index) -> NDArray[np.float64]:
+    """Of numbers, which are seconds, or of time deltas."""
+    if index.dtype.kind == "M":
+        msg = (
+            "The index of behavior holds dates. Subtract the time at which the recording "
+            "began, or give seconds."
+        )
+        raise ValueError(msg)
+    values = index.to_numpy()
+    if index.dtype.kind == "m":
+        values = values / np.timedelta64(1, "s")
+    return as_numbers(values, "the index of behavior")

@@ -86,6 +86,11 @@ def test_behavior_is_aligned(session):
     np.testing.assert_allclose(
         session.varm["behavior"][1:, 1], session.var["time"][1:], atol=0.006
     )
+    deltas = table.set_index(pd.to_timedelta(time, unit="s"))
+    nng.pp.align_behavior(session, deltas, key_added="deltas")
+    np.testing.assert_allclose(
+        session.varm["deltas"], session.varm["behavior"], atol=0.006
+    )
     # What covers a part of the recording.
     with pytest.warns(UserWarning, match=r"300 of 600 frames lack behaviour"):
         nng.pp.align_behavior(session, table.loc[20:], method="linear")
@@ -95,6 +100,8 @@ def test_behavior_is_aligned(session):
         (table.set_index(time + 1000), "No frame"),
         (table.assign(x="a"), "must hold numbers"),
         ({"x": 1}, "data frame"),
+        (table.set_index(pd.to_datetime(time, unit="s")), "holds dates"),
+        (table.set_axis(["x", "x"], axis=1), "different names"),
     ):
         refused(
             ValueError, match, lambda x=bad: nng.pp.align_behavior(session, x), session
@@ -157,7 +164,7 @@ def test_demixing(session):
         assert found["purity"][first] > 0.9
     assert found["total"] > 0.8
     assert found["variance"]["share"].sum() == pytest.approx(1)
-    nng.tl.demixed_pca(session, "side", regions=["b"], ridge=0.0)
+    nng.tl.demixed_pca(session, "side", regions="b", ridge=0.0)
     assert session.uns["locanmf_demixed_pca"]["decoder"].shape[0] == 3
     events = session.uns["events"].assign(one="x", few=["p"] + ["q"] * 35)
     for by, error, match in (

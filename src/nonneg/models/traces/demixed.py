@@ -45,18 +45,18 @@ def marginals(
     axes = tuple(range(2, x.ndim))
     centred = x - x.mean(axis=tuple(range(1, x.ndim)), keepdims=True)
     parts = {"time": np.broadcast_to(centred.mean(axes, keepdims=True), x.shape)}
+    sets: dict[str, set[int]] = {"time": set()}
     for n in range(1, len(factors) + 1):
         for chosen in combinations(range(len(factors)), n):
             others = tuple(a for i, a in enumerate(axes) if i not in chosen)
             part = centred.mean(others, keepdims=True) if others else centred
             # Inclusion and exclusion: without what fewer factors explain.
-            for name, lower in list(parts.items()):
-                inside = set() if name == "time" else set(name.split(" x "))
-                if inside < {factors[i] for i in chosen}:
+            for name, lower in parts.items():
+                if sets[name] < set(chosen):
                     part = part - lower
-            parts[" x ".join(factors[i] for i in chosen)] = np.broadcast_to(
-                part, x.shape
-            )
+            joined = " x ".join(factors[i] for i in chosen)
+            sets[joined] = set(chosen)
+            parts[joined] = np.broadcast_to(part, x.shape)
     return parts
 
 

@@ -45,7 +45,7 @@ def decode_behavior(
     *,
     key: str = "locanmf",
     behavior_key: str = BEHAVIOR,
-    regions: Sequence[str] | None = None,
+    regions: str | Sequence[str] | None = None,
     window: tuple[float, float] = (-0.67, 0.0),
     model: Literal["ridge", "network"] = "ridge",
     n_hidden: int = 64,

@@ -38,7 +38,7 @@ def decode_events(
     events: str | pd.DataFrame = EVENTS,
     *,
     key: str = "locanmf",
-    regions: Sequence[str] | None = None,
+    regions: str | Sequence[str] | None = None,
     window: tuple[float, float] = (-0.67, 0.0),
     null: Literal["shuffle", "shift"] = "shuffle",
     n_null: int = 100,

@@ -38,7 +38,7 @@ def demixed_pca(
     events: str | pd.DataFrame = EVENTS,
     *,
     key: str = "locanmf",
-    regions: Sequence[str] | None = None,
+    regions: str | Sequence[str] | None = None,
     window: tuple[float, float] = (-1.0, 2.0),
     n_components: int = 3,
     ridge: float | None = None,

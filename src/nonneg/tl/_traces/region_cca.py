@@ -43,7 +43,7 @@ def region_cca(
     adata: AnnData | SpatialData,
     *,
     key: str = "locanmf",
-    regions: Sequence[str] | None = None,
+    regions: str | Sequence[str] | None = None,
     n_components: int | None = None,
     n_shifts: int = 400,
     min_shift: float | None = None,
