@@ -162,6 +162,14 @@ def sided_regions(
     hint = "Regions of pixels come from `nonneg.atlas.annotate`."
     regions = read_labels(adata, region_key, hint=hint)
     names = [str(name) for name in regions.names]
+    if "nan" in names:
+        n = int((regions.codes == names.index("nan")).sum())
+        msg = (
+            f"adata.obs[{region_key!r}] names the region of {n} pixels 'nan', which is what "
+            "`astype(str)` of NumPy makes of pixels without a region. Make them NaN again, "
+            f"e.g. `adata.obs[{region_key!r}].replace('nan', None)`."
+        )
+        raise ValueError(msg)
     if hemisphere_key is None or hemisphere_key not in adata.obs:
         return regions.codes, names
     check_key(adata, "obs", hemisphere_key)

@@ -116,6 +116,17 @@ def test_names_of_regions_do_not_matter():
     assert similar.min() >= 0.99
 
 
+def test_missing_regions_that_became_text():
+    adata = nng.datasets.widefield(
+        form="svd", shape=(40, 48), n_regions=2, n_frames=50, mask=False
+    )
+    adata.obs["region"] = np.asarray(adata.obs["region"]).astype(str)
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match=r"\d+ pixels 'nan', which is what `astype"):
+        nng.tl.locanmf(adata, max_rank=2)
+    assert_same(before, snapshot(adata))
+
+
 @QUIET
 def test_pixels_of_an_unknown_hemisphere():
     """Where regions are named by their side, they are of the same region."""
