@@ -110,14 +110,18 @@ def check_nonnegative(stats: MatrixStats, where: str) -> None:
 def warn_logarithms(x: Any, where: str, doing: str) -> None:
     """Warn if a matrix in memory holds log-normalised data where counts are expected.
 
-    Seen in the first rows: no whole numbers, and none above the logarithm of any count.
+    Seen in the first entries: no whole numbers, and none above the logarithm of any count.
     """
-    if not (sp.issparse(x) or isinstance(x, np.ndarray)):
+    if sp.issparse(x):
+        # Rows of some forms and types cannot be selected.
+        entries: Any = getattr(x, "data", None)
+    elif isinstance(x, np.ndarray):
+        entries = x[: max(_FIRST // max(x.shape[-1], 1), 1)].ravel()
+    else:
         return
-    rows: Any = x[:_FIRST]  # type: ignore[index]
-    values = np.asarray(rows.data if sp.issparse(x) else rows)
-    if values.dtype.kind != "f" or not values.size:
+    if getattr(entries, "dtype", np.dtype(object)).kind != "f" or not entries.size:
         return
+    values = np.asarray(entries[:_FIRST], np.float32)
     # NaN is told elsewhere.
     in_range = values.min() >= 0 and values.max() <= _LOGARITHM
     if not in_range or (values == np.rint(values)).all():
@@ -128,8 +132,8 @@ def warn_logarithms(x: Any, where: str, doing: str) -> None:
     )
 
 
-# Rows looked at, and log1p of a million counts, rounded up.
-_FIRST, _LOGARITHM = 500, 14.0
+# Entries looked at, and log1p of a million counts, rounded up.
+_FIRST, _LOGARITHM = 100_000, 14.0
 
 
 def count_empty(stats: MatrixStats) -> tuple[int, int]:
