@@ -80,9 +80,19 @@ def test_refusals(landmarks, arguments, error, message):
 
 
 def test_signed_labels_are_hemispheres():
-    labels = np.array([[-3, 3], [-5, 5]])
+    labels = np.array([[3, -3], [5, -5]])
     atlas = nng.atlas.Atlas.from_arrays(labels, {3: "MOp", 5: "VISp"})
     np.testing.assert_array_equal(atlas.labels, np.abs(labels))
+    np.testing.assert_array_equal(atlas.hemispheres, [[1, 2], [1, 2]])
+    marked = {3: "MOp_L", -3: "MOp_R", 5: "VISp_L", -5: "VISp_R"}
+    atlas = nng.atlas.Atlas.from_arrays(labels, marked)
+    assert atlas.structures["acronym"].tolist() == ["MOp", "VISp"]
+    np.testing.assert_array_equal(atlas.hemispheres, [[1, 2], [1, 2]])
+    atlas = nng.atlas.Atlas.from_arrays(-labels, marked)
+    np.testing.assert_array_equal(atlas.hemispheres, [[2, 1], [2, 1]])
+    reverse = {-number: name for number, name in marked.items()}
+    atlas = nng.atlas.Atlas.from_arrays(-labels, reverse)
+    assert atlas.structures["acronym"].tolist() == ["MOp", "VISp"]
     np.testing.assert_array_equal(atlas.hemispheres, [[1, 2], [1, 2]])
     with pytest.raises(ValueError, match="hemispheres are given"):
         nng.atlas.Atlas.from_arrays(labels, hemispheres="left-right")
@@ -111,4 +121,6 @@ def test_real_dorsal_cortex():
     nng.atlas.align(adata, IMAGE, there)
     nng.atlas.annotate(adata, atlas, spatial_key="spatial_ccf", key_added="area")
     assert adata.obs["area"].notna().mean() > 0.9
-    assert set(adata.obs["hemisphere"].dropna()) == {"left", "right"}
+    x = adata.obsm["spatial_ccf"][:, 0]
+    for side, on_side in (("left", x < 5), ("right", x > 5.8)):
+        assert set(adata.obs["hemisphere"][on_side].dropna()) == {side}

@@ -14,7 +14,7 @@ from .._adata.volume import has_volume, read_volume
 from .._adata.write import write_values
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
-from ._atlas import LEFT, RIGHT
+from ._structures import LEFT, RIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,7 +178,8 @@ def _check_box(adata: AnnData, atlas: Atlas) -> None:
             f"The volume has shape {box.shape} with spacing {box.spacing}, the atlas "
             f"{atlas.labels.shape} with {atlas.spacing}: they do not cover the same box. "
             "Both are indexed by z, y, x, and spacings are in mm; transpose or crop the "
-            "labels of the atlas."
+            "labels of the atlas. If `nonneg.atlas.align` has brought the image into the "
+            "space of the atlas, name its coordinates: spatial_key='spatial_ccf'."
         )
         raise ValueError(msg)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ._structures import read_structures
+from ._structures import LEFT, RIGHT, merge_sides, read_structures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     type Node = int | str
-
-LEFT, RIGHT = 1, 2
-"""Values of hemispheres, as BrainGlobe has them."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -99,7 +96,9 @@ class Atlas:
         labels
             Id of the structure at every position, 0 outside: a volume or an image. Of
             labels of both signs, as maps of the dorsal cortex have, negative ones are
-            the same structures on the left.
+            the same structures on the right, as in wfield and LocaNMF; or on the left,
+            if acronyms in `structures` say so: `{3: "MOp_R", -3: "MOp_L"}`. Acronyms
+            lose these marks.
         structures
             A data frame, a CSV file, or a mapping from ids to acronyms. Columns: `id`
             (or `label`, `structure_id`), and if there are, `acronym`, `name`, `parent`
@@ -141,16 +140,21 @@ class Atlas:
             raise ValueError(msg)
         # A copy: an atlas does not change with what it was made from.
         array = array.astype(np.int64)
-        if (array < 0).any() and (array > 0).any():
+        signed = bool((array < 0).any() and (array > 0).any())
+        if signed:
             if hemispheres is not None:
                 msg = (
-                    "Negative labels are structures on the left, but hemispheres are "
+                    "Labels of both signs are two hemispheres, but hemispheres are "
                     "given as well. Take the absolute values of the labels."
                 )
                 raise ValueError(msg)
-            hemispheres = np.where(array < 0, LEFT, np.where(array > 0, RIGHT, 0))
+            side = np.sign(array)
             array = np.abs(array)
         table = read_structures(structures, array)
+        if signed:
+            table, positive = merge_sides(table)
+            negative = RIGHT if positive == LEFT else LEFT
+            hemispheres = np.select([side > 0, side < 0], [positive, negative], 0)
         unknown = np.setdiff1d(np.unique(array), [0, *table.index])
         if unknown.size:
             msg = (

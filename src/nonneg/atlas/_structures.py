@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,11 @@ _NAMES = {
     "color": ("color", "color_hex_triplet"),
 }
 _HEX_DIGITS = 6
+# At the end of acronyms of one hemisphere.
+_SIDE = re.compile(r"[ ._-]((?P<left>l|left)|r|right)$", re.IGNORECASE)
+
+LEFT, RIGHT = 1, 2
+"""Values of hemispheres, as BrainGlobe has them."""
 
 
 def read_structures(given: Any, labels: NDArray[np.integer[Any]]) -> pd.DataFrame:
@@ -164,3 +170,27 @@ def _colors(table: pd.DataFrame, column: str | None, where: str) -> NDArray[Any]
         raise ValueError(msg)
     padded = "#" + digits.str.zfill(_HEX_DIGITS).str.lower()
     return padded.where(digits != "", "").to_numpy(object)
+
+
+def merge_sides(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Structures without those of negative ids, and the side of positive ones.
+
+    The marks at the ends of two acronyms say which of them is on the left; without, it
+    is the positive one.
+    """
+    acronyms = dict(zip(table.index.tolist(), table["acronym"].tolist(), strict=True))
+    stems, positive = {}, LEFT
+    for number, acronym in acronyms.items():
+        if number < 0 or -number not in acronyms:
+            continue
+        own, other = _SIDE.search(acronym), _SIDE.search(acronyms[-number])
+        if own is None or other is None or bool(own["left"]) == bool(other["left"]):
+            continue
+        stem = acronym[: own.start()]
+        if stem != acronyms[-number][: other.start()]:
+            continue
+        stems[acronym] = stem
+        if not own["left"]:
+            positive = RIGHT
+    table = table[table.index > 0].replace({"acronym": stems, "name": stems})
+    return table, positive
