@@ -23,6 +23,12 @@ class Labels(NamedTuple):
     """As strings, in the order of the categories, or sorted."""
 
 
+def as_text(stored: Any) -> NDArray[np.str_]:
+    """Strings as they were stored, from whichever file they were read."""
+    # Zarr stores give text of numpy's new type, which does not turn into the old one.
+    return np.ravel(np.asarray(stored, object)).astype(str)
+
+
 def read_labels(adata: AnnData, key: str, *, hint: str = "") -> Labels:
     """Labels in a column of obs, in the user's order; some may be missing."""
     check_key(adata, "obs", key, hint=hint)

@@ -12,6 +12,7 @@ from .._core.warnings import warn
 from ..models.traces.epochs import ROUNDING
 from .checks import as_numbers, check_key
 from .keys import SIDE_KEYS
+from .labels import as_text
 from .video import TIME
 from .views import read_factors
 
@@ -78,7 +79,7 @@ def read_traces(adata: AnnData, key: str) -> Traces:
         )
         raise ValueError(msg)
     stored = adata.uns[key].get("region")
-    region = None if stored is None else np.ravel(stored).astype(str)
+    region = None if stored is None else as_text(stored)
     if region is not None and region.size != values.shape[1]:
         msg = (
             f"adata.uns[{key!r}]['region'] names {region.size} regions for "

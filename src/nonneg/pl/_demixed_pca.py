@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._core.docs import shared_docs
@@ -57,7 +58,7 @@ def demixed_pca(
     """
     most = check_positive_int(n_components, "n_components")
     found = read_result(adata, key, "demixed_pca", {"decoder", "marginal", "scores"})
-    marginal = np.ravel(found["marginal"]).astype(str)
+    marginal = as_text(found["marginal"])
     explained = np.asarray(found["explained"], np.float64)
     scores = np.asarray(found["scores"], np.float64)
     offset = np.asarray(found["offset"], np.float64)
@@ -66,9 +67,7 @@ def demixed_pca(
     rows = {part: np.flatnonzero(marginal == part)[:most] for part in parts}
     rows = {part: some for part, some in rows.items() if some.size}
     columns = [str(name) for name in np.ravel(found["params"]["by"])]
-    levels = [
-        np.ravel(found["levels"][column]).astype(str).tolist() for column in columns
-    ]
+    levels = [as_text(found["levels"][column]).tolist() for column in columns]
     ncols = max(some.size for some in rows.values())
     grid = new_panels(ncols, ncols, (2.4, 1.8), n_groups=len(rows))
     panels = []

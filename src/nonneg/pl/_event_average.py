@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._adata.views import select_factors
@@ -72,7 +73,7 @@ def event_average(
     found = read_result(adata, key, "event_average", {"mean", "conditions"})
     names = [str(name) for name in np.ravel(found["components"])]
     stored = adata.uns[key].get("region")
-    regions = None if stored is None else np.ravel(stored).astype(str)
+    regions = None if stored is None else as_text(stored)
     if components is None and regions is not None:
         chosen = np.sort(np.unique(regions, return_index=True)[1]).tolist()
     elif components is None:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from .._adata.footprints import read_components, read_parcellation
+from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
@@ -84,7 +85,7 @@ def footprints(
     found, entry = read_components(adata, key)
     parcels = read_parcellation(adata, region_key, hemisphere_key)
     check_image(parcels)
-    of_components = np.asarray(entry.region, str)
+    of_components = as_text(entry.region)
     chosen = _chosen(found.names, of_components, components, regions)
     a = np.maximum(found.scores[:, chosen], 0)
     colors = region_colors(of_components)

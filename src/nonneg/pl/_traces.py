@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.footprints import read_components
+from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.video import TIME
 from .._core.docs import shared_docs
@@ -75,7 +76,7 @@ def traces(
     6
     """
     found, entry = read_components(adata, key)
-    of_components = np.asarray(entry.region, str)
+    of_components = as_text(entry.region)
     chosen = _chosen(found.names, of_components, components, regions)
     in_seconds = TIME in adata.var
     time = adata.var[TIME].to_numpy() if in_seconds else np.arange(adata.n_vars)

@@ -363,3 +363,19 @@ def test_seeds(session):
         lambda: nng.tl.seed_correlation(session, 3, key="locanmf", radius=-1),
         session,
     )
+
+
+def test_regions_read_from_zarr(session, tmp_path):
+    """Zarr stores return text of another type."""
+    session.write_zarr(tmp_path / "session.zarr")
+    adata = ad.read_zarr(tmp_path / "session.zarr")
+    key = next(
+        k for k, v in session.uns.items() if isinstance(v, dict) and "region" in v
+    )
+    for each in (session, adata):
+        nng.tl.region_cca(each, key=key, n_shifts=0)
+    np.testing.assert_array_equal(
+        *(each.uns[f"{key}_region_cca"]["r"] for each in (session, adata))
+    )
+    matches = nng.tl.match_components(session, adata, key=key)
+    assert matches.mean_cosine == pytest.approx(1)

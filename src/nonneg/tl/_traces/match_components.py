@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..._adata.common_grid import cell_means, common_cells
+from ..._adata.labels import as_text
 from ..._adata.views import read_factors
 from ...models.traces.match import cosines, match_within
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 
 class ComponentMatches(NamedTuple):
@@ -91,16 +93,17 @@ def match_components(
     a = cell_means(one.scores.astype(np.float64), left, n_cells)
     b = cell_means(two.scores.astype(np.float64), right, n_cells)
     similarity = np.nan_to_num(cosines(a, b))
-    names = [
+    names: list[NDArray[Any]] = [
         np.full(x.scores.shape[1], "")
         if (stored := one_of.uns[x.keys.uns].get("region")) is None
-        else np.ravel(stored).astype(str)
+        else as_text(stored)
         for x, one_of in ((one, adata), (two, other))
     ]
     if not np.intersect1d(names[0], names[1]).size:
         msg = (
-            f"No region has components in both sessions: {sorted(set(names[0]))[:5]}, "
-            f"{sorted(set(names[1]))[:5]}."
+            f"No region has components in both sessions: {_listed(names[0])} against "
+            f"{_listed(names[1])}. Name the keys of two factorizations with the same "
+            "regions, or two without."
         )
         raise ValueError(msg)
     found = match_within(similarity, *names)
@@ -115,3 +118,8 @@ def match_components(
         }
     )
     return ComponentMatches(table, float(cosine[matched].mean()))
+
+
+def _listed(names: NDArray[Any]) -> str:
+    """Names of regions, for a message."""
+    return str(sorted(set(names.tolist()))[:5]) if names.any() else "no regions"
