@@ -355,3 +355,20 @@ def test_regions_that_are_too_small_are_named():
     with pytest.warns(UserWarning, match=r"speck.* \(4\)"):
         nng.tl.locanmf(adata, max_rank=5)
     assert "speck" not in set(adata.uns["locanmf"]["region"])
+
+
+def test_more_regions_than_the_movie_can_tell_apart():
+    """Footprints that penalties shrink for long do not vanish, with all others."""
+    adata = nng.datasets.widefield(
+        shape=(40, 48), n_regions=2, n_frames=200, motion=0, hemodynamics=0, rng=1
+    )
+    nng.pp.delta_f(adata)
+    nng.pp.svd(adata, 20)
+    row, column = np.divmod(adata.obs["voxel"].to_numpy(), 48)
+    adata.obs["tile"] = pd.Categorical((row // 8) * 6 + column // 8)
+    with pytest.warns(UserWarning, match="max_rank"):
+        nng.tl.locanmf(adata, region_key="tile", hemisphere_key=None, max_rank=4)
+    regions = adata.uns["locanmf"]["regions"]
+    assert (regions["rank"] > 0).all()
+    assert regions["r2"].min() > 0.8
+    assert adata.uns["locanmf"]["objective"][-1] < 0.05

@@ -42,6 +42,15 @@ class Sums(NamedTuple):
     product: NDArray[np.float64]
     """(K, R): AᵀM."""
 
+    def divided(self, scale: NDArray[np.float64]) -> Sums:
+        """Of footprints that are divided by ``scale``."""
+        return Sums(
+            self.peak / scale,
+            self.inside / scale**2,
+            self.square / np.outer(scale, scale),
+            self.product / scale[:, None],
+        )
+
 
 class Footprints(Protocol):
     """Footprints of a number of components, and the passes over them."""
@@ -56,6 +65,10 @@ class Footprints(Protocol):
         everywhere: bool,
     ) -> Sums:
         """Update in place, with ``weight`` per unit of distance for each component."""
+        ...
+
+    def divide(self, scale: NDArray[np.float64]) -> None:
+        """Divide each footprint by a number."""
         ...
 
     def on_host(self) -> NDArray[np.float32]:
@@ -168,6 +181,10 @@ class HostFootprints:
         if everywhere:
             self._present[tile] = np.flatnonzero(peak)
 
+    def divide(self, scale: NDArray[np.float64]) -> None:
+        """In place."""
+        self.a /= scale.astype(np.float32)
+
     def on_host(self) -> NDArray[np.float32]:
         """As they are."""
         return self.a
@@ -233,6 +250,11 @@ class DeviceFootprints:
         k = self.n_components
         peak, inside, square, product = (np.asarray(x, np.float64) for x in sums)
         return Sums(peak[:k], inside[:k], square[:k, :k], product[:k])
+
+    def divide(self, scale: NDArray[np.float64]) -> None:
+        """The padding stays zero."""
+        extra = np.ones(self.width - self.n_components)
+        self.a = self.a / jnp.asarray(np.append(scale, extra), jnp.float32)
 
     def on_host(self) -> NDArray[np.float32]:
         """Without the padding."""

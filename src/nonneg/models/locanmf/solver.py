@@ -29,6 +29,8 @@ _URGENCY = 4
 _NEGLIGIBLE = 1e-3
 # Passes that leave out components where they are zero, for each that does not.
 _RESTRICTED = 3
+# Powers of two by which a peak may be off 1: squares stay within single precision.
+_DRIFT = 10
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ class State(NamedTuple):
 class LocaNMFSolver:
     """Localised HALS for footprints, exact least squares for time courses.
 
-    Footprints keep whatever scale they come to, and penalties follow: that is the same
-    as making each peak 1 after every sweep, without passes over the pixels.
+    Footprints keep the scale they come to, and penalties follow: that is the same as
+    making each peak 1 after every sweep, without passes over the pixels. Only where
+    penalties have shrunk one for long, it is made 1, before squares of its time course
+    exceed what single precision holds, beside those of others.
     """
 
     movie: Movie
@@ -109,6 +113,9 @@ class LocaNMFSolver:
             n_sweeps=options.n_sweeps,
             everywhere=everywhere,
         )
+        if (scale := _drifted(sums.peak)) is not None:
+            state.footprints.divide(scale)
+            sums = sums.divided(scale)
         traces = self._traces(sums, state)
         objective = self._objective(sums, traces)
         energy = np.diagonal(sums.square)
@@ -188,3 +195,10 @@ class LocaNMFSolver:
     def report(self, state: State) -> Report:
         """Squares that are left, relative to those of the data."""
         return Report(state.objective / self.movie.sq_norm)
+
+
+def _drifted(peak: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Scales of footprints far from 1, as powers of two, which divide without rounding."""
+    power = np.rint(np.log2(np.where(peak > 0, peak, 1)))
+    far = np.abs(power) > _DRIFT
+    return np.where(far, 2.0**power, 1.0) if far.any() else None
