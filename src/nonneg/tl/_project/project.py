@@ -52,6 +52,10 @@ def project(
     not the space: scores follow from the counts of each observation alone, for size
     factors of the same kind. For places without counts, see :func:`nonneg.tl.predict`.
 
+    Of :func:`nonneg.tl.locanmf`, footprints stay and time courses are found: `adata` is
+    another recording of pixels of the same image, matched by name, with a movie under
+    the key that the reference was fitted to, such as `hemo`.
+
     Parameters
     ----------
     adata
