@@ -149,6 +149,9 @@ def test_a_spatialdata_with_one_table_is_read_and_drawn():
         nng.get.factor_df(sdata.tables["cells"], "truth"),
     )
     assert len(nng.pl.factor_maps(sdata, "truth", factors=[0])) == 1
+    nng.tl.pnmf(sdata, 2, **SHORT)
+    with pytest.raises(ValueError, match="pnmf"):
+        nng.tl.predict(sdata, np.ones((1, 2)), key="pnmf")
     with pytest.raises(ValueError, match=r"2 tables.*sdata.tables\['table'\]"):
         nng.pl.loadings(tables("a", "b"), "truth")
     with pytest.raises(TypeError, match="Expected an AnnData or a SpatialData, not"):

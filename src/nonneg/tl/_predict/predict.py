@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..._adata.schema import DeconvolutionEntry, ProbabilisticEntry
+from ..._adata.tables import of_table
 from ..._adata.views import read_factors
 from ..._core.docs import shared_docs
 from .._deconvolve.predict import predict_from_neighbours
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..._adata.views import Factors
 
 
+@of_table
 @shared_docs
 def predict(
     adata: AnnData,
