@@ -1,0 +1,113 @@
+"""Sweeps over footprints, and time courses, against the mathematics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+from nonneg.models.locanmf.passes import HostFootprints
+from nonneg.models.locanmf.problem import make_movie
+from nonneg.models.locanmf.temporal import free_traces, solve_free
+
+N, R, K = 1500, 6, 4
+WEIGHT = np.array([0.0, 0.3, 1.0, 4.0])
+
+
+@pytest.fixture
+def movie():
+    """Pixels on a line, in two regions, more of them than fit into a tile."""
+    rng = np.random.default_rng(0)
+    x = np.linspace(0, 2, N)
+    region = (x > 1).astype(np.intp)
+    distance = np.stack([np.maximum(x - 1, 0), np.maximum(1 - x, 0)], axis=1)
+    data = rng.random((N, K)) @ rng.normal(size=(K, R)) + rng.normal(size=(N, R))
+    return make_movie(data, np.eye(R), region, distance, 1.0)
+
+
+@pytest.fixture
+def start(movie):
+    rng = np.random.default_rng(1)
+    region = np.array([0, 0, 1, 1])
+    footprints = HostFootprints(movie, region, rng.random((N, K)).astype(np.float32))
+    return footprints, free_traces(rng.normal(size=(K, R)))
+
+
+def penalties(footprints):
+    """(n_pixels, K): what one unit of a footprint costs."""
+    return footprints.movie.distance[:, footprints.region].astype(float) * WEIGHT
+
+
+def objective(footprints, traces):
+    a = footprints.a.astype(float)
+    error = footprints.movie.data.astype(float) - a @ traces.basis
+    return 0.5 * np.square(error).sum() + (penalties(footprints) * a).sum()
+
+
+def gradient(footprints, traces):
+    a = footprints.a.astype(float)
+    product = footprints.movie.data.astype(float) @ traces.basis.T
+    return a @ traces.gram - product + penalties(footprints)
+
+
+def sweep(footprints, traces, n_sweeps=1, *, everywhere=True):
+    return footprints.sweep(
+        traces.basis, traces.gram, WEIGHT, n_sweeps=n_sweeps, everywhere=everywhere
+    )
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_no_step_raises_the_objective(start, everywhere):
+    """Neither of footprints nor of time courses, with penalties that stay."""
+    footprints, traces = start
+    values = [objective(footprints, traces)]
+    for _ in range(40):
+        sums = sweep(footprints, traces, everywhere=everywhere)
+        values.append(objective(footprints, traces))
+        traces = solve_free(sums)
+        values.append(objective(footprints, traces))
+    rises = np.diff(values) / values[0]
+    assert rises.max() < 1e-7
+    assert values[-1] < 0.8 * values[0]
+
+
+def test_optimality_conditions(start):
+    footprints, traces = start
+    sweep(footprints, traces, 500)
+    slope, a = gradient(footprints, traces), footprints.a
+    size = np.abs(slope).max()
+    assert np.abs(slope[a > 0]).max() < 1e-5 * size
+    assert slope[a == 0].min() > -1e-5 * size
+    assert (a == 0).any(axis=0)[3]
+
+
+def test_each_pixel_is_a_least_squares_problem_of_its_own(start):
+    footprints, traces = start
+    sweep(footprints, traces, 500)
+    root = np.linalg.cholesky(traces.gram).T
+    product = footprints.movie.data.astype(float) @ traces.basis.T
+    target = np.linalg.solve(root.T, (product - penalties(footprints)).T).T
+    for n in range(0, N, 97):
+        expected, _ = nnls(root, target[n])
+        np.testing.assert_allclose(footprints.a[n], expected, atol=1e-4)
+
+
+def test_sums_are_those_of_the_new_footprints(start):
+    footprints, traces = start
+    sums = sweep(footprints, traces, 3)
+    a = footprints.a.astype(float)
+    inside = footprints.movie.region[:, None] == footprints.region
+    np.testing.assert_allclose(sums.peak, a.max(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(sums.inside, (a**2 * inside).sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(sums.square, a.T @ a, rtol=1e-5)
+    expected = a.T @ footprints.movie.data
+    np.testing.assert_allclose(sums.product, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_time_courses_are_least_squares(start):
+    footprints, traces = start
+    found = solve_free(sweep(footprints, traces))
+    a = footprints.a.astype(float)
+    expected, *_ = np.linalg.lstsq(a, footprints.movie.data.astype(float), rcond=None)
+    np.testing.assert_allclose(found.basis, expected, atol=1e-5)
+    np.testing.assert_allclose(found.gram, found.basis @ found.basis.T)
