@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from nonneg.models.locanmf.passes import HostFootprints
+from nonneg.models.locanmf.passes import HostFootprints, Sums
 from nonneg.models.locanmf.problem import make_movie
-from nonneg.models.locanmf.temporal import free_traces, solve_free
+from nonneg.models.locanmf.temporal import _RIDGE, free_traces, solve_free
 
 N, R, K = 1500, 6, 4
 WEIGHT = np.array([0.0, 0.3, 1.0, 4.0])
@@ -104,10 +104,29 @@ def test_sums_are_those_of_the_new_footprints(start):
     np.testing.assert_allclose(sums.product, expected, rtol=1e-4, atol=1e-3)
 
 
-def test_time_courses_are_least_squares(start):
+def test_time_courses_are_least_squares_with_a_small_ridge(start):
     footprints, traces = start
     found = solve_free(sweep(footprints, traces))
     a = footprints.a.astype(float)
-    expected, *_ = np.linalg.lstsq(a, footprints.movie.data.astype(float), rcond=None)
+    norm = np.linalg.norm(a, axis=0)
+    data = footprints.movie.data.astype(float)
+    longer = np.concatenate([a, np.sqrt(_RIDGE) * np.diag(norm)])
+    padded = np.concatenate([data, np.zeros((K, R))])
+    expected, *_ = np.linalg.lstsq(longer, padded, rcond=None)
     np.testing.assert_allclose(found.basis, expected, atol=1e-5)
     np.testing.assert_allclose(found.gram, found.basis @ found.basis.T)
+
+
+def test_footprints_that_are_nearly_the_same_do_not_cancel():
+    """What tells them apart is too little to hang time courses on."""
+    rng = np.random.default_rng(0)
+    one = rng.random(500)
+    a = np.stack([one, one + 1e-4 * rng.random(500)], axis=1)
+    data = np.outer(one, rng.normal(size=R)) + 0.01 * rng.normal(size=(500, R))
+    exact, *_ = np.linalg.lstsq(a, data, rcond=None)
+    inside = np.square(a).sum(axis=0)
+    found = solve_free(Sums(a.max(axis=0), inside, a.T @ a, a.T @ data))
+    assert np.abs(exact).max() > 5
+    assert np.abs(found.basis).max() < 2
+    lost = np.square(data - a @ found.basis).sum() / np.square(data).sum()
+    assert lost < 1e-3
