@@ -117,7 +117,6 @@ class LocaNMFEntry(Entry):
     localization: NDArray[Any] | None = None
     penalty: NDArray[Any] | None = None
     regions: pd.DataFrame | None = None
-    interrupted: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -251,6 +251,7 @@ def test_a_scan_resumes(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="Interrupted after 2 of 3"):
         partial = scan(checkpoint=path)
     assert table_of(partial).index.tolist() == [3, 4]
+    assert partial.uns["stability"]["interrupted"] is True
     monkeypatch.setattr(BatchSolver, "init", original)
     counted = []
     monkeypatch.setattr(

@@ -24,7 +24,7 @@ def project_traces(
     *,
     nonnegative: bool,
 ) -> NDArray[np.float64]:
-    """(K, n_frames): exact least squares, or non-negative least squares."""
+    """(K, n_frames): least squares as in the fit, or non-negative least squares."""
     exact = a.astype(np.float64)
     square, product = exact.T @ exact, exact.T @ data
     if not nonnegative:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...models.locanmf.problem import Movie
 
 
-def read_regions(
+def regions_to_fit(
     adata: AnnData,
     region_key: str,
     hemisphere_key: str | None,

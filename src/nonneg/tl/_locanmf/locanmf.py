@@ -18,7 +18,7 @@ from ...models.locanmf.search import Ranks, search
 from ...models.locanmf.solver import RULES, Options
 from ...models.locanmf.vanilla import fit_vanilla
 from ...operators.threads import computing
-from .front import build_movie, read_regions, store_components
+from .front import build_movie, regions_to_fit, store_components
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -223,7 +223,7 @@ def locanmf(
     seed = as_seed(rng)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     keys = keys_to_write(target, "locanmf", key_added)
-    parcels = read_regions(
+    parcels = regions_to_fit(
         target,
         region_key,
         hemisphere_key,

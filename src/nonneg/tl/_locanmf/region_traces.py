@@ -10,7 +10,7 @@ from ..._core.docs import shared_docs
 from ..._core.validators import check_one_of, check_positive_int
 from ...models.locanmf.baselines import leading_components, region_means
 from ...operators.threads import computing
-from .front import build_movie, read_regions, store_components
+from .front import build_movie, regions_to_fit, store_components
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -101,7 +101,7 @@ def region_traces(
         raise ValueError(msg)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     keys = keys_to_write(target, "region_traces", key_added)
-    parcels = read_regions(
+    parcels = regions_to_fit(
         target,
         region_key,
         hemisphere_key,

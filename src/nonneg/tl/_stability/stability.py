@@ -150,7 +150,8 @@ def stability(
         :cite:p:`Kotliar2019`; `n_dead`, patterns that became zero; the mean `n_iter` and
         the share of samples that `converged`. `patterns`, a row for each pattern of each
         consensus, in the order of columns: `stability`, the mean cosine with the matched
-        patterns of the samples, `stability_sd`, and `outliers`.
+        patterns of the samples, `stability_sd`, and `outliers`. `interrupted`: whether
+        Ctrl-C ended the scan; numbers that were finished are kept.
     `.var['stability_weight' | key_added + '_weight']` : :class:`float`
         `var_weights`, where some were given.
 
@@ -256,7 +257,13 @@ def stability(
         )
         found, interrupted = scan.run(ranks, callback)
     _store(
-        target, source, found, weights, params={**params, "metric": metric}, write=write
+        target,
+        source,
+        found,
+        weights,
+        params={**params, "metric": metric},
+        interrupted=interrupted,
+        write=write,
     )
     _report(target.uns[keys.uns]["table"], ranks, interrupted=interrupted)
     return target if copy else None
@@ -417,6 +424,7 @@ def _store(
     weights: NDArray[Any] | None,
     *,
     params: Mapping[str, Any],
+    interrupted: bool,
     write: Write,
 ) -> None:
     best = found.best
@@ -442,6 +450,7 @@ def _store(
             "best": select(table),
             "table": table,
             "patterns": _stored(patterns),
+            "interrupted": interrupted,
             "mass": mass,
             "scale": scale,
         },
