@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import gaussian_filter
-from scipy.signal import lfilter
 
 from .._adata.keys import factor_keys
 from .._adata.schema import SCHEMA
@@ -17,8 +15,9 @@ from .._adata.write import write_factors
 from .._core.optional import import_optional
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_one_of, check_positive_int
-from ..atlas import Atlas
 from . import _movie
+from ._cortex import number_regions
+from ._sources import draw_activity, draw_ranks, draw_sources, gaussians, sines
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -27,30 +26,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from .._core.random import RNGLike
+    from ..atlas import Atlas
 
-# Width of the dorsal cortex of a mouse, in mm.
-_WIDTH = 10.0
 _KINDS: dict[str, dict[str, Any]] = {
     # As published: 58 regions of some 2,000 pixels each at 30 Hz.
     "paper": {"shape": (534, 533), "n_regions": 29, "n_frames": 10_000, "fs": 30.0},
     "session": {"shape": (64, 80), "n_regions": 6, "n_frames": 900, "fs": 15.0},
 }
-# Of the publication: widths of footprints as part of the root of the pixels, sines of a
-# component, frequencies there are (radians a second), spread of amplitudes.
-_SIGMA = 0.2
-_SINES, _POOL, _BETA, _AMPLITUDE = 3, 10, (0.5, 0.63), 0.1
-# Of sessions: widths of footprints, likewise; standard deviation of ΔF/F; bursts per
-# second and the time in which they fade; correlation of the same region on both sides.
-_SOURCE_SIGMA = (0.35, 0.5)
-_SIZE = (0.02, 0.04)
-# Width of the borders of footprints as part of the root of the pixels: the first at which
-# so much of their energy is in the region.
-_SPILL, _LOCALIZATION = (0.3, 0.2, 0.15, 0.1, 0.07, 0.05), 0.87
-_BURSTS, _DECAY, _RISE = 1.0, 0.6, 0.1
-_COUPLING = 0.5
-# Seconds between events, and the size of responses in standard deviations.
-_INTERVAL, _RESPONSE = (3.0, 5.0), 3.0
-_TRIALS = ("left", "right")
 
 
 def widefield(
@@ -209,7 +191,7 @@ def widefield(
         raise ValueError(msg)
     n_frames, fs, seed = params["n_frames"], params["fs"], params["seed"]
     rng = np.random.default_rng(seed)
-    labels, names, spacing = _regions(
+    labels, names, spacing = number_regions(
         regions,
         shape or default["shape"],
         check_positive_int(n_regions or default["n_regions"], "n_regions"),
@@ -228,11 +210,11 @@ def widefield(
     _annotate(adata, labels.ravel()[voxel], names)
     if kind == "paper":
         region = np.array(kept)
-        footprints = _gaussians(labels, kept, voxel)
-        traces = _sines(len(kept), time, rng)
+        footprints = gaussians(labels, kept, voxel)
+        traces = sines(len(kept), time, rng)
         informative = None
     else:
-        rank = _ranks(kept, names, (fewest, most), rng)
+        rank = draw_ranks(kept, names, (fewest, most), rng)
         region = np.repeat(kept, rank)
         movie, informative = _recording(adata, labels, region, names, params, rng=rng)
         footprints = movie.crop(movie.footprints)[voxel]
@@ -285,9 +267,9 @@ def _recording(
     n_frames, voxel = adata.n_vars, adata.obs[VOXEL].to_numpy()
     canvas = _movie.on_canvas(labels + 1) - 1
     brain = canvas >= 0
-    maps = _sources(canvas, region, rng)
+    maps = draw_sources(canvas, region, rng)
     time = adata.var[TIME].to_numpy()
-    traces, events, behavior, chosen = _activity(region, names, time, rng)
+    traces, events, behavior, chosen = draw_activity(region, names, time, rng)
     hemo_maps, hemo, coef = _movie.hemodynamics(
         brain, n_frames, params["fs"], params["hemodynamics"], rng
     )
@@ -313,93 +295,6 @@ def _recording(
     return movie, names[chosen]
 
 
-def _regions(
-    given: Any, shape: tuple[int, int], n_regions: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], list[str], tuple[float, ...]]:
-    """Number of the region of every pixel, -1 outside; names; spacing in mm."""
-    if given is None:
-        rows, columns = (check_positive_int(n, "shape") for n in shape)
-        signed = _voronoi(rows, columns, n_regions, rng)
-    elif isinstance(given, Atlas):
-        signed = given.labels.copy()
-        if given.hemispheres is not None:
-            signed[given.hemispheres == 1] *= -1
-    else:
-        signed = np.asarray(given)
-    if signed.dtype.kind not in "iu":
-        msg = f"regions must be integers, but their dtype is {signed.dtype}."
-        raise TypeError(msg)
-    if signed.ndim != 2 or not signed.any():
-        msg = (
-            "regions must be an image with some label other than 0, but have shape "
-            f"{signed.shape} and {np.count_nonzero(signed)} labels."
-        )
-        raise ValueError(msg)
-    signed = signed.astype(np.int64)
-    # The sign on the left of the image is the left hemisphere.
-    column = np.arange(signed.shape[1])
-    middle = {s: (np.sign(signed) == s) @ column for s in (-1, 1)}
-    size = {s: max(int((np.sign(signed) == s).sum()), 1) for s in (-1, 1)}
-    left = min((-1, 1), key=lambda s: middle[s].sum() / size[s])
-    two = bool((signed < 0).any())
-    found = np.unique(signed[signed != 0])
-    found = found[np.lexsort((found != left * np.abs(found), np.abs(found)))]
-    acronyms = given.structures["acronym"] if isinstance(given, Atlas) else None
-    names = []
-    for label in found.tolist():
-        name = f"region_{abs(label)}" if acronyms is None else acronyms[abs(label)]
-        side = "left" if np.sign(label) == left else "right"
-        names.append(f"{name}_{side}" if two else str(name))
-    order = np.argsort(found)
-    number = order[np.searchsorted(found[order], signed).clip(max=found.size - 1)]
-    spacing = (
-        given.spacing
-        if isinstance(given, Atlas)
-        else (_WIDTH / signed.shape[1], _WIDTH / signed.shape[1])
-    )
-    return np.where(signed == 0, -1, number), names, spacing
-
-
-def _voronoi(
-    rows: int, columns: int, n_regions: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Voronoi regions of an ellipse, mirrored; the left hemisphere is negative."""
-    half = columns // 2
-    y, x = np.mgrid[:rows, :half]
-    v = (2 * y + 1) / rows - 1
-    # From the midline outwards.
-    u = (half - x - 0.5) / (columns / 2)
-    inside = (u / 0.95) ** 2 + (v / 0.95) ** 2 <= 1
-    points = np.stack([v[inside], u[inside]], axis=1)
-    if len(points) < n_regions:
-        msg = f"n_regions={n_regions} are more than the pixels of a hemisphere."
-        raise ValueError(msg)
-    seeds = points[rng.permutation(len(points))[:n_regions]]
-    # Some steps towards the middle of each region make them of similar size.
-    for _ in range(8):
-        nearest = _nearest(points, seeds)
-        seeds = np.stack(
-            [
-                points[nearest == r].mean(axis=0) if (nearest == r).any() else seed
-                for r, seed in enumerate(seeds)
-            ]
-        )
-    nearest = _nearest(points, seeds)
-    # Numbered from front to back.
-    rank = np.argsort(np.argsort(seeds[:, 0]))
-    left = np.zeros((rows, half), np.int64)
-    left[inside] = rank[nearest] + 1
-    middle = np.zeros((rows, columns - 2 * half), np.int64)
-    return np.concatenate([-left, middle, left[:, ::-1]], axis=1)
-
-
-def _nearest(
-    points: NDArray[np.float64], seeds: NDArray[np.float64]
-) -> NDArray[np.intp]:
-    squares = (seeds**2).sum(axis=1) - 2 * points @ seeds.T
-    return np.asarray(squares.argmin(axis=1))
-
-
 def _annotate(adata: AnnData, number: NDArray[np.intp], names: list[str]) -> None:
     adata.obs["region"] = pd.Categorical.from_codes(number, pd.Index(names))
     sides = ["left", "right"]
@@ -408,151 +303,6 @@ def _annotate(adata: AnnData, number: NDArray[np.intp], names: list[str]) -> Non
         adata.obs["hemisphere"] = pd.Categorical.from_codes(
             np.where(number < 0, -1, side[number]), pd.Index(sides)
         )
-
-
-def _gaussians(
-    labels: NDArray[np.intp], kept: list[int], voxel: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """A footprint in the middle of every region."""
-    y, x = np.unravel_index(voxel, labels.shape)
-    out = np.empty((voxel.size, len(kept)), np.float32)
-    for i, r in enumerate(kept):
-        place = np.argwhere(labels == r)
-        middle = place.mean(axis=0)
-        centre = place[((place - middle) ** 2).sum(axis=1).argmin()]
-        variance = _SIGMA**2 * len(place)
-        out[:, i] = np.exp(
-            -((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 2 / variance
-        )
-    return out
-
-
-def _sines(
-    k: int, time: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    pool = rng.uniform(*_BETA, _POOL)
-    traces = np.zeros((time.size, k))
-    for i in range(k):
-        for beta in rng.permutation(pool)[:_SINES]:
-            phase = rng.uniform(0, 2 * np.pi)
-            traces[:, i] += rng.normal(1, _AMPLITUDE) * np.sin(beta * time + phase)
-    return traces
-
-
-def _partner(name: str) -> str:
-    """A region's name in the other hemisphere."""
-    base, _, side = name.rpartition("_")
-    return f"{base}_{ {'left': 'right', 'right': 'left'}.get(side, side) }"
-
-
-def _ranks(
-    kept: list[int],
-    names: list[str],
-    n_sources: tuple[int, int],
-    rng: np.random.Generator,
-) -> list[int]:
-    """Number of sources of each region, the same in both hemispheres."""
-    given: dict[str, int] = {}
-    # All numbers occur where there are regions enough.
-    fewest, most = n_sources
-    options = np.arange(fewest, most + 1)
-    bases = list(dict.fromkeys(frozenset((names[r], _partner(names[r]))) for r in kept))
-    drawn = rng.permutation(np.resize(options, len(bases)))
-    for pair, number in zip(bases, drawn.tolist(), strict=True):
-        given |= dict.fromkeys(pair, number)
-    return [given[names[r]] for r in kept]
-
-
-def _sources(
-    labels: NDArray[np.intp], region: NDArray[np.intp], rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Footprints (n_pixels, k): apart in their region, overlapping, faint outside."""
-    y, x = np.indices(labels.shape)
-    out = np.empty((labels.size, region.size), np.float32)
-    for r in np.unique(region):
-        place = np.argwhere(labels == r).astype(np.float64)
-        columns = np.flatnonzero(region == r)
-        seeds = place[rng.permutation(len(place))[: columns.size]]
-        # k-means spreads them out.
-        for _ in range(10):
-            nearest = _nearest(place, seeds)
-            seeds = np.stack(
-                [
-                    place[nearest == i].mean(axis=0) if (nearest == i).any() else seed
-                    for i, seed in enumerate(seeds)
-                ]
-            )
-        inside = labels == r
-        for column, seed in zip(columns, seeds, strict=True):
-            # Narrower where there are more, but by less than would part them.
-            sigma = rng.uniform(*_SOURCE_SIGMA) * len(place) ** 0.5
-            sigma /= columns.size**0.25
-            bump = np.exp(-((y - seed[0]) ** 2 + (x - seed[1]) ** 2) / 2 / sigma**2)
-            # Cut off beyond the border, as sharply as it takes.
-            for part in _SPILL:
-                soft = part * len(place) ** 0.5
-                image = bump * gaussian_filter(inside.astype(np.float64), soft)
-                if (image[inside] ** 2).sum() >= _LOCALIZATION * (image**2).sum():
-                    break
-            out[:, column] = (image / image.max()).ravel()
-    return out
-
-
-def _activity(
-    region: NDArray[np.intp],
-    names: list[str],
-    time: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.float64], pd.DataFrame, NDArray[np.float64], int]:
-    """Traces, events, behaviour, and the region that carries both."""
-    fs = 1 / (time[1] - time[0]) if time.size > 1 else 1.0
-    raw = _bursts((time.size, region.size), fs, rng)
-    for r in np.unique(region):
-        # The second of two partners takes a part of the first.
-        other = _partner(names[r])
-        if other in names[:r] and names.index(other) in region:
-            of, mine = region == names.index(other), region == r
-            raw[:, mine] *= np.sqrt(1 - _COUPLING**2)
-            raw[:, mine] += _COUPLING * raw[:, of]
-    number, size = np.unique(region, return_counts=True)
-    several = number[size > 1] if (size > 1).any() else number
-    chosen = int(rng.permutation(several)[0])
-    sources = np.flatnonzero(region == chosen)
-
-    onset = np.cumsum(rng.uniform(*_INTERVAL, int(time[-1] / _INTERVAL[0]) + 1))
-    onset = onset[onset < time[-1] - _INTERVAL[0] / 2]
-    trial = rng.permutation(np.resize(_TRIALS, onset.size))
-    for start, label in zip(onset, trial, strict=True):
-        after = np.maximum(time - start, 0)
-        kernel = _RESPONSE * after / 0.3 * np.exp(1 - after / 0.3)
-        # Trials of the two kinds excite other sources, or the only one differently.
-        first = label == _TRIALS[0]
-        if sources.size > 1:
-            raw[:, sources[0 if first else 1]] += kernel
-        else:
-            raw[:, sources[0]] += kernel * (1 if first else 0.3)
-    mix = rng.uniform(0.5, 1, sources.size)
-    course = raw[:, sources] @ mix
-    behavior = course / max(course.std(), 1e-12) + 0.3 * rng.standard_normal(time.size)
-    traces = raw * rng.uniform(*_SIZE, region.size)
-    traces -= traces.mean(axis=0)
-    events = pd.DataFrame({TIME: onset, "label": trial.astype(object)})
-    events.index = events.index.astype(str)
-    return traces, events, behavior, chosen
-
-
-def _bursts(
-    shape: tuple[int, int], fs: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Bursts that rise and fade, at unit variance, already going on at the start."""
-    lead = int(5 * _DECAY * fs) + 1
-    size = (shape[0] + lead, shape[1])
-    raw = rng.poisson(_BURSTS / fs, size) * rng.exponential(1, size)
-    for seconds in (_RISE, _DECAY):
-        keep = np.exp(-1 / (seconds * fs))
-        raw = lfilter([1 - keep], [1.0, -keep], raw, axis=0)
-    raw = raw[lead:] - raw[lead:].mean(axis=0)
-    return raw / np.maximum(raw.std(axis=0), 1e-12)
 
 
 def _add_svd(

@@ -13,7 +13,7 @@ from .._adata.volume import Box
 from .._core.optional import import_optional
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
-from ._frames import Options, open_frames
+from ._formats import Options, open_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
