@@ -16,36 +16,20 @@ from anndata import AnnData
 N_VARS, BLOCK, K = 500, 2000, 5
 
 PROBE = """
-import json, sys, threading, time, warnings
+import json, sys, warnings
 import anndata as ad, numpy as np
 import nonneg as nng
+from testing.nonneg import PeakGrowth
 
 warnings.simplefilter("ignore")
 paths = sys.argv[1:]
 
 
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
 def peak_growth(path, loss):
     adata = ad.read_h5ad(path, backed="r")
-    start = highest = resident()
-    done = threading.Event()
-
-    def sample():
-        nonlocal highest
-        while not done.is_set():
-            highest = max(highest, resident())
-            time.sleep(0.002)
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    nng.tl.nmf(adata, 5, beta_loss=loss, max_iter=4, tol=0, chunk_size=2000)
-    done.set()
-    thread.join()
-    return highest - start
+    with PeakGrowth() as memory:
+        nng.tl.nmf(adata, 5, beta_loss=loss, max_iter=4, tol=0, chunk_size=2000)
+    return memory.bytes
 
 
 growth = {

@@ -9,17 +9,13 @@ import sys
 import pytest
 
 PROBE = """
-import json, sys, threading, time, warnings
+import json, sys, warnings
 from pathlib import Path
 import nonneg as nng
+from testing.nonneg import PeakGrowth
 
 warnings.simplefilter("ignore")
 folder = Path(sys.argv[1])
-
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 def peak_growth(n_frames):
@@ -27,26 +23,14 @@ def peak_growth(n_frames):
     nng.datasets.widefield(
         shape=(96, 120), n_frames=n_frames, form="svd", tiff=path
     )
-    start = highest = resident()
-    done = threading.Event()
-
-    def sample():
-        nonlocal highest
-        while not done.is_set():
-            highest = max(highest, resident())
-            time.sleep(0.002)
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    adata = nng.io.read_video(path, channels=["blue", "violet"], fs=15, chunk_size=50)
-    nng.pp.motion_correct(adata, store=folder / f"{n_frames}.zarr")
-    nng.pp.delta_f(adata)
-    nng.pp.svd(adata, 30, n_iter=1)
-    nng.pp.svd(adata, 30, n_iter=1, layer="violet")
-    nng.pp.hemodynamic_correction(adata)
-    done.set()
-    thread.join()
-    return highest - start
+    with PeakGrowth() as memory:
+        adata = nng.io.read_video(path, channels=["blue", "violet"], fs=15, chunk_size=50)
+        nng.pp.motion_correct(adata, store=folder / f"{n_frames}.zarr")
+        nng.pp.delta_f(adata)
+        nng.pp.svd(adata, 30, n_iter=1)
+        nng.pp.svd(adata, 30, n_iter=1, layer="violet")
+        nng.pp.hemodynamic_correction(adata)
+    return memory.bytes
 
 
 print(json.dumps([peak_growth(n) for n in (150, 200, 1000)]))
@@ -54,12 +38,9 @@ print(json.dumps([peak_growth(n) for n in (150, 200, 1000)]))
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_peak_memory_does_not_grow_with_the_recording(tmp_path):
     """800 more frames are 74 MB in single precision, of both channels."""
-    pytest.importorskip("dask")
-    pytest.importorskip("tifffile")
-    if not sys.platform.startswith("linux"):
-        pytest.skip("memory is read from /proc")
     done = subprocess.run(
         [sys.executable, "-c", PROBE, str(tmp_path)],
         check=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from ._frames import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8")
 NUMPY = (".npy",)
@@ -77,22 +78,33 @@ def _of_array(array: Any, where: str, axes: str | None) -> ArrayFrames:
     if shape is None or dtype is None:
         array = np.asarray(array)
         shape, dtype = array.shape, array.dtype
-    order = _order(axes, len(shape), where)
-    _check_dtype(np.dtype(dtype), where)
 
     @contextmanager
     def opened() -> Iterator[Any]:
         yield array
 
-    n_frames, size = _sizes(shape, order)
+    return _stack(opened, shape, dtype, where, axes)
+
+
+def _stack(
+    opened: Callable[[], AbstractContextManager[Any]],
+    shape: Sequence[int],
+    dtype: Any,
+    where: str,
+    axes: str | None,
+) -> ArrayFrames:
+    """Frames of an array that is opened for every read."""
+    _check_dtype(np.dtype(dtype), where)
+    t, y, x, c = order = _order(axes, len(shape), where)
+    n_channels = None if c < 0 else int(shape[c])
     return ArrayFrames(
         where=where,
-        n_frames=n_frames,
-        shape=size,
+        n_frames=int(shape[t]) * (n_channels or 1),
+        shape=(int(shape[y]), int(shape[x])),
         dtype=np.dtype(dtype),
         opened=opened,
         order=order,
-        n_channels=_n_channels(shape, order),
+        n_channels=n_channels,
     )
 
 
@@ -112,18 +124,6 @@ def _order(axes: str | None, n_axes: int, where: str) -> tuple[int, int, int, in
         raise ValueError(msg)
     t, y, x, c = (axes.find(axis) for axis in "TYXC")
     return t, y, x, c
-
-
-def _sizes(
-    shape: Sequence[int], order: tuple[int, int, int, int]
-) -> tuple[int, tuple[int, int]]:
-    t, y, x, c = order
-    n_channels = 1 if c < 0 else shape[c]
-    return int(shape[t] * n_channels), (int(shape[y]), int(shape[x]))
-
-
-def _n_channels(shape: Sequence[int], order: tuple[int, int, int, int]) -> int | None:
-    return None if order[3] < 0 else int(shape[order[3]])
 
 
 def _check_dtype(dtype: np.dtype[Any], where: str) -> None:
@@ -272,18 +272,7 @@ def _of_group(path: Path, options: Options) -> ArrayFrames:
         msg = f"Name the frames of {path} with `dataset`; it holds {known}."
         raise KeyError(msg) if dataset is not None else ValueError(msg)
     where = f"{path}/{name}" if name else str(path)
-    _check_dtype(np.dtype(dtype), where)
-    order = _order(options.axes, len(known[name]), where)
-    n_frames, size = _sizes(known[name], order)
-    return ArrayFrames(
-        where=where,
-        n_frames=n_frames,
-        shape=size,
-        dtype=np.dtype(dtype),
-        opened=opened,
-        order=order,
-        n_channels=_n_channels(known[name], order),
-    )
+    return _stack(opened, known[name], dtype, where, options.axes)
 
 
 @contextmanager
@@ -358,21 +347,10 @@ def _of_nwb(path: Path, options: Options) -> ArrayFrames:
         with h5py.File(path, "r") as h5:
             yield h5[place]
 
-    order = _order(options.axes, len(shape), f"{path}/{name}")
-    n_frames, size = _sizes(shape, order)
-    if time is not None and time.size != n_frames:
+    found = _stack(opened, shape, dtype, f"{path}/{name}", options.axes)
+    if time is not None and time.size != found.n_frames:
         time = None
-    return ArrayFrames(
-        where=f"{path}/{name}",
-        n_frames=n_frames,
-        shape=size,
-        dtype=np.dtype(dtype),
-        opened=opened,
-        order=order,
-        fs=rate,
-        time=time,
-        n_channels=_n_channels(shape, order),
-    )
+    return replace(found, fs=rate, time=time)
 
 
 def _of_movie(path: Path, options: Options) -> MovieFrames:

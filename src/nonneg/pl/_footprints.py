@@ -86,7 +86,7 @@ def footprints(
     parcels = read_parcellation(adata, region_key, hemisphere_key)
     check_image(parcels)
     of_components = as_text(entry.region)
-    chosen = _chosen(found.names, of_components, components, regions)
+    chosen = choose_components(found.names, of_components, components, regions)
     a = np.maximum(found.scores[:, chosen], 0)
     colors = region_colors(of_components)
     of_chosen = np.array([colors[name] for name in of_components[chosen]])
@@ -101,7 +101,7 @@ def footprints(
     return ax
 
 
-def _chosen(
+def choose_components(
     names: Sequence[str],
     of_components: NDArray[Any],
     components: FactorSelection | None,

@@ -12,7 +12,7 @@ from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.video import TIME
 from .._core.docs import shared_docs
-from ._footprints import _chosen, region_colors
+from ._footprints import choose_components, region_colors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ def traces(
     """
     found, entry = read_components(adata, key)
     of_components = as_text(entry.region)
-    chosen = _chosen(found.names, of_components, components, regions)
+    chosen = choose_components(found.names, of_components, components, regions)
     in_seconds = TIME in adata.var
     time = adata.var[TIME].to_numpy() if in_seconds else np.arange(adata.n_vars)
     low, high = window if window is not None else (time.min(), time.max())

@@ -14,12 +14,14 @@ from ._dense import (
 )
 from ._devices import on_four_devices
 from ._marks import needs
+from ._memory import PeakGrowth
 from ._public import PublicFunction, public_functions
 from ._snapshot import assert_same, assert_same_fit, fitted_mean, snapshot
 
 __all__ = [
     "ARRAY_TYPES",
     "ArrayType",
+    "PeakGrowth",
     "PublicFunction",
     "assert_same",
     "assert_same_fit",
