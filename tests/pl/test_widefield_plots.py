@@ -41,14 +41,31 @@ def test_motion(session):
 
 
 def test_svd_variance_ratio(session):
-    ax = nng.pl.svd_variance_ratio(session, ["svd", "hemo"])
+    ax = nng.pl.svd_variance_ratio(session, ["svd", "svd_violet"])
     entry = session.uns["svd"]
-    expected = entry["singular_values"] ** 2 / 120 / entry["total_variance"]
+    variance = entry["singular_values"] ** 2 / 120
+    expected = variance / entry["total_variance"]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), expected, rtol=1e-5)
     assert expected.sum() <= 1
-    assert [t.get_text() for t in ax.get_legend().get_texts()][1] == "hemo"
+    assert ax.get_ylabel() == "part of variance"
     with pytest.raises(KeyError, match="no singular values"):
         nng.pl.svd_variance_ratio(session, "truth")
+    with pytest.raises(ValueError, match="no product"):
+        nng.pl.svd_variance_ratio(session, [])
+
+
+def test_spectra_have_one_scale(session):
+    """Of a corrected signal, nobody knows a total: all are in its units."""
+    ax = nng.pl.svd_variance_ratio(session, ["svd", "hemo"])
+    assert ax.get_ylabel() == "variance per pixel"
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels[0].startswith("svd: ")
+    assert labels[1] == "hemo"
+    for line, key in zip(ax.lines, ("svd", "hemo"), strict=True):
+        movie = session.obsm[f"X_{key}"] @ session.varm[key].T
+        assert line.get_ydata().sum() == pytest.approx(
+            movie.var(axis=1).mean(), rel=1e-3
+        )
 
 
 def test_hemodynamic_maps(session):
@@ -59,3 +76,43 @@ def test_hemodynamic_maps(session):
     assert removed.images[0].get_clim()[1] == 1
     with pytest.raises(KeyError, match="hemodynamic_correction"):
         nng.pl.hemodynamic_maps(session, "svd")
+    bar = [text.get_text() for text in coefficient.texts]
+    assert any(text.endswith(" mm") for text in bar)
+
+
+def labels_of(axes):
+    return [ax.get_label() for ax in axes]
+
+
+def test_report(session):
+    axes = nng.pl.widefield_report(session)
+    panels = ["table", "shifts", "correlation", "variance", "brightness"]
+    assert labels_of(axes) == [*panels, "coefficient", "removed"]
+    texts = [text.get_text() for text in axes[0].texts]
+    numbers = dict(zip(texts[::2], texts[1::2], strict=True))
+    assert numbers["pixels × frames"] == f"{session.n_obs:,} × 120"
+    far = np.hypot(*session.varm["shifts"].T)
+    assert numbers["largest shift"].startswith(f"{far.max():.2f} pixels")
+    assert numbers["coefficient, median"] == f"{session.obs['hemo_coef'].median():.2f}"
+    np.testing.assert_allclose(
+        axes[5].images[0].get_array(), nng.get.image(session, "hemo_coef")
+    )
+
+
+def test_report_of_fewer_steps(session):
+    part = session.copy()
+    for key in ("hemo", "svd_violet"):
+        del part.uns[key]
+    del part.varm["shifts"]
+    assert labels_of(nng.pl.widefield_report(part)) == [
+        "table",
+        "variance",
+        "brightness",
+    ]
+    for name in ("svd", "truth"):
+        del part.uns[name]
+    with pytest.raises(ValueError, match="nothing to report"):
+        nng.pl.widefield_report(part)
+    del part.uns["video"]
+    with pytest.raises(KeyError, match="read_video"):
+        nng.pl.widefield_report(part)

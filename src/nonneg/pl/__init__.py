@@ -24,6 +24,7 @@ from ._marker_agreement import marker_agreement
 from ._metagenes import metagenes
 from ._missing_type import missing_type
 from ._motion import motion
+from ._movie import movie
 from ._objective import objective
 from ._presence import presence
 from ._region_cca import region_cca
@@ -31,6 +32,7 @@ from ._region_correlation import region_correlation
 from ._region_map import region_map
 from ._region_matrix import region_matrix
 from ._region_prediction import region_prediction
+from ._region_quality import region_quality
 from ._region_sets import region_sets
 from ._seed_correlation import seed_correlation
 from ._shared_change import shared_change
@@ -41,6 +43,7 @@ from ._top_genes import top_genes
 from ._traces import traces
 from ._type_correlation import type_correlation
 from ._volume_maps import volume_maps
+from ._widefield_report import widefield_report
 
 __all__ = [
     "canonical_pair",
@@ -65,6 +68,7 @@ __all__ = [
     "metagenes",
     "missing_type",
     "motion",
+    "movie",
     "objective",
     "presence",
     "region_cca",
@@ -72,6 +76,7 @@ __all__ = [
     "region_map",
     "region_matrix",
     "region_prediction",
+    "region_quality",
     "region_sets",
     "seed_correlation",
     "shared_change",
@@ -82,4 +87,5 @@ __all__ = [
     "traces",
     "type_correlation",
     "volume_maps",
+    "widefield_report",
 ]

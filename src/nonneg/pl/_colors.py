@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-from matplotlib.colors import is_color_like, rgb_to_hsv, to_rgba
+from matplotlib.colors import is_color_like, rgb_to_hsv, to_hex, to_rgb, to_rgba
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +24,9 @@ type Palette = Mapping[str, Any] | Sequence[Any]
 
 # Of what is not known: seen on white and on black.
 NO_DATA = "0.7"
+# Strong colours: levels of red, green and blue that are tried; least chroma; middle and
+# half range of lightness, in CIELAB.
+_LEVELS, _CHROMA, _LIGHTNESS = 16, 40.0, (55.0, 20.0)
 
 
 def intensity_map(given: str | Colormap | None, figure: Figure) -> Colormap:
@@ -41,6 +46,35 @@ def default_palette(n: int) -> list[str]:
         palettes.default_102,
     )
     return [str(palette[i % len(palette)]) for i in range(n)]
+
+
+@cache
+def strong_palette(n: int) -> list[str]:
+    """Colours that are told apart when they are mixed with white.
+
+    Up to ten are those of Matplotlib. Of more, each is the one farthest from all before
+    it, of those that are neither pale nor dark nor grey.
+    """
+    from skimage.color import rgb2lab
+
+    chosen = [to_hex(color) for color in plt.get_cmap("tab10").colors]  # type: ignore[attr-defined]
+    # Grey is what is negative, or without a region.
+    chosen.remove("#7f7f7f")
+    if n > len(chosen):
+        axis = np.linspace(0, 1, _LEVELS)
+        rgb = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+        lab = rgb2lab(rgb)
+        strong = (np.hypot(lab[:, 1], lab[:, 2]) > _CHROMA) & (
+            np.abs(lab[:, 0] - _LIGHTNESS[0]) < _LIGHTNESS[1]
+        )
+        rgb, lab = rgb[strong], lab[strong]
+        taken = rgb2lab(np.array([to_rgb(color) for color in chosen]))
+        away = np.linalg.norm(lab[:, None] - taken, axis=-1).min(axis=1)
+        for _ in range(n - len(chosen)):
+            best = int(away.argmax())
+            chosen.append(to_hex(rgb[best]))
+            away = np.minimum(away, np.linalg.norm(lab - lab[best], axis=-1))
+    return chosen[:n]
 
 
 def type_colors(

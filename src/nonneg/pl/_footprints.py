@@ -13,7 +13,7 @@ from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.docs import shared_docs
-from ._colors import default_palette
+from ._colors import strong_palette
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def footprints(
     KeyError
         If there is no such factorization, component, region or column.
     ValueError
-        If components have no regions, or pixels are of a volume.
+        If components have no regions, there is none to show, or pixels are of a volume.
 
     See Also
     --------
@@ -95,7 +95,7 @@ def footprints(
     ax.imshow(coloured(parcels, a, of_chosen), interpolation="none")
     draw_outlines(ax, parcels, "0.55", 0.5)
     bare(ax)
-    scale_bar(ax, parcels)
+    scale_bar(ax, parcels.volume)
     n_regions = len(set(of_components[chosen]))
     ax.set_title(f"{len(chosen)} components of {n_regions} regions", fontsize="medium")
     return ax
@@ -109,13 +109,20 @@ def choose_components(
 ) -> list[int]:
     chosen = select_factors(names, components)
     if regions is None:
-        return chosen
+        return _not_empty(chosen)
     known = list(dict.fromkeys(of_components))
     unknown = [name for name in regions if name not in known]
     if unknown:
         msg = f"There are no components of {unknown}; there are some of {known}."
         raise KeyError(msg)
-    return [k for k in chosen if of_components[k] in set(regions)]
+    return _not_empty([k for k in chosen if of_components[k] in set(regions)])
+
+
+def _not_empty(chosen: list[int]) -> list[int]:
+    if not chosen:
+        msg = "There is no component to show: components and regions leave none."
+        raise ValueError(msg)
+    return chosen
 
 
 def region_colors(of_components: NDArray[Any]) -> dict[str, tuple[float, float, float]]:
@@ -124,7 +131,7 @@ def region_colors(of_components: NDArray[Any]) -> dict[str, tuple[float, float, 
         name: str(name).removesuffix("_left").removesuffix("_right")
         for name in dict.fromkeys(of_components)
     }
-    palette = default_palette(len(set(bases.values())))
+    palette = strong_palette(len(set(bases.values())))
     color = dict(zip(dict.fromkeys(bases.values()), palette, strict=True))
     return {name: to_rgb(color[base]) for name, base in bases.items()}
 

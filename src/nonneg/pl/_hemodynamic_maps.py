@@ -9,12 +9,17 @@ import numpy as np
 from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._adata.volume import has_volume, read_volume
 from ..get import image
+from ._outlines import bare, scale_bar
 from ._panels import figure_of, new_panels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 
 @of_table
@@ -52,31 +57,63 @@ def hemodynamic_maps(adata: AnnData, key: str = "hemo") -> list[Axes]:
     >>> [ax.get_title() for ax in nng.pl.hemodynamic_maps(adata)]
     ['coefficient', 'part removed']
     """
+    columns = hemodynamic_columns(adata, key)
+    panels = new_panels(2, 2, (2.4, 2.1))
+    draw_hemodynamic_maps(adata, columns, panels)
+    return panels
+
+
+def hemodynamic_columns(adata: AnnData, key: str) -> list[str]:
+    """Columns of obs with coefficients and with parts removed."""
     found = read_factors(adata, key)
     hint = "Call `nonneg.pp.hemodynamic_correction(adata)` first."
     columns = [f"{found.keys.uns}_{kind}" for kind in ("coef", "explained")]
     for column in columns:
         check_key(adata, "obs", column, hint=hint)
-    panels = new_panels(2, 2, (2.4, 2.1))
+    return columns
+
+
+def draw_hemodynamic_maps(
+    adata: AnnData, columns: Sequence[str], panels: Sequence[Axes]
+) -> None:
+    """Maps of both, on given axes."""
     titles = ("coefficient", "part removed")
     for ax, column, title in zip(panels, columns, titles, strict=True):
         values = np.asarray(adata.obs[column], np.float64)
-        picture = image(adata, values)
         # A few pixels at vessels would take up the scale.
         low, high = np.nanpercentile(values, [1, 99])
         limits = (low, high) if title == "coefficient" else (min(low, 0), 1)
-        shown = ax.imshow(
-            picture,
+        draw_map(
+            ax,
+            adata,
+            values,
+            title,
             cmap="viridis" if title == "coefficient" else "magma",
-            vmin=limits[0],
-            vmax=max(limits[1], limits[0] + 1e-6),
-            interpolation="none",
+            limits=limits,
         )
-        ax.set_title(title, fontsize="small")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set_visible(False)
-        bar = figure_of(ax).colorbar(shown, ax=ax, shrink=0.7, aspect=14, pad=0.02)
-        bar.ax.tick_params(labelsize="x-small", length=0)
-        bar.outline.set_visible(False)
-    return panels
+
+
+def draw_map(
+    ax: Axes,
+    adata: AnnData,
+    values: NDArray[np.float64],
+    title: str,
+    *,
+    cmap: str,
+    limits: tuple[float, float],
+) -> None:
+    """A number of every pixel as an image, with bars of colour and of length."""
+    shown = ax.imshow(
+        image(adata, values),
+        cmap=cmap,
+        vmin=limits[0],
+        vmax=max(limits[1], limits[0] + 1e-6),
+        interpolation="none",
+    )
+    ax.set_title(title, fontsize="small")
+    bare(ax)
+    if has_volume(adata):
+        scale_bar(ax, read_volume(adata))
+    bar = figure_of(ax).colorbar(shown, ax=ax, shrink=0.7, aspect=14, pad=0.02)
+    bar.ax.tick_params(labelsize="x-small", length=0)
+    bar.outline.set_visible(False)

@@ -50,13 +50,26 @@ def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
     >>> [ax.get_ylabel() for ax in nng.pl.motion(adata)]
     ['shift (pixels)', 'correlation']
     """
+    check_motion(adata, channel)
+    panels = new_panels(2, 1, (4.8, 1.5))
+    draw_motion(adata, channel, *panels)
+    return panels
+
+
+def check_motion(adata: AnnData, channel: str | None) -> str:
+    """Key of the shifts of a channel, or an error if there are none."""
     layer = None if channel is None else read_video(adata).layer(channel)
     key = "shifts" if layer is None else f"shifts_{layer}"
     hint = "Call `nonneg.pp.motion_correct(adata)` first."
     check_key(adata, "varm", key, hint=hint)
     check_key(adata, "var", "motion_correlation", hint=hint)
-    time, shifts = adata.var[TIME].to_numpy(), np.asarray(adata.varm[key])
-    above, below = new_panels(2, 1, (4.8, 1.5))
+    return key
+
+
+def draw_motion(adata: AnnData, channel: str | None, above: Axes, below: Axes) -> None:
+    """Shifts, and correlations with the reference, on given axes."""
+    shifts = np.asarray(adata.varm[check_motion(adata, channel)])
+    time = adata.var[TIME].to_numpy()
     for axis, name in enumerate(("down", "right")):
         above.plot(time, shifts[:, axis], lw=0.8, label=name)
     above.axhline(0, color="0.7", lw=0.6, zorder=0)
@@ -68,4 +81,3 @@ def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
         ax.set_xlim(time[0], time[-1])
         ax.tick_params(labelsize="small")
         ax.spines[["top", "right"]].set_visible(False)
-    return [above, below]

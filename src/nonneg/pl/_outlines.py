@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._adata.footprints import Parcellation
+    from .._adata.volume import Volume
 
 # Empty pixels around the image.
 _MARGIN = 1
@@ -66,12 +67,12 @@ def bare(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
 
 
-def scale_bar(ax: Axes, parcels: Parcellation) -> None:
+def scale_bar(ax: Axes, volume: Volume) -> None:
     """A line of a round length below the image."""
-    spacing = parcels.volume.box.spacing[-1]
+    spacing = volume.box.spacing[-1]
     # Pixels whose size is not known are 1 apart.
     unit = "pixels" if spacing == 1 else "mm"
-    width = np.ptp(parcels.volume.index[:, -1]) + 1
+    width = np.ptp(volume.index[:, -1]) + 1
     # 1, 2 or 5 times a power of ten, a fifth of the image at most.
     most = width * spacing / 5
     power = 10.0 ** np.floor(np.log10(most))

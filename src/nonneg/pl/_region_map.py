@@ -126,7 +126,7 @@ def region_map(
     )
     draw_outlines(ax, parcels, "white", 0.6)
     bare(ax)
-    scale_bar(ax, parcels)
+    scale_bar(ax, parcels.volume)
     if annotate:
         index = parcels.volume.index - parcels.volume.index.min(axis=0) + 1
         for j in np.flatnonzero(np.isfinite(of_regions)):

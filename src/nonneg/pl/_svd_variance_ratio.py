@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 
 @of_table
@@ -27,6 +28,10 @@ def svd_variance_ratio(
 
     Components of noise alone lie on a slowly falling line; more than those above it are
     of no use. If the line is not reached, take more.
+
+    Several keys have one scale: parts of the variance of the recording where it is known
+    for all of them, and otherwise, as with a corrected signal, the variance itself, as a
+    mean over pixels in squared units of the signal.
 
     Parameters
     ----------
@@ -44,6 +49,8 @@ def svd_variance_ratio(
     ------
     KeyError
         If there is no product under a key, or it has no singular values.
+    ValueError
+        If no key is given.
 
     Examples
     --------
@@ -54,22 +61,47 @@ def svd_variance_ratio(
     >>> nng.pl.svd_variance_ratio(adata).get_xlabel()
     'component'
     """
+    names = [key] if isinstance(key, str) else list(key)
+    spectra = [read_spectrum(adata, name) for name in names]
+    if not spectra:
+        msg = "key names no product."
+        raise ValueError(msg)
     if ax is None:
         _, ax = plt.subplots(figsize=(3.4, 2.4), layout="constrained")
-    for name in [key] if isinstance(key, str) else key:
-        entry = read_factors(adata, name).entry
-        values = getattr(entry, "singular_values", None)
-        if values is None:
-            msg = f"adata.uns[{name!r}] has no singular values. Call `nonneg.pp.svd` first."
-            raise KeyError(msg)
-        variance = np.asarray(values, np.float64) ** 2 / adata.n_vars
-        total = getattr(entry, "total_variance", None)
-        whole = float(variance.sum() if total is None else total)
-        label = name if total is None else f"{name}: {variance.sum() / whole:.1%}"
-        ax.plot(np.arange(1, variance.size + 1), variance / whole, lw=1.2, label=label)
-    ax.set(xscale="log", yscale="log", xlabel="component", ylabel="part of variance")
+    in_parts = all(spectrum.total is not None for spectrum in spectra)
+    for name, spectrum in zip(names, spectra, strict=True):
+        total, variance = spectrum.total, spectrum.variance
+        label = name if total is None else f"{name}: {variance.sum() / total:.1%}"
+        scale = total if in_parts and total is not None else adata.n_obs
+        ax.plot(np.arange(1, variance.size + 1), variance / scale, lw=1.2, label=label)
+    name = "part of variance" if in_parts else "variance per pixel"
+    ax.set(xscale="log", yscale="log", xlabel="component", ylabel=name)
     ax.xaxis.set_major_formatter("{x:.0f}")
-    ax.legend(fontsize="small", frameon=False)
+    # Curves fall.
+    ax.legend(fontsize="small", frameon=False, loc="lower left")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+class Spectrum(NamedTuple):
+    """Variance over time, summed over pixels."""
+
+    variance: NDArray[np.float64]
+    """Of each component."""
+    total: float | None
+    """Of the recording, if it is known."""
+
+
+def read_spectrum(adata: AnnData, key: str) -> Spectrum:
+    """Variance of the components of a product, or an error if it is not known."""
+    entry = read_factors(adata, key).entry
+    values = getattr(entry, "singular_values", None)
+    if values is None:
+        msg = f"adata.uns[{key!r}] has no singular values. Call `nonneg.pp.svd` first."
+        raise KeyError(msg)
+    total = getattr(entry, "total_variance", None)
+    return Spectrum(
+        np.asarray(values, np.float64) ** 2 / adata.n_vars,
+        None if total is None else float(total),
+    )

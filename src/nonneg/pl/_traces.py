@@ -63,7 +63,8 @@ def traces(
     KeyError
         If there is no such factorization, component or region.
     ValueError
-        If components have no regions, or no frame is in the window.
+        If components have no regions, there is none to show, or no frame is in the
+        window.
 
     Examples
     --------

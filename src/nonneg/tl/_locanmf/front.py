@@ -92,6 +92,8 @@ def store_components(
     info: Mapping[str, Any],
 ) -> None:
     """Components in the order of pixels of the object; traces are (K, n_frames)."""
+    lowest = np.full(len(parcels.names), np.nan)
+    np.fmin.at(lowest, region, localization)
     back = np.empty(adata.n_obs, np.intp)
     back[parcels.order] = np.arange(adata.n_obs)
     table = pd.DataFrame(
@@ -99,6 +101,7 @@ def store_components(
             "n_pixels": parcels.size,
             "rank": np.bincount(region, minlength=len(parcels.names)),
             "r2": r2,
+            "localization": lowest,
         },
         index=pd.Index(parcels.names, name="region"),
     )

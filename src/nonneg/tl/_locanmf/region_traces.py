@@ -69,7 +69,8 @@ def region_traces(
         Time courses, in units of the movie.
     `.uns['region_traces' | key_added]` : :class:`dict`
         `region` of each component, `localization`, and `regions` with `n_pixels`,
-        `rank` and `r2`: what a regression of pixels on all time courses explains.
+        `rank`, the lowest `localization`, and `r2`: what a regression of pixels on all
+        time courses explains.
 
     Raises
     ------
