@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import pickle
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ import pytest
 import zarr
 
 import nonneg as nng
+from nonneg.io._decoder import Decoder, _Running
 
 SHAPE = (9, 14)
 N = 24
@@ -126,20 +129,25 @@ def test_files(name, lazy, frames, tmp_path):
     assert adata.uns["video"]["channels"].tolist() == ["blue", "violet"]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_compressed_video(tmp_path, dtype):
-    """Without loss, so that it can be compared; blocks are sought in the file."""
+def write_avi(path, frames):
+    """Without loss, so that it can be compared."""
     ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    top = np.iinfo(dtype).max
-    frames = np.random.default_rng(0).integers(0, top, (20, 32, 48)).astype(dtype)
-    kind = "gray" if dtype == "uint8" else "gray16le"
-    given = ["-f", "rawvideo", "-pix_fmt", kind, "-s", "48x32", "-r", "30", "-i", "-"]
+    kind = "gray" if frames.dtype == np.uint8 else "gray16le"
+    size = f"{frames.shape[2]}x{frames.shape[1]}"
+    given = ["-f", "rawvideo", "-pix_fmt", kind, "-s", size, "-r", "30", "-i", "-"]
     subprocess.run(
-        [ffmpeg.get_ffmpeg_exe(), *given, "-c:v", "ffv1", tmp_path / "a.avi"],
+        [ffmpeg.get_ffmpeg_exe(), *given, "-c:v", "ffv1", path],
         input=frames.tobytes(),
         check=True,
         capture_output=True,
     )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_compressed_video(tmp_path, dtype):
+    top = np.iinfo(dtype).max
+    frames = np.random.default_rng(0).integers(0, top, (20, 32, 48)).astype(dtype)
+    write_avi(tmp_path / "a.avi", frames)
     adata = nng.io.read_video(
         tmp_path / "a.avi", channels=["a", "b"], chunk_size=3, dtype=dtype
     )
@@ -147,6 +155,113 @@ def test_compressed_video(tmp_path, dtype):
     np.testing.assert_array_equal(
         adata.layers["b"].compute(), frames[1::2].reshape(10, -1).T
     )
+    again = pickle.loads(pickle.dumps(adata.X))
+    np.testing.assert_array_equal(again.compute(), frames[::2].reshape(10, -1).T)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Number of frames that were decoded."""
+    decoded = []
+    read = _Running.read
+
+    def counting(self):
+        decoded.append(self.next)
+        return read(self)
+
+    monkeypatch.setattr(_Running, "read", counting)
+    return decoded
+
+
+def test_a_pass_decodes_each_frame_once(tmp_path, counted):
+    frames = np.random.default_rng(0).integers(0, 255, (60, 8, 12)).astype(np.uint8)
+    write_avi(tmp_path / "a.avi", frames)
+    adata = nng.io.read_video(tmp_path / "a.avi", channels=["a", "b"], chunk_size=5)
+    for start in range(0, 30, 5):
+        part = slice(start, start + 5)
+        # Both channels are in the same frames.
+        for i, x in enumerate((adata.X, adata.layers["b"])):
+            expected = frames[i::2][part].reshape(5, -1).T
+            np.testing.assert_array_equal(x[:, part].compute(), expected)
+    assert counted == list(range(60))
+    # All blocks at once, by threads.
+    np.testing.assert_array_equal(adata.X.compute(), frames[::2].reshape(30, -1).T)
+    assert len(counted) <= 60 + 2 * 60
+    # From the start again.
+    for frame in (29, 0, 12):
+        np.testing.assert_array_equal(
+            adata.X[:, frame].compute(), frames[2 * frame].ravel()
+        )
+
+
+def test_no_process_outlives_a_video(tmp_path):
+    frames = np.zeros((50, 64, 64), np.uint8)
+    write_avi(tmp_path / "a.avi", frames)
+    decoder = Decoder(tmp_path / "a.avi", (64, 64), np.dtype(np.uint8))
+    decoder.read(0, 2)
+    process = decoder._running._process
+    assert process.poll() is None
+    del decoder
+    gc.collect()
+    assert process.poll() is not None
+
+
+def test_a_video_that_ends_early(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (40, 32, 48)).astype(np.uint8)
+    write_avi(tmp_path / "a.avi", frames)
+    adata = nng.io.read_video(tmp_path / "a.avi", chunk_size=10)
+    whole = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"a\.avi cannot be read from frame \d+ on"):
+        adata.X.compute()
+    # Frames before are there.
+    np.testing.assert_array_equal(
+        adata.X[:, :10].compute(), frames[:10].reshape(10, -1).T
+    )
+
+
+def write_stamped_nwb(path, frames, **options):
+    pynwb = pytest.importorskip("pynwb")
+    from datetime import UTC, datetime
+
+    file = pynwb.NWBFile("a session", "id", datetime(2026, 1, 1, tzinfo=UTC))
+    file.add_acquisition(
+        pynwb.TimeSeries(name="movie", data=frames, unit="counts", **options)
+    )
+    with pynwb.NWBHDF5IO(path, "w") as io:
+        io.write(file)
+
+
+@pytest.mark.filterwarnings("ignore:TimeSeries 'movie'")
+def test_time_stamps_of_another_number(tmp_path, frames):
+    write_stamped_nwb(tmp_path / "a.nwb", frames[:20], timestamps=np.arange(20) / 10)
+    # No library writes this, but a recording that was cut off has it.
+    with h5py.File(tmp_path / "a.nwb", "a") as file:
+        series = file["acquisition/movie"]
+        del series["data"]
+        series["data"] = frames
+        series["data"].attrs["unit"] = "counts"
+    with (
+        pytest.warns(UserWarning, match="20 time stamps for 24 frames"),
+        pytest.raises(ValueError, match="give fs, in Hz, or time"),
+    ):
+        nng.io.read_video(tmp_path / "a.nwb")
+    with pytest.warns(UserWarning, match="20 time stamps for 24 frames"):
+        adata = nng.io.read_video(tmp_path / "a.nwb", fs=10)
+    np.testing.assert_allclose(adata.var["time"], np.arange(24) / 10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rate": 10.0, "starting_time": 3.0}, {"timestamps": np.arange(12) / 10 + 3}],
+)
+def test_times_of_channels_that_have_an_axis(tmp_path, frames, options):
+    """Rates and time stamps are of cycles then."""
+    stack = frames.reshape(12, 2, *SHAPE)
+    write_stamped_nwb(tmp_path / "a.nwb", stack, **options)
+    adata = nng.io.read_video(tmp_path / "a.nwb", channels=["blue", "violet"])
+    np.testing.assert_allclose(adata.var["time"], 3 + np.arange(12) / 10)
+    assert adata.uns["video"]["fs"] == pytest.approx(10)
 
 
 def test_the_file_says_when(tmp_path, frames):

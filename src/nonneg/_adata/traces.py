@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._core.warnings import warn
-from ..models.traces.epochs import ROUNDING
+from ..models.traces.epochs import ROUNDING, frames_before
 from .checks import as_numbers, check_key
 from .keys import SIDE_KEYS
 from .labels import as_text
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 EVENTS = "events"
 """In uns: table of events."""
+FRAME = "frame"
+"""In that table: the last frame at or before each event."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,16 @@ def read_event_table(
     if not len(table):
         msg = f"{where} holds no events."
         raise ValueError(msg)
+    if isinstance(events, str) and FRAME in table:
+        now = frames_before(frames, times)
+        if not np.array_equal(table[FRAME].to_numpy(), now):
+            warn(
+                f"{where}[{FRAME!r}] counts other frames than there are now, as after "
+                "`adata[:, …]`. Frames are found from the times instead; "
+                f"`nonneg.pp.align_events(adata, {where}, key_added={events!r})` "
+                "renews the column."
+            )
+            table = table.assign(**{FRAME: now})
     return table
 
 

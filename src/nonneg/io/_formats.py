@@ -14,7 +14,9 @@ import numpy as np
 import zarr
 
 from .._core.optional import import_optional
+from .._core.warnings import warn
 from ..operators.validate import reading
+from ._decoder import Decoder, run_ffmpeg
 from ._frames import (
     ArrayFrames,
     Frames,
@@ -22,7 +24,6 @@ from ._frames import (
     RawFrames,
     ReorderedFrames,
     TiffFrames,
-    run_ffmpeg,
 )
 
 if TYPE_CHECKING:
@@ -328,13 +329,10 @@ def _of_nwb(path: Path, options: Options) -> ArrayFrames:
         if chosen is not None:
             # Where it is in the file: read without pynwb from here on.
             place, shape, dtype = chosen.data.name, chosen.data.shape, chosen.data.dtype
-            rate = None if chosen.rate is None else float(chosen.rate)
-            if chosen.timestamps is not None:
-                time = np.asarray(chosen.timestamps, np.float64)
-            elif rate:
-                time = (chosen.starting_time or 0) + np.arange(shape[0]) / rate
-            else:
-                time = None
+            rate = float(chosen.rate) if chosen.rate else None
+            start = float(chosen.starting_time or 0)
+            stamps = chosen.timestamps
+            time = None if stamps is None else np.asarray(stamps, np.float64)
     if chosen is None:
         msg = (
             f"Name the frames of {path} with `dataset`; it has series of images "
@@ -348,7 +346,20 @@ def _of_nwb(path: Path, options: Options) -> ArrayFrames:
             yield h5[place]
 
     found = _stack(opened, shape, dtype, f"{path}/{name}", options.axes)
-    if time is not None and time.size != found.n_frames:
+    # Rates and time stamps are of cycles where channels have an axis of their own.
+    n_channels = found.n_channels or 1
+    n_cycles = found.n_frames // n_channels
+    if rate is not None:
+        time = start + np.arange(found.n_frames) / (rate * n_channels)
+        rate *= n_channels
+    elif time is not None and time.size == n_cycles and n_channels > 1:
+        step = float(np.median(np.diff(time))) if time.size > 1 else 0.0
+        time = (time[:, None] + step * np.arange(n_channels) / n_channels).ravel()
+    elif time is not None and time.size != found.n_frames:
+        warn(
+            f"{found.where} has {time.size} time stamps for {n_cycles} frames. They are "
+            "not used: give `time`, or `fs`."
+        )
         time = None
     return replace(found, fs=rate, time=time)
 
@@ -371,7 +382,7 @@ def _of_movie(path: Path, options: Options) -> MovieFrames:
         n_frames=n_frames,
         shape=(rows, columns),
         dtype=dtype,
-        path=path,
+        decoder=Decoder(path, (rows, columns), dtype),
         fs=None if rate is None else float(rate[1]),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from ._decoder import Decoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,34 +128,9 @@ class ReorderedFrames(Frames):
 
 @dataclass(frozen=True, kw_only=True)
 class MovieFrames(Frames):
-    """A compressed video, in grey.
+    """A compressed video, in grey."""
 
-    Frames are counted from the start of the file: seeking by time is a frame off in some
-    formats, which would exchange channels.
-    """
-
-    path: Path
+    decoder: Decoder
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
-        kind = "gray" if self.dtype == np.uint8 else "gray16le"
-        chosen = f"select=between(n\\,{start}\\,{stop - 1})"
-        options = ["-vf", chosen, "-fps_mode", "passthrough", "-frames:v"]
-        form = ["-f", "rawvideo", "-pix_fmt", kind, "-"]
-        out, _ = run_ffmpeg("-i", self.path, *options, stop - start, *form)
-        frames = np.frombuffer(out, self.dtype.newbyteorder("<"))
-        if frames.size != (stop - start) * np.prod(self.shape):
-            msg = "the video ends before"
-            raise ValueError(msg)
-        return frames.astype(self.dtype).reshape(-1, *self.shape)
-
-
-def run_ffmpeg(*arguments: Any) -> tuple[bytes, str]:
-    """What ffmpeg writes, and what it says."""
-    from imageio_ffmpeg import get_ffmpeg_exe
-
-    command = [get_ffmpeg_exe(), "-nostdin", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    said = done.stderr.decode(errors="replace")
-    if done.returncode:
-        raise ValueError(said.strip().rpartition("\n")[2])
-    return done.stdout, said
+        return self.decoder.read(start, stop)

@@ -91,8 +91,8 @@ def read_video(
         Rows and columns, and type, of frames in a raw file. A `dtype` of `"uint16"` also
         reads compressed videos of more than 8 bits.
     lazy
-        As :mod:`dask` arrays. `False`: in memory, which is better for compressed videos:
-        any block of those is decoded from the start of the file.
+        As :mod:`dask` arrays. `False`: in memory. Compressed videos are decoded in order:
+        passes over blocks decode every frame once, blocks far back start again.
     chunk_size
         Frames of each channel in a block. `None`: about 32 MB.
 

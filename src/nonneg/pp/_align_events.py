@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import h5py
 import numpy as np
+from anndata.io import write_elem
 
 from .._adata.read import resolve_adata
-from .._adata.traces import EVENTS, check_events, read_time, within_recording
+from .._adata.traces import EVENTS, FRAME, check_events, read_time, within_recording
 from .._adata.video import TIME
 from .._adata.write import write_values
 from .._core.docs import shared_docs
@@ -67,7 +69,8 @@ def align_events(
         If frames have no time.
     ValueError
         If events have no time, one that is not finite, or one outside of the recording,
-        or all are outside.
+        all are outside, or a column has a name or values that files cannot hold, such as
+        a "/", numbers mixed with text, or dates.
 
     See Also
     --------
@@ -108,9 +111,44 @@ def align_events(
             "dropped."
         )
     table = table.assign(**{TIME: times})[inside].sort_values(TIME, kind="stable")
-    table["frame"] = frames_before(frames, table[TIME].to_numpy())
+    table[FRAME] = frames_before(frames, table[TIME].to_numpy())
     table.columns = table.columns.astype(str)
     # Row names of h5ad are strings.
     table = table.reset_index(drop=True).rename(index=str)
+    _check_storable(table)
     write_values(target, {("uns", key_added): table})
     return target if copy else None
+
+
+def _check_storable(table: pd.DataFrame) -> None:
+    """Refuse columns that a file could not hold, when it is too late to change them."""
+    names = table.columns
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique().tolist()
+        msg = f"events have several columns named {twice}. Rename them."
+        raise ValueError(msg)
+    refused = {}
+    with h5py.File("events", "w", driver="core", backing_store=False) as file:
+        for name in names:
+            try:
+                write_elem(file, "table", table[[name]])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is not stored
+                refused[name] = _reason(name, table[name], error)
+    if refused:
+        reasons = "; ".join(f"{name!r}, {why}" for name, why in refused.items())
+        msg = (
+            f"Columns of events could not be written to a file: {reasons}. Change them "
+            "first, or leave them out with `events.drop(columns=…)`."
+        )
+        raise ValueError(msg)
+
+
+def _reason(name: str, column: pd.Series, error: Exception) -> str:
+    if not name or "/" in name:
+        return "whose name is empty or has a '/'"
+    if column.dtype == object:
+        kinds = sorted({type(value).__name__ for value in column})
+        return f"which holds {', '.join(kinds)} (`.astype(str)` makes text of them)"
+    if column.dtype.kind in "mM":
+        return f"of type {column.dtype} (make seconds of it)"
+    return f"of type {column.dtype} ({error})"

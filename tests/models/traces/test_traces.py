@@ -250,6 +250,71 @@ def test_demixing_finds_what_was_planted():
     assert sum(found.explained) == pytest.approx(1)
 
 
+def kobak(x, ridge, n):
+    """Kobak et al. (2016), with every average and the augmented regression written out.
+
+    Decoders and encoders of time, side, lick and of both, for traces (K, T, S, D).
+    """
+    x = x - x.mean(axis=(1, 2, 3))[:, None, None, None]
+    ones = np.ones_like(x)
+    t = x.mean(axis=(2, 3))[:, :, None, None] * ones
+    side = x.mean(axis=3)[:, :, :, None] * ones - t
+    lick = x.mean(axis=2)[:, :, None, :] * ones - t
+    parts = {"time": t, "side": side, "lick": lick, "side x lick": x - t - side - lick}
+    flat = x.reshape(len(x), -1)
+    size = ridge * (flat**2).sum() / len(x)
+    penalty = np.sqrt(size) * np.eye(len(x))
+    augmented = np.hstack([flat, penalty])
+    found = {}
+    for name, part in parts.items():
+        target = np.hstack([part.reshape(len(x), -1), 0 * penalty])
+        ridge_solution = np.linalg.lstsq(augmented.T, target.T, rcond=None)[0].T
+        u = np.linalg.svd(ridge_solution @ augmented, full_matrices=False)[0][:, :n]
+        found[name] = u, ridge_solution.T @ u, part.reshape(len(x), -1)
+    return found, flat, size
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.01, 1.0])
+def test_demixing_is_that_of_the_article(ridge):
+    x = np.random.default_rng(2).standard_normal((6, 40, 2, 3))
+    x += planted(np.random.default_rng(2), n_times=40)[0][:6]
+    n = 2
+    found = demix(x, ["side", "lick"], n, ridge)
+    expected, flat, size = kobak(x, ridge, n)
+    total = (flat**2).sum()
+    for name, (encoder, decoder, part) in expected.items():
+        columns = [i for i, other in enumerate(found.marginal) if other == name]
+        ours, theirs = found.encoder[:, columns], found.decoder[:, columns]
+        # Components of a part are in the order of what they explain of everything.
+        match = np.abs(ours.T @ encoder).argmax(axis=1)
+        assert sorted(match) == [0, 1]
+        sign = np.sign((ours * encoder[:, match]).sum(axis=0))
+        np.testing.assert_allclose(ours, sign * encoder[:, match], atol=1e-7)
+        np.testing.assert_allclose(theirs, sign * decoder[:, match], atol=1e-7)
+        for i, k in zip(columns, match, strict=True):
+            left = flat - np.outer(encoder[:, k], decoder[:, k] @ flat)
+            assert found.explained[i] == pytest.approx(1 - (left**2).sum() / total)
+            own = [
+                np.square(decoder[:, k] @ other).sum()
+                for *_, other in expected.values()
+            ]
+            purity = own / np.sum(own)
+            np.testing.assert_allclose(found.of_marginals[i], purity, atol=1e-8)
+
+        def loss(a, b, part=part):
+            return ((part - a @ b.T @ flat) ** 2).sum() + size * ((a @ b.T) ** 2).sum()
+
+        # And no other pair of factors of this rank has a smaller objective.
+        best = loss(ours, theirs)
+        a = np.random.default_rng(0).standard_normal((6, n))
+        gram = flat @ flat.T + size * np.eye(6)
+        for _ in range(300):
+            b = np.linalg.solve(gram, flat @ part.T @ a) @ np.linalg.inv(a.T @ a)
+            a = part @ flat.T @ b @ np.linalg.inv(b.T @ gram @ b)
+        assert best <= loss(a, b) * (1 + 1e-9)
+        assert best == pytest.approx(loss(a, b), rel=1e-6)
+
+
 def test_full_demixing_without_penalty_reconstructs_each_part():
     rng = np.random.default_rng(1)
     x = rng.standard_normal((4, 30, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,6 +61,24 @@ def test_atlases_are_compared_on_frames_held_out(adata):
     r2 = table.groupby("atlas")["r2"].mean()
     assert r2["region"] > r2["off by 2"] > r2["off by 5"]
     assert "fitted" not in adata.uns
+
+
+def test_frames_beside_a_block_are_not_fitted(adata, monkeypatch):
+    module = import_module("nonneg.tl._locanmf.compare_atlases")
+    fitted = []
+
+    def noting(part, **kwargs):
+        fitted.append(part.var["time"].to_numpy())
+        nng.tl.locanmf(part, **kwargs)
+
+    monkeypatch.setattr(module, "locanmf", noting)
+    nng.tl.compare_atlases(adata, ["region"], max_rank=1, r2_threshold=0)
+    time = adata.var["time"].to_numpy()
+    assert fitted[0][0] > time[600]
+    assert fitted[1][-1] < time[599]
+    few = adata[:, :12].copy()
+    with pytest.raises(ValueError, match="12 frames are too few for n_folds=6"):
+        nng.tl.compare_atlases(few, ["region"], n_folds=6)
 
 
 def test_atlases_that_are_refused(adata):

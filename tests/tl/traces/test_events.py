@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +58,70 @@ def test_events_outside_of_the_recording(session):
         lambda: nng.tl.decode_events(session, "side", table.assign(side="a")),
     ):
         refused(ValueError, "outside of the recording", call, session)
+
+
+def test_columns_that_files_cannot_hold(session, tmp_path):
+    times = [1.0, 2.0, 3.0]
+    for columns, match in (
+        ({"stim/side": times}, "'stim/side', whose name is empty or has a '/'"),
+        ({"mixed": [1, "x", None]}, "'mixed', which holds NoneType, int, str"),
+        ({"hit": [True, None, False]}, "'hit', which holds NoneType, bool"),
+        ({"poses": [[1], [2, 3], []]}, "'poses', which holds list"),
+        ({"date": pd.to_datetime(times)}, "'date', of type datetime64"),
+        ({7: times, "7": times}, "several columns named"),
+    ):
+        table = pd.DataFrame({"time": times, **columns})
+        refused(
+            ValueError,
+            match,
+            lambda table=table: nng.pp.align_events(session, table),
+            session,
+        )
+    fine = {
+        "side": ["l", "r", None],
+        "kind": pd.Categorical(["a", None, "b"]),
+        "hit": pd.array([True, None, False], "boolean"),
+        "n": [1, 2, 3],
+    }
+    nng.pp.align_events(session, pd.DataFrame({"time": times, **fine}))
+    session.write_h5ad(tmp_path / "a.h5ad")
+    stored = ad.read_h5ad(tmp_path / "a.h5ad").uns["events"]
+    assert stored["side"].isna().tolist() == [False, False, True]
+
+
+def test_frames_of_events_after_others_were_left_out(session):
+    nng.pp.align_events(session, session.uns["events"])
+    part = session[:, np.delete(np.arange(600), [1, 2, 3])].copy()
+    events = part.uns["events"]
+    with pytest.warns(UserWarning, match=r"counts other frames.*align_events"):
+        nng.tl.event_average(part, window=(-0.5, 0.5))
+    # Times say which frames they are.
+    nng.tl.event_average(session, events, window=(-0.5, 0.5))
+    one, other = (a.uns["locanmf_event_average"]["mean"] for a in (part, session))
+    np.testing.assert_array_equal(one, other)
+    nng.pp.align_events(part, events)
+    np.testing.assert_array_equal(part.uns["events"]["frame"], events["frame"] - 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nng.tl.event_average(part, window=(-0.5, 0.5))
+
+
+def test_events_in_one_frame_are_not_told_apart():
+    """A copy in training would give away the one that is held out."""
+    adata = informative(0, n_trials=20)
+    events = adata.uns["events"]
+    twice = pd.concat([events, events.assign(time=events["time"] + 1e-4)])
+    for call in (
+        lambda: nng.tl.decode_events(adata, "side", twice, n_null=0),
+        lambda: nng.tl.demixed_pca(adata, "side", twice, window=(-0.3, 0.3)),
+    ):
+        refused(ValueError, "20 of 40 events are in the same frame", call, adata)
+    nng.pp.align_events(adata, twice, key_added="twice")
+    table = adata.uns["twice"]
+    nng.tl.decode_events(adata, "side", table[~table["frame"].duplicated()], n_null=0)
+    assert adata.uns["locanmf_decode_events"]["truth"].size == 20
+    # Averages of chosen weights hold nothing out.
+    nng.tl.demixed_pca(adata, "side", twice, window=(-0.3, 0.3), ridge=0.1)
 
 
 def test_events_without_a_time(session):
@@ -179,6 +246,47 @@ def test_demixing(session):
             lambda by=by: nng.tl.demixed_pca(session, by, events, window=(-0.3, 0.6)),
             session,
         )
+
+
+def test_demixing_recovers_what_was_planted():
+    """Of noisy trials: directions of time, side and lick, in components of all regions."""
+    rng = np.random.default_rng(0)
+    k, n_trials, fs = 12, 120, 15
+    basis = np.linalg.qr(rng.standard_normal((k, 3)))[0]
+    frames = np.arange(n_trials) * 30 + 20
+    side, lick = np.arange(n_trials) % 2, np.arange(n_trials) // 2 % 2
+    traces = 0.5 * rng.standard_normal((n_trials * 30 + 40, k))
+    bump = np.hanning(15)
+    for f, s, d in zip(frames, side, lick, strict=True):
+        course = np.outer(np.sin(np.arange(15) / 3), 2 * basis[:, 0])
+        course += np.outer(bump, (2 * s - 1) * 1.5 * basis[:, 1])
+        course += np.outer(bump[::-1] * np.arange(15) / 8, (2 * d - 1) * basis[:, 2])
+        traces[f : f + 15] += course
+    adata = session_of(traces, ["a", "b", "c"] * 4)
+    events = pd.DataFrame(
+        {
+            "time": frames / fs,
+            "side": np.array(["left", "right"])[side],
+            "lick": np.array(["no", "yes"])[lick],
+        }
+    )
+    nng.tl.demixed_pca(adata, ["side", "lick"], events, window=(0, 0.93))
+    found = adata.uns["locanmf_demixed_pca"]
+    for i, part in enumerate(["time", "side", "lick"]):
+        first = found["marginal"].tolist().index(part)
+        assert abs(found["encoder"][:, first] @ basis[:, i]) > 0.98
+        assert found["purity"][first] > 0.9
+        assert (
+            found["explained"][first]
+            == found["explained"][found["marginal"] == part].max()
+        )
+    # What was not planted holds little.
+    share = found["variance"].set_index("part")["share"]
+    assert share["side x lick"] < 0.05
+    shuffled = events.assign(side=rng.permutation(events["side"]))
+    nng.tl.demixed_pca(adata, ["side", "lick"], shuffled, window=(0, 0.93))
+    chance = adata.uns["locanmf_demixed_pca"]["variance"].set_index("part")["share"]
+    assert chance["side"] < share["side"] / 5
 
 
 def informative(seed, *, n_trials=60, effect=1.0):

@@ -74,8 +74,7 @@ def demix(
     total = float((flat**2).sum())
     decoders, encoders, names, explained = [], [], [], []
     for name, part in parts.items():
-        regression = part @ flat.T @ inverse
-        u, _, _ = np.linalg.svd(regression @ flat, full_matrices=False)
+        regression, u = _regress(part, flat, inverse)
         # A marginal has no more directions than conditions, or none.
         size = np.linalg.svd(part, compute_uv=False)
         n = min(n_components, int((size > _ZERO * np.sqrt(total)).sum()))
@@ -137,8 +136,7 @@ def choose_ridge(
         for i, ridge in enumerate(candidates):
             inverse = _inverse(flat, float(ridge))
             for part in parts:
-                regression = part @ flat.T @ inverse
-                u, _, _ = np.linalg.svd(regression @ flat, full_matrices=False)
+                regression, u = _regress(part, flat, inverse)
                 u = u[:, :n_components]
                 predicted = u @ (u.T @ (regression @ held))
                 errors[i] += float(((part - predicted) ** 2).sum()) / size
@@ -151,6 +149,21 @@ def _inverse(flat: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
     size = np.trace(gram) / len(gram)
     # Without a penalty, directions without variance have no part.
     return np.linalg.pinv(gram + ridge * size * np.eye(len(gram)), hermitian=True)
+
+
+def _regress(
+    part: NDArray[np.float64], flat: NDArray[np.float64], inverse: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ridge regression of a part, and directions (K, K) of what it explains.
+
+    With the penalty as further observations, [X, √λ I] and [X_φ, 0], it is least squares.
+    Of lower rank, its solution is projected on the leading singular vectors of what it
+    fits to all of them, the penalty among them: A (X Xᵀ + λ I) Aᵀ.
+    """
+    product = part @ flat.T
+    regression = product @ inverse
+    _, vectors = np.linalg.eigh(regression @ product.T)
+    return regression, vectors[:, ::-1]
 
 
 def _flat(x: NDArray[np.float64]) -> NDArray[np.float64]:

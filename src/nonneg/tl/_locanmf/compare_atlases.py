@@ -13,6 +13,7 @@ from ..._adata.views import read_factors
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
 from ...models.traces.blocks import contiguous_folds
+from ...models.traces.timescale import correlation_time
 from ...models.traces.transfer import transferred_r2
 from ...operators.threads import computing
 from .locanmf import locanmf
@@ -34,9 +35,10 @@ def compare_atlases(
 ) -> pd.DataFrame:
     """Compare atlases by how well their components describe frames that were held out.
 
-    For every atlas, components are fitted to all frames but one block. In that block,
-    time courses are found from one half of the pixels, drawn at random, and predict the
-    other half. Compare an atlas with itself, shifted or turned, to see whether its
+    For every atlas, components are fitted to all frames but one block, and an
+    autocorrelation time of the movie on either side, since frames there are nearly those
+    in the block. In it, time courses are found from one half of the pixels, drawn at
+    random, and predict the other half. Compare an atlas with itself, shifted or turned, to see whether its
     borders matter at all.
 
     More components always describe more of a movie: compare atlases with as many, e.g.
@@ -72,7 +74,7 @@ def compare_atlases(
     KeyError
         If there is no such movie or column.
     ValueError
-        If atlases have no pixel in common, or :func:`nonneg.tl.locanmf` refuses
+        If atlases have no pixel in common, there are too few frames, or :func:`nonneg.tl.locanmf` refuses
         something.
 
     See Also
@@ -116,9 +118,20 @@ def compare_atlases(
     u = movie.scores[common].astype(np.float64)
     v = movie.loadings.astype(np.float64)
     half = np.random.default_rng(as_seed(rng)).permutation(len(u)) < len(u) // 2
+    # Of the traces that matter most: half of the variance, at least.
+    variance = np.sort(v.var(axis=0))[::-1].cumsum()
+    n_leading = int(np.searchsorted(variance, variance[-1] / 2)) + 1
+    leading = np.argsort(-v.var(axis=0), kind="stable")[:n_leading]
+    gap = correlation_time(v[:, leading])
+    if len(v) // n_folds <= 2 * gap:
+        msg = (
+            f"{len(v)} frames are too few for n_folds={n_folds}, with an autocorrelation "
+            f"time of {gap} frames."
+        )
+        raise ValueError(msg)
     rows = []
     for name in names:
-        for i, fold in enumerate(contiguous_folds(len(v), n_folds, 0)):
+        for i, fold in enumerate(contiguous_folds(len(v), n_folds, gap)):
             part = light[:, fold.train(len(v))].copy()
             locanmf(part, key=key, region_key=name, key_added="fitted", **kwargs)
             footprints = np.asarray(part.obsm["fitted"], np.float64)[common]

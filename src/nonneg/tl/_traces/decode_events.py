@@ -105,7 +105,7 @@ def decode_events(
     ValueError
         If a label has fewer trials than folds, there is one label only, labels are
         missing, components have no regions, time courses are not finite, or events are
-        outside of the recording.
+        outside of the recording, or in one frame.
 
     See Also
     --------
@@ -138,6 +138,7 @@ def decode_events(
     traces = read_traces(target, key)
     chosen = read_regions(traces, key, regions)
     trials = read_trials(target, traces.signals, events, window, complete=True)
+    trials.check_distinct()
     # Folds are runs of consecutive trials.
     order = np.argsort(trials.events[TIME].to_numpy(), kind="stable")
     table, values = trials.events.iloc[order], trials.signals[order]

@@ -103,7 +103,7 @@ def demixed_pca(
     ValueError
         If a combination of conditions has no complete trials (or fewer than two, to
         choose the penalty), a column has one label only, or events are outside of the
-        recording.
+        recording, or in one frame where the penalty is chosen.
 
     See Also
     --------
@@ -136,6 +136,8 @@ def demixed_pca(
     if regions is not None:
         used = np.flatnonzero(read_regions(traces, key, regions).codes >= 0)
     trials = read_trials(target, traces.signals[:, used], events, window, complete=True)
+    if ridge is None:
+        trials.check_distinct()
     if trials.offset.size < 2:
         msg = f"window={window!r} holds one frame; averages over time need more."
         raise ValueError(msg)

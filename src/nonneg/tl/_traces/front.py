@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control
 from ..._adata.traces import read_event_table, read_time
 from ..._adata.video import TIME
 from ..._core.warnings import warn
-from ...models.traces.epochs import epochs, windows
+from ...models.traces.epochs import epochs, frames_before, windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,26 @@ class Trials(NamedTuple):
     """(n_times,): seconds from the event."""
     events: pd.DataFrame
     """The events that are used."""
+    frame: NDArray[np.intp]
+    """(n_trials,): the last one at or before each event."""
+
+    def check_distinct(self) -> None:
+        """Refuse events in one frame: their traces are the same.
+
+        One of them held out would be known from the other one, and both are counted.
+        """
+        _, first = np.unique(self.frame, return_index=True)
+        again = np.setdiff1d(np.arange(self.frame.size), first)
+        if again.size:
+            times = self.events[TIME].to_numpy()
+            msg = (
+                f"{again.size} of {self.frame.size} events are in the same frame as "
+                f"another one, e.g. at {times[again[0]]:.6g} s. Their traces are the "
+                "same, so that what is held out would be known. Keep one in each frame, "
+                "e.g. `events[~events['frame'].duplicated()]` of those that "
+                "`nonneg.pp.align_events` has stored."
+            )
+            raise ValueError(msg)
 
 
 def check_window(window: tuple[float, float], name: str) -> tuple[float, float]:
@@ -84,7 +104,12 @@ def read_trials(
     ]
     if reasons:
         warn(f"{'; '.join(reasons)}. They are left out.")
-    return Trials(epochs(values, found.frame[used]), found.offset, table[used])
+    return Trials(
+        epochs(values, found.frame[used]),
+        found.offset,
+        table[used],
+        frames_before(time, table[TIME].to_numpy()[used]),
+    )
 
 
 def adjusted(p: NDArray[np.float64]) -> NDArray[np.float64]:
