@@ -14,6 +14,7 @@ from PIL import Image
 import nonneg as nng
 from nonneg.pl import _film, _movie
 from nonneg.pl._colors import strong_palette
+from testing.nonneg import real_data
 
 
 @pytest.fixture
@@ -57,6 +58,34 @@ def test_numbers_of_regions(adata):
         nng.pl.region_map(adata, {"VISp": 1.0})
     with pytest.raises(ValueError, match="finite"):
         nng.pl.region_map(adata, {"region_2": np.nan})
+
+
+def test_numbers_stand_in_their_regions(adata):
+    """In each part of regions that have two, and not between them."""
+    # Annotated without hemispheres, and without the midline.
+    column = adata.obs["voxel"].to_numpy() % 48
+    adata = adata[np.abs(column - 23.5) > 2].copy()
+    name = adata.obs["region"].astype(str).str.removesuffix("_left")
+    adata.obs["both"] = name.str.removesuffix("_right")
+    values = {"region_1": 1.0, "region_2": 2.5}
+    ax = nng.pl.region_map(
+        adata, values, annotate=True, region_key="both", hemisphere_key=None
+    )
+    image = ax.images[1].get_array()
+    texts = [text for text in ax.texts if "mm" not in text.get_text()]
+    assert sorted(text.get_text() for text in texts) == ["1", "1", "2.5", "2.5"]
+    for text in texts:
+        column, row = text.get_position()
+        assert image[int(row), int(column)] == float(text.get_text())
+
+
+def test_one_number_for_all_regions(adata):
+    names = ["region_1", "region_2"]
+    for value in (1.0, 4.0, 0.7):
+        ax = nng.pl.region_map(adata, dict.fromkeys(names, value + 1e-15))
+        low, high = ax.images[1].get_clim()
+        assert low < value < high
+        assert high - low > 0.1
 
 
 def test_the_bar_has_the_unit_of_pixels(adata):
@@ -205,6 +234,36 @@ def test_a_movie_that_is_interrupted_leaves_no_file(fitted, tmp_path, monkeypatc
     with pytest.raises((StopIteration, RuntimeError)):
         nng.pl.movie(fitted, path=tmp_path / "a.gif", window=(0, 1), dpi=40)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.data
+def test_real_atlases(tmp_path):
+    """Two hemispheres with 66 signed areas, and one image of 33 in both."""
+    stored = np.load(real_data("dorsal_cortex_atlases.npz"), allow_pickle=True)
+    ids, names = stored["locanmf_area_ids"].tolist(), stored["locanmf_area_names"]
+    atlas = nng.atlas.Atlas.from_arrays(
+        stored["locanmf_540x540"][::4, ::4],
+        dict(zip(ids, names, strict=True)),
+        spacing=0.08,
+    )
+    adata = nng.datasets.widefield("paper", regions=atlas, n_frames=60, min_pixels=20)
+    nng.tl.region_traces(adata)
+    table = adata.uns["region_traces"]["regions"]
+    assert len(table) > 50
+    ax = nng.pl.footprints(adata, "truth")
+    image = ax.images[0].get_array()
+    strong = image[image[..., 3] > 0.95][:, :3]
+    # No pale colours among so many regions.
+    assert np.ptp(strong, axis=1).min() > 0.2
+    axes = nng.pl.region_quality(adata, "region_traces")
+    assert len(axes[0].patches) == len(table)
+    ax = nng.pl.region_map(adata, table["n_pixels"], annotate=True)
+    shown = {text.get_text() for text in ax.texts}
+    assert f"{table.loc['MOs1_left', 'n_pixels']:.3g}" in shown
+    nng.pl.movie(
+        adata, "truth", tmp_path / "a.gif", data_key="svd", window=(0, 0.1), dpi=30
+    )
+    assert (tmp_path / "a.gif").stat().st_size > 0
 
 
 def test_frames_go_to_the_file_one_by_one(tmp_path):

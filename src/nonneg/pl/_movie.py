@@ -42,7 +42,7 @@ def movie(
     step: int = 1,
     speed: float = 1.0,
     limit: float | None = None,
-    unit: str = "ΔF/F",
+    unit: str | None = None,
     region_key: str = "region",
     hemisphere_key: str | None = "hemisphere",
     dpi: int = 100,
@@ -74,7 +74,7 @@ def movie(
     limit
         Value with the full colour. `None`: 99.5 percent of the data are below it.
     unit
-        Of the data, for the colour bar.
+        Of the data, for the colour bar. `None`: "ΔF/F" after :func:`nonneg.pp.delta_f`.
     region_key
         Column of `adata.obs` with regions, for the borders.
     hemisphere_key
@@ -148,6 +148,8 @@ def movie(
     bar = figure.colorbar(
         pictures[2], ax=list(axes), fraction=0.02, pad=0.01, shrink=0.7, aspect=25
     )
+    if unit is None:
+        unit = "ΔF/F" if "baseline" in adata.obs else "signal"
     bar.set_label(unit, fontsize="small")
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize="x-small", length=0)

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
+from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import label as label_parts
 
 from .._adata.footprints import read_parcellation
 from .._adata.tables import of_table
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from matplotlib.image import AxesImage
+    from numpy.typing import NDArray
+
+    from .._adata.footprints import Parcellation
+
+# Width of a letter relative to its height; points of the largest and smallest numbers.
+_LETTER, _LARGEST, _SMALLEST = 0.6, 7.0, 3.0
 
 
 @of_table
@@ -61,7 +70,8 @@ def region_map(
     vmax
         Number of the last colour; `None`: the largest.
     annotate
-        Write the numbers into the regions.
+        Write the numbers into the regions, in both parts of those that have two. Regions
+        that are too small for it have none.
     ax
         Axes to draw on.
 
@@ -117,28 +127,26 @@ def region_map(
         cmap=ListedColormap([NO_DATA]),
         interpolation="none",
     )
+    counts = bool((given == given.round()).all())
+    low, high = np.nanmin(of_regions), np.nanmax(of_regions)
+    if np.isclose(low, high, rtol=1e-9):
+        # The same number everywhere, which rounding would take for a range.
+        low, high = (
+            low - 0.5 if counts else 0.9 * low,
+            high + 0.5 if counts else 1.1 * high,
+        )
     drawn = ax.imshow(
         image,
         cmap=cmap,
-        vmin=np.nanmin(of_regions) if vmin is None else vmin,
-        vmax=np.nanmax(of_regions) if vmax is None else vmax,
+        vmin=low if vmin is None else vmin,
+        vmax=high if vmax is None else vmax,
         interpolation="none",
     )
     draw_outlines(ax, parcels, "white", 0.6)
     bare(ax)
     scale_bar(ax, parcels.volume)
-    if annotate:
-        index = parcels.volume.index - parcels.volume.index.min(axis=0) + 1
-        for j in np.flatnonzero(np.isfinite(of_regions)):
-            row, column = np.median(index[parcels.codes == j], axis=0)
-            shade = drawn.norm(of_regions[j])
-            color = "black" if np.mean(drawn.cmap(shade)[:3]) > 0.5 else "white"
-            ax.text(
-                column, row, f"{of_regions[j]:.3g}",
-                ha="center", va="center", fontsize="x-small", color=color,
-            )  # fmt: skip
     bar = figure_of(ax).colorbar(drawn, ax=ax, fraction=0.04, pad=0.02, shrink=0.6)
-    if (given == given.round()).all():
+    if counts:
         bar.locator = MaxNLocator(integer=True)
         bar.update_ticks()
     bar.outline.set_visible(False)
@@ -146,4 +154,32 @@ def region_map(
     name = label if label is not None else getattr(values, "name", None)
     if name:
         bar.set_label(str(name), fontsize="small")
+    if annotate:
+        _write_numbers(ax, drawn, parcels, of_regions)
     return ax
+
+
+def _write_numbers(
+    ax: Axes, drawn: AxesImage, parcels: Parcellation, of_regions: NDArray[np.float64]
+) -> None:
+    """Numbers in the widest place of each part of a region, as large as they fit."""
+    figure = figure_of(ax)
+    figure.draw_without_rendering()
+    labels = filled(parcels, parcels.codes, -1)
+    points = ax.get_window_extent().width / figure.dpi * 72 / labels.shape[1]
+    for j in np.flatnonzero(np.isfinite(of_regions)):
+        text = f"{of_regions[j]:.3g}"
+        parts, n_parts = label_parts(labels == j)
+        for part in range(1, n_parts + 1):
+            depth = distance_transform_edt(parts == part)
+            row, column = np.unravel_index(depth.argmax(), depth.shape)
+            room = 2 * float(depth[row, column]) * points
+            size = min(room / np.hypot(_LETTER * len(text), 1), _LARGEST)
+            if size < _SMALLEST:
+                continue
+            shade = drawn.cmap(drawn.norm(of_regions[j]))
+            ax.text(
+                float(column), float(row), text,
+                ha="center", va="center", fontsize=size,
+                color="black" if np.mean(shade[:3]) > 0.5 else "white",
+            )  # fmt: skip

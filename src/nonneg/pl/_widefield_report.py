@@ -104,9 +104,11 @@ def widefield_report(adata: AnnData, *, hemo_key: str = "hemo") -> list[Axes]:
         axes += [_named(above, "shifts"), _named(under, "correlation")]
     if below:
         widths = [1.4] * bool(products) + [1.0] * len(maps)
-        panels = list(
-            bands[1].subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
-        )
+        # Panels have their size also where there are few.
+        widths += [1.0] * (4 - len(widths))
+        panels = list(bands[1].subplots(1, len(widths), width_ratios=widths))
+        for blank in panels[bool(products) + len(maps) :]:
+            blank.remove()
         if products:
             curve = panels.pop(0)
             svd_variance_ratio(adata, products, ax=curve)
