@@ -16,6 +16,7 @@ from . import (
     deconvolution_missing,
     device,
     inmf,
+    locanmf,
     nmf,
     nsf,
     stability,
@@ -41,6 +42,7 @@ _GROUPS = {
     "nsf": list(_NSF),
     "deconv": list(deconvolution.CASES),
     "stability": list(stability.CASES),
+    "widefield": list(locanmf.CASES),
 }
 
 
@@ -53,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         *_DECONVOLUTION,
         *deconvolution.CASES,
         *stability.CASES,
+        *locanmf.CASES,
         "device",
     ]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -74,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         "--docs",
         type=Path,
         metavar="FILE",
-        help="also write tables of cell types between '<!-- NAME -->' and "
+        help="also write tables of cell types and of widefield imaging between '<!-- NAME -->' and "
         "'<!-- end of NAME -->' of a Markdown file, where it has these lines",
     )
     args = parser.parse_args(argv)
@@ -100,7 +103,12 @@ def main(argv: list[str] | None = None) -> int:
     sizes = [size for name, size in _NSF.items() if size and name in chosen]
     if sizes:
         print("\n" + nsf.scale(sizes, quick=args.quick))
-    for name, run in {**_INMF, **_DECONVOLUTION, **stability.CASES}.items():
+    for name, run in {
+        **_INMF,
+        **_DECONVOLUTION,
+        **stability.CASES,
+        **locanmf.CASES,
+    }.items():
         if name in chosen:
             tables = run(quick=args.quick, workdir=args.workdir)
             print(f"\n{tables}", flush=True)

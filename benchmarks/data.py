@@ -11,6 +11,9 @@ import pandas as pd
 import scipy.sparse as sp
 import zarr
 from anndata.io import sparse_dataset, write_elem
+from scipy.ndimage import gaussian_filter1d
+
+import nonneg as nng
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +90,93 @@ def integration_counts(
         ]
         found.append(sp.vstack(blocks, format="csr"))
     return found
+
+
+def mosaic_movie(
+    side: int = 200, n_frames: int = 5000, rank: int = 60, *, seed: int = 0
+) -> ad.AnnData:
+    """Two to four sources in each of twelve regions, with smooth noise, as U and V.
+
+    Sources end at a quarter of their height where their region ends. With the default
+    sizes and seed 0, the workload on which the program of LocaNMF was measured.
+    """
+    rng = np.random.default_rng(seed)
+    yy, xx = np.mgrid[0:side, 0:side] / (side - 1.0)
+    mask = ((xx - 0.5) / 0.48) ** 2 + ((yy - 0.5) / 0.48) ** 2 < 1
+    centres = np.array(
+        [(0.6, 0.15), (0.62, 0.4), (0.72, 0.25), (0.82, 0.45), (0.8, 0.7), (0.68, 0.72)]
+    )
+    fold = np.where(xx >= 0.5, xx, 1 - xx)
+    away = (fold[..., None] - centres[:, 0]) ** 2 + (yy[..., None] - centres[:, 1]) ** 2
+    number = np.argmin(away, axis=-1) + 1
+    labels = np.where(xx >= 0.5, number, -number) * mask
+    footprints, traces = [], []
+    for region in np.unique(labels[mask]):
+        inside = np.argwhere(labels == region)
+        for _ in range(rng.integers(2, 5)):
+            row, column = inside[rng.integers(len(inside))] / (side - 1.0)
+            width = rng.uniform(0.05, 0.11)
+            bump = np.exp(-((yy - row) ** 2 + (xx - column) ** 2) / (2 * width**2))
+            bump *= np.where(labels == region, 1.0, 0.25)
+            bump[bump < 0.02] = 0
+            footprints.append(bump[mask])
+            traces.append(
+                gaussian_filter1d(rng.standard_normal(n_frames), rng.uniform(2, 12))
+            )
+    a, c = np.array(footprints).T, np.array(traces)
+    c *= 0.01 / c.std(axis=1, keepdims=True)
+    adata = _with_waves(a, c, (yy[mask], xx[mask]), mask, rank, rng)
+    adata.obs["region"] = pd.Categorical(labels[mask].astype(str))
+    return adata
+
+
+def session_movie(n_regions: int = 33, *, quick: bool = False) -> ad.AnnData:
+    """A session of 200,000 pixels in 66 regions, of rank 200, as U and V."""
+    shape, n_frames, rank = (
+        ((475, 594), 10_000, 200) if not quick else ((95, 119), 500, 60)
+    )
+    if quick:
+        n_regions = 6
+    drawn = nng.datasets.widefield(
+        form="svd", shape=shape, n_regions=n_regions, n_frames=n_frames, fs=30
+    )
+    mask = np.zeros(shape, bool)
+    mask.flat[drawn.obs["voxel"]] = True
+    place = np.nonzero(mask)
+    adata = _with_waves(
+        drawn.obsm["true_footprints"].astype(np.float64),
+        drawn.varm["true_traces"].T.astype(np.float64),
+        (place[0] / shape[0], place[1] / shape[1]),
+        mask,
+        rank,
+        np.random.default_rng(0),
+    )
+    adata.obs["region"] = drawn.obs["region"].to_numpy()
+    return adata
+
+
+def _with_waves(
+    a: NDArray[np.float64],
+    c: NDArray[np.float64],
+    place: tuple[NDArray[np.float64], NDArray[np.float64]],
+    mask: NDArray[np.bool_],
+    rank: int,
+    rng: np.random.Generator,
+) -> ad.AnnData:
+    """Sources and smooth waves of white noise, as many as the rank has room for."""
+    yy, xx = place
+    n_waves = max(rank - a.shape[1], 0)
+    waves = [
+        np.cos(
+            2 * np.pi * (rng.uniform(0, 4) * xx + rng.uniform(0, 4) * yy + rng.random())
+        )
+        for _ in range(n_waves)
+    ]
+    u = np.column_stack([a, 0.01 * np.array(waves).reshape(n_waves, len(a)).T])
+    v = np.vstack([c, 0.01 * rng.standard_normal((n_waves, c.shape[1]))])
+    adata = nng.io.from_svd(u, v, fs=30, shape=mask.shape, mask=mask, spacing=0.02)
+    adata.varm["true_traces"] = c.T.astype(np.float32)
+    return adata
 
 
 def write_stored(path: Path, n_obs: int, n_vars: int, rank: int) -> None:
