@@ -78,7 +78,7 @@ def svd_variance_ratio(
     ax.set(xscale="log", yscale="log", xlabel="component", ylabel=name)
     ax.xaxis.set_major_formatter("{x:.0f}")
     # Curves fall.
-    ax.legend(fontsize="small", frameon=False, loc="lower left")
+    ax.legend(fontsize="small", frameon=False, loc="upper right")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax

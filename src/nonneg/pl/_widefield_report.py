@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Inches.
 _WIDTH, _LINE = 7.6, 0.19
+# Where values begin in the table.
+_VALUES = 0.42
 
 
 @of_table
@@ -94,7 +96,7 @@ def widefield_report(adata: AnnData, *, hemo_key: str = "hemo") -> list[Axes]:
     bands = figure.subfigures(
         1 + below, 1, height_ratios=[top, 2.3] if below else [top], squeeze=False
     )[:, 0]
-    upper = bands[0].subfigures(1, 2, width_ratios=[1, 1.3 if moved else 0.01])
+    upper = bands[0].subfigures(1, 2, width_ratios=[1, 1 if moved else 0.01])
     table = upper[0].subplots()
     _draw_table(table, rows)
     axes = [table]
@@ -180,8 +182,11 @@ def _draw_table(ax: Axes, rows: _Rows) -> None:
     ax.set_label("table")
     ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
     for i, (name, value) in enumerate(rows):
-        ax.text(0, i, name, va="center", fontsize="small", color="0.4")
-        ax.text(0.52, i, value, va="center", fontsize="small")
+        # Not in the layout, which would narrow the axes for long ones.
+        for x, text, color in ((0.0, name, "0.4"), (_VALUES, value, "black")):
+            ax.text(
+                x, i, text, va="center", fontsize="small", color=color, in_layout=False
+            )
 
 
 def _named(ax: Axes, name: str) -> Axes:
