@@ -73,7 +73,11 @@ def draw_motion(adata: AnnData, channel: str | None, above: Axes, below: Axes) -
     for axis, name in enumerate(("down", "right")):
         above.plot(time, shifts[:, axis], lw=0.8, label=name)
     above.axhline(0, color="0.7", lw=0.6, zorder=0)
-    above.legend(fontsize="small", frameon=False, ncols=2, loc="upper right")
+    # Above: traces may fill the axes.
+    above.legend(
+        fontsize="small", frameon=False, ncols=2, loc="lower right",
+        bbox_to_anchor=(1, 0.98), borderaxespad=0,
+    )  # fmt: skip
     above.set(ylabel="shift (pixels)", xticklabels=[])
     below.plot(time, adata.var["motion_correlation"], color="0.3", lw=0.8)
     below.set(xlabel="time (s)", ylabel="correlation")
