@@ -7,6 +7,8 @@ PY := .venv/bin/python
 export MPLBACKEND ?= agg
 # PYTHON=/path/to/python3.13 chooses the interpreter of .venv
 export PYTHON
+# Compiled modules are kept: tests start processes that import all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Where `make demo` writes, and how `make test` is run.
 OUTPUT ?= demo

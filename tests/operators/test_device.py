@@ -215,7 +215,7 @@ SPATIAL_FITS = {
     "monte_carlo": ("nsf", dict(FIXED, estimator="monte_carlo")),
     "batches": ("nsf", dict(FIXED, batch_size=40)),
     "nsfh": ("nsfh", dict(FIXED, n_spatial=2)),
-    "rsf": ("rsf", dict(length_scale=3.0, tol=0, max_iter=5)),
+    "rsf": ("rsf", dict(length_scale=3.0, dispersion=1.0, tol=0, max_iter=5)),
 }
 # Dispersions follow from differences of large logarithms in single precision.
 SPATIAL_TOLERANCE = {"negative_binomial": 1e-3}
@@ -234,7 +234,7 @@ def test_spatial_fits_are_those_of_the_host(where, fit, held, monkeypatch):
     budget = 0 if held == "sparse" else 2**30
     monkeypatch.setattr(place, "data_budget", lambda _: budget)
     method, kwargs = SPATIAL_FITS[fit]
-    adata = nng.datasets.ggblocks(10, 15)
+    adata = nng.datasets.ggblocks(9, 15)
     fits = []
     for device in ("cpu", where):
         with nng.settings.override(device=device):

@@ -19,7 +19,6 @@ from nonneg.models.inmf.start import start
 from nonneg.models.inmf.summary import summarise
 from nonneg.models.loop import drive, run
 from nonneg.operators.dense import DenseOperator
-from testing.nonneg import on_four_devices
 
 RANK, N_VARS, SIZES, NAMES = 4, 30, (230, 370), ("a", "b")
 PENALTIES = Penalties(np.array([2.0, 6.0]), np.array([1.5, 0.7]))
@@ -177,47 +176,6 @@ def test_gradient_of_what_a_fit_reaches(x64):
         towards = jnp.zeros(2).at[d].set(step)
         slope = (reached(at + towards) - reached(at - towards)) / (2 * step)
         assert gradient[d] == pytest.approx(float(slope), rel=1e-5)
-
-
-# --- several devices --------------------------------------------------------
-
-SHARDED = """
-import jax, numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from nonneg.models.inmf.problem import Part, Penalties
-from nonneg.models.inmf.solver import inmf
-from nonneg.models.inmf.summary import summarise
-from nonneg.operators.dense import DenseOperator
-
-assert len(jax.devices()) == 4
-rng = np.random.default_rng(0)
-arrays = [
-    (rng.gamma(0.3, 1, (n, 4)) @ rng.gamma(0.3, 1, (4, 30))).astype(np.float32)
-    for n in (240, 240)
-]
-rows = NamedSharding(Mesh(np.array(jax.devices()), ("rows",)), PartitionSpec("rows"))
-penalties = Penalties(np.full(2, 5.0), np.ones(2))
-results = []
-for place in (lambda x: x, lambda x: jax.device_put(x, rows)):
-    ops = [DenseOperator(place(x)) for x in arrays]
-    parts = [Part(ops[0], slice(0, 240), 0), Part(ops[1], slice(240, 480), 1)]
-    summary = summarise(parts, ["a", "b"], scale_cells=True, totals=None,
-                        scale_genes=True, seed=0, on_device=True)
-    results.append((ops, inmf(summary, 4, penalties, tol=-1, max_iter=20)))
-(_, one), (ops, several) = results
-assert len(ops[0].x.sharding.device_set) == 4
-assert not ops[0].x.sharding.is_fully_replicated
-for a, b in zip(jax.tree.leaves(one[:2]), jax.tree.leaves(several[:2]), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
-np.testing.assert_allclose(
-    one.trace.objective, several.trace.objective, rtol=1e-5
-)
-"""
-
-
-@pytest.mark.slow
-def test_rows_on_four_devices():
-    on_four_devices(SHARDED)
 
 
 # --- what crosses -----------------------------------------------------------

@@ -123,6 +123,8 @@ for make in (sp.csr_matrix.toarray, sp.csr_matrix):
         assert len(pairs) == 5
         for a, b in pairs:
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+        objectives = [fit.uns["inmf"]["objective"] for fit in results]
+        np.testing.assert_allclose(*objectives, rtol=1e-5)
 """
 
 

@@ -70,7 +70,7 @@ def test_penalties_are_on_loadings_as_they_are(solver, l1_ratio):
     """The optimality conditions hold, with weights and penalties written out."""
     adata = weighted()
     alpha, n = 0.02, X.shape
-    options = dict(alpha_W=alpha, l1_ratio=l1_ratio, tol=0, max_iter=4000)
+    options = dict(alpha_W=alpha, l1_ratio=l1_ratio, tol=0, max_iter=1500)
     nng.tl.nmf(adata, K, var_weights="weight", solver=solver, **options)
     entry = adata.uns["nmf"]
     # As they were before loadings were given unit norm.
