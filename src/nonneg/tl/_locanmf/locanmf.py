@@ -154,8 +154,8 @@ def locanmf(
         Time courses, in units of the movie.
     `.uns['locanmf' | key_added]` : :class:`dict`
         `region` of each component; `localization`, the share of its energy inside;
-        `penalty` at the end; `regions`, a data frame with `n_pixels`, `rank` and `r2`;
-        `objective`, the share of the squares that is left after every iteration;
+        `penalty` at the end; `regions`, a data frame with `n_pixels`, `rank`, `r2` and
+        the lowest `localization`; `objective`, the share of the squares that is left after every iteration;
         `n_iter`, `converged`, `interrupted` and `params`.
 
     Raises
