@@ -155,8 +155,8 @@ def locanmf(
     `.uns['locanmf' | key_added]` : :class:`dict`
         `region` of each component; `localization`, the share of its energy inside;
         `penalty` at the end; `regions`, a data frame with `n_pixels`, `rank`, `r2` and
-        the lowest `localization`; `objective`, the share of the squares that is left after every iteration;
-        `n_iter`, `converged`, `interrupted` and `params`.
+        the lowest `localization`; `objective`, the share of the squares that is left
+        after every iteration; `n_iter`, `converged`, `interrupted` and `params`.
 
     Raises
     ------
