@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from .._core.warnings import warn
 from ..models.inmf.online import OnlineState
 from ..models.inmf.problem import Loadings, SufficientStatistics
+from .files import locked, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from .stored import AnyPath
+    from .files import AnyPath
 
 
 # Part of the time that may go into saving.
@@ -42,9 +44,17 @@ class Checkpoint:
         self._made_by = json.loads(json.dumps(made_by))
         self._saved = perf_counter()
         self._cost = 0.0
+        self._label = f"checkpoint={str(path)!r}"
+        self._tried = Tried(self._label)
         if not self._path.parent.exists():
             msg = f"The folder of checkpoint={str(path)!r} does not exist."
             raise ValueError(msg)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other fits from it."""
+        with locked(self._path, self._label):
+            yield
 
     def load(self) -> OnlineState | None:
         """The state that was saved last, if there is one."""
@@ -86,8 +96,11 @@ class Checkpoint:
         began = perf_counter()
         if not now and self._cost > _SHARE * (began - self._saved):
             return
-        unfinished = self._path.with_name(f".unfinished-{self._path.name}")
-        with unfinished.open("wb") as file:
+        with (
+            self._tried.saving(f"mini-batch {state.step}"),
+            replacing(self._path) as unfinished,
+            unfinished.open("wb") as file,
+        ):
             np.savez(
                 file,
                 made_by=json.dumps(self._made_by),
@@ -101,11 +114,51 @@ class Checkpoint:
                 seconds=state.seconds,
                 change=state.change,
             )
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._path)
         self._saved = perf_counter()
         self._cost = self._saved - began
+
+    @property
+    def safe(self) -> str:
+        """What to say of it where something else fails."""
+        return self._tried.safe
+
+
+class Tried:
+    """How saving goes: a fit does not end because it cannot be saved."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._last: str | None = None
+        self._failed = False
+
+    @contextmanager
+    def saving(self, what: str) -> Iterator[None]:
+        """Warn if it fails, but not each time."""
+        try:
+            yield
+        except OSError as error:
+            if not self._failed:
+                warn(
+                    f"{self._label} could not be written after {what}: "
+                    f"{error.strerror or error}. The fit goes on, and saving is tried "
+                    f"again. {self._holds}"
+                )
+            self._failed = True
+        else:
+            self._last, self._failed = what, False
+
+    @property
+    def safe(self) -> str:
+        """What to say of it where something else fails."""
+        if self._last is None or self._failed:
+            return self._holds
+        return f"The fit is in {self._label}: the same call goes on from there."
+
+    @property
+    def _holds(self) -> str:
+        if self._last is None:
+            return f"{self._label} is as it was before the call."
+        return f"{self._label} holds what was saved after {self._last}."
 
 
 def differences(

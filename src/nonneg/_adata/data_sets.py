@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..operators.protocol import MatrixOperator
+    from .files import AnyPath
     from .read import Read
     from .size_factors import SizeFactors
-    from .stored import AnyPath
 
 
 class Scaling(NamedTuple):

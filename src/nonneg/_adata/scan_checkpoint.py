@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -11,12 +11,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ..models.stability.replicates import Patterns
-from .checkpoint import differences
+from .checkpoint import Tried, differences
+from .files import locked, remove, replacing, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from .stored import AnyPath
+    from .files import AnyPath
 
 _ARGUMENTS = "arguments.json"
 
@@ -34,7 +35,8 @@ class ScanCheckpoint:
 
     def __init__(self, path: AnyPath, made_by: Mapping[str, Any]) -> None:
         self._path = Path(path)
-        label = f"checkpoint={str(path)!r}"
+        self._label = label = f"checkpoint={str(path)!r}"
+        self._tried = Tried(label)
         # As it comes back from the file.
         made_by = json.loads(json.dumps(made_by))
         arguments = self._path / _ARGUMENTS
@@ -63,8 +65,22 @@ class ScanCheckpoint:
         if not self._path.parent.exists():
             msg = f"The folder of {label} does not exist."
             raise ValueError(msg)
-        self._path.mkdir(exist_ok=True)
-        _replace(arguments, json.dumps(made_by).encode())
+        is_new = not self._path.exists()
+        try:
+            with writing(label, "Nothing was changed."):
+                self._path.mkdir(exist_ok=True)
+                with replacing(arguments) as unfinished:
+                    unfinished.write_text(json.dumps(made_by))
+        except BaseException:
+            if is_new:
+                remove(self._path)
+            raise
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other scans from it."""
+        with locked(self._path, self._label):
+            yield
 
     def load(self, rank: int) -> list[Patterns]:
         """What was found with one number of components."""
@@ -81,15 +97,10 @@ class ScanCheckpoint:
     def save(self, rank: int, patterns: Patterns) -> None:
         """Keep what was found in a batch."""
         first = int(patterns.sample[0])
-        unfinished = self._path / f".unfinished-{rank}-{first}.npz"
-        with unfinished.open("wb") as file:
-            np.savez(file, **patterns._asdict())
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._path / f"k{rank}-{first}.npz")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+        file = self._path / f"k{rank}-{first}.npz"
+        with (
+            self._tried.saving(f"{rank} components, sample {first}"),
+            replacing(file) as unfinished,
+            unfinished.open("wb") as raw,
+        ):
+            np.savez(raw, **patterns._asdict())

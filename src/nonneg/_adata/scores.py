@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -14,19 +12,18 @@ import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
-from .stored import AnyPath, open_group
+from .files import NewGroup, beside, locked, new_array, remove, writing
+from .staged import commit_all, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from .data_sets import DataSets
-
-
-# Rows of a stored chunk.
-_CHUNK = 4096
+    from .files import AnyPath
+    from .staged import Staged
 
 
 class ScoreSink:
@@ -41,6 +38,9 @@ class ScoreSink:
 
     def complete(self, model: AnnData) -> None:
         """All scores are there, and belong to this model."""
+
+    def discard(self) -> None:
+        """Remove what is not in its place."""
 
 
 class ScoresInMemory(ScoreSink):
@@ -57,23 +57,49 @@ class ScoresInSources(ScoreSink):
     """Scores on their way to the files and objects that the cells come from."""
 
     def __init__(
-        self, data_sets: DataSets, key: str, rank: int, folder: AnyPath
+        self, data_sets: DataSets, key: str, rank: int, safe: Callable[[], str]
     ) -> None:
         super().__init__(rank)
-        self._sources, self._key = data_sets.sources, key
-        shape = (data_sets.n_obs, rank)
-        self._scores = np.memmap(Path(folder) / "scores", np.float32, "w+", shape=shape)
+        self._more = safe
+        self._staged: list[Staged] = []
+        sizes = [source.n_obs for source in data_sets.sources]
+        self._first = np.cumsum([0, *sizes])[:-1]
+        try:
+            for source in data_sets.sources:
+                with writing(f"A copy of {source.place} with scores", self._safe):
+                    self._staged.append(stage(source, key, rank))
+        except BaseException:
+            self.discard()
+            raise
+
+    @property
+    def _safe(self) -> str:
+        return f"No file has changed. {self._more()}".rstrip()
 
     def write(self, rows: Any, scores: NDArray[Any]) -> None:
-        self._scores[rows] = scores
+        if not len(scores):
+            return
+        start = rows.start if isinstance(rows, slice) else rows[0]
+        # Cells that come together are of one source.
+        number = int(np.searchsorted(self._first, start, side="right")) - 1
+        first, one = int(self._first[number]), self._staged[number]
+        with writing(f"The scores of {one.name}", self._safe):
+            one.write(
+                slice(rows.start - first, rows.stop - first)
+                if isinstance(rows, slice)
+                else rows - first,
+                scores,
+            )
 
     def complete(self, model: AnnData) -> None:
-        """Each source gets its own."""
-        first = 0
-        for source in self._sources:
-            rows = slice(first, first + source.n_obs)
-            source.write_scores(self._scores[rows], self._key)
-            first = rows.stop
+        """All sources get theirs, or none."""
+        names = ", ".join(one.name for one in self._staged)
+        with writing(f"The scores of {names}", self._safe):
+            commit_all(self._staged)
+
+    def discard(self) -> None:
+        for one in self._staged:
+            one.discard()
 
 
 class ScoresInFile(ScoreSink):
@@ -91,29 +117,72 @@ class ScoresInFile(ScoreSink):
         Number of components.
     column
         Of obs, for the names of the data sets.
+    safe
+        What to say, where this fails, of all that is not lost.
     """
 
     def __init__(
-        self, path: AnyPath, data_sets: DataSets, key: str, rank: int, column: str
+        self,
+        path: AnyPath,
+        data_sets: DataSets,
+        key: str,
+        rank: int,
+        *,
+        column: str,
+        safe: Callable[[], str],
     ) -> None:
         super().__init__(rank)
         self._path = Path(path)
-        self._unfinished = self._path.with_name(f".unfinished-{self._path.name}")
+        self._label = f"scores={str(path)!r}"
+        self._more = safe
+        self._unfinished = beside(self._path, "unfinished")
         self._data_sets, self._column = data_sets, column
-        self._group = open_group(self._unfinished, "w")
-        for name in ("obsm", "layers", "obsp", "varp"):
-            write_elem(self._group, name, {})
-        self._group.attrs.update(
-            {"encoding-type": "anndata", "encoding-version": "0.1.0"}
-        )
-        shape = (data_sets.n_obs, rank)
-        self._scores = _new_array(self._group["obsm"], key, shape, "float32", "array")
+        self._new: NewGroup | None = None
+        self._lock = ExitStack()
+        self._lock.enter_context(locked(path, self._label))
+        try:
+            with writing(self._label, self._safe):
+                self._scores = self._begin(key, rank)
+        except BaseException:
+            self.discard()
+            raise
+
+    @property
+    def _safe(self) -> str:
+        safe = "Nothing of it is left, and no other file has changed."
+        return f"{safe} {self._more()}".rstrip()
+
+    def _begin(self, key: str, rank: int) -> Any:
+        remove(self._unfinished)
+        self._new = NewGroup(self._unfinished, "w")
+        with self._new.watched():
+            self._group = self._new.group
+            for name in ("obsm", "layers", "obsp", "varp"):
+                write_elem(self._group, name, {})
+            self._group.attrs.update(
+                {"encoding-type": "anndata", "encoding-version": "0.1.0"}
+            )
+            shape = (self._data_sets.n_obs, rank)
+            return new_array(self._group["obsm"], key, shape, "float32", "array")
 
     def write(self, rows: Any, scores: NDArray[Any]) -> None:
-        self._scores[rows] = scores
+        assert self._new is not None
+        with writing(self._label, self._safe), self._new.watched():
+            self._scores[rows] = scores
 
     def complete(self, model: AnnData) -> None:
         """Add names and model, and put the file in its place."""
+        assert self._new is not None
+        with writing(self._label, self._safe):
+            with self._new.watched():
+                self._write_rest(model)
+            self._new.close()
+            if self._path.exists():
+                msg = "something else has made it meanwhile"
+                raise FileExistsError(msg)
+            self._unfinished.replace(self._path)
+
+    def _write_rest(self, model: AnnData) -> None:
         data_sets = self._data_sets
         names = pd.Index(np.asarray(data_sets.names, object))
         labels = pd.Categorical.from_codes(data_sets.codes, names)
@@ -124,16 +193,12 @@ class ScoresInFile(ScoreSink):
         write_elem(self._group, "var", model.var)
         for name in ("varm", "uns"):
             write_elem(self._group, name, dict(getattr(model, name)))
-        self._close()
-        self._unfinished.replace(self._path)
 
     def discard(self) -> None:
-        """Remove what was written so far."""
-        self._close()
-        if self._unfinished.is_dir():
-            shutil.rmtree(self._unfinished)
-        else:
-            self._unfinished.unlink(missing_ok=True)
+        if self._new is not None:
+            self._new.abandon()
+        remove(self._unfinished)
+        self._lock.close()
 
     def _write_obs(
         self, names: Iterator[NDArray[Any]], columns: Mapping[str, pd.Categorical]
@@ -152,29 +217,13 @@ class ScoresInFile(ScoreSink):
         )
         dtype = h5py.string_dtype() if isinstance(obs, h5py.Group) else str
         shape = (self._data_sets.n_obs,)
-        index = _new_array(obs, "_index", shape, dtype, "string-array")
+        index = new_array(obs, "_index", shape, dtype, "string-array")
         start = 0
         for some in names:
             index[start : start + some.size] = some
             start += some.size
         for name, values in columns.items():
             write_elem(obs, name, values)
-
-    def _close(self) -> None:
-        if isinstance(self._group, h5py.File):
-            self._group.close()
-
-
-def _new_array(
-    group: Any, name: str, shape: tuple[int, ...], dtype: Any, kind: str
-) -> Any:
-    chunks = (max(min(shape[0], _CHUNK), 1), *shape[1:])
-    create = (
-        group.create_dataset if isinstance(group, h5py.Group) else group.create_array
-    )
-    array = create(name, shape=shape, dtype=dtype, chunks=chunks)
-    array.attrs.update({"encoding-type": kind, "encoding-version": "0.2.0"})
-    return array
 
 
 @contextmanager
@@ -187,25 +236,27 @@ def open_scores(
     path: AnyPath | None,
     write_back: bool,
     column: str,
+    safe: Callable[[], str],
 ) -> Iterator[ScoreSink]:
     """Where scores go; what is not completed is removed."""
+    sink: ScoreSink
     if in_memory:
-        yield ScoresInMemory(data_sets.n_obs, rank)
+        sink = ScoresInMemory(data_sets.n_obs, rank)
     elif write_back:
-        with TemporaryDirectory(prefix="nonneg-") as folder:
-            yield ScoresInSources(data_sets, key, rank, folder)
+        sink = ScoresInSources(data_sets, key, rank, safe)
     elif path is not None:
-        sink = ScoresInFile(path, data_sets, key, rank, column)
-        try:
-            yield sink
-        except BaseException:
-            sink.discard()
-            raise
+        sink = ScoresInFile(path, data_sets, key, rank, column=column, safe=safe)
     else:
-        yield ScoreSink(rank)
+        sink = ScoreSink(rank)
+    try:
+        yield sink
+    finally:
+        sink.discard()
 
 
-def check_target(path: AnyPath, inputs: Sequence[AnyPath]) -> None:
+def check_target(
+    path: AnyPath, inputs: Sequence[AnyPath], checkpoint: AnyPath | None
+) -> None:
     """Raise unless scores can be written to a new file of this name."""
     target = Path(path)
     if target.suffix not in {".h5ad", ".zarr"}:
@@ -213,6 +264,9 @@ def check_target(path: AnyPath, inputs: Sequence[AnyPath]) -> None:
         raise ValueError(msg)
     if target.resolve() in {Path(used).resolve() for used in inputs}:
         msg = f"scores={str(path)!r} is one of the files to read."
+        raise ValueError(msg)
+    if checkpoint is not None and target.resolve() == Path(checkpoint).resolve():
+        msg = f"scores={str(path)!r} is the checkpoint as well. Give it another path."
         raise ValueError(msg)
     if target.exists():
         msg = f"scores={str(path)!r} exists. Remove it, or write elsewhere."

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from .checks import check_key
 from .read import select_matrix
 from .stored import StoredAnnData
-from .write import write_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,12 +69,12 @@ class Source:
         else:
             yield self.data.obs_names.to_numpy(object)
 
-    def write_scores(self, scores: NDArray[Any], key: str) -> None:
-        """Store scores in obsm."""
+    @property
+    def place(self) -> str:
+        """The file, or the name of the object in memory."""
         if isinstance(self.data, StoredAnnData):
-            self.data.write_scores(scores, key)
-        else:
-            write_values(self.data, {("obsm", key): np.array(scores)})
+            return str(self.data.path)
+        return self.label or "adata"
 
     def close(self) -> None:
         """Let go of the file."""

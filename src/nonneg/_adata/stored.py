@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +11,17 @@ import h5py
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem, sparse_dataset, write_elem
+from anndata.io import read_elem, sparse_dataset
 
 from ..operators.validate import reading
 from .checks import check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from os import PathLike
 
     from numpy.typing import NDArray
 
-
-type AnyPath = str | PathLike[str]
+    from .files import AnyPath
 
 # Kinds of dtype of stored names; anndata reads whole numbers as text.
 _TEXT = "OSUTiu"
@@ -126,37 +122,6 @@ class StoredAnnData:
             )
             return np.asarray((stored.asstr() if is_text else stored)[rows], object)
 
-    def write_scores(self, scores: NDArray[Any], key: str) -> None:
-        """Close the file, and store scores in its obsm.
-
-        Old scores stay until there are new ones.
-        """
-        self.close()
-        group = open_group(self.path, "r+")
-        new = f"unfinished-{key}"
-        try:
-            if "obsm" not in group:
-                write_elem(group, "obsm", {})
-            # Not as a memory map, which has no writer.
-            write_elem(group["obsm"], new, np.asarray(scores))
-            if isinstance(group, h5py.File):
-                if key in group["obsm"]:
-                    del group["obsm"][key]
-                group["obsm"].move(new, key)
-            else:
-                folder = Path(self.path) / "obsm"
-                shutil.rmtree(folder / key, ignore_errors=True)
-                (folder / new).rename(folder / key)
-        except BaseException:
-            if new in group.get("obsm", {}):
-                del group["obsm"][new]
-            raise
-        finally:
-            if isinstance(group, h5py.File):
-                group.close()
-        if not isinstance(group, h5py.File):
-            _consolidate_again(self.path)
-
     def close(self) -> None:
         """Let go of the file."""
         if isinstance(self.group, h5py.File):
@@ -175,21 +140,16 @@ def _read_column(frame: Any, name: str) -> pd.Series[Any]:
     return pd.Series(pd.Categorical.from_codes(column[:], index))
 
 
-def _consolidate_again(path: AnyPath) -> None:
-    """Bring consolidated metadata up to date, where there are some."""
-    if zarr.open_group(path, mode="r").metadata.consolidated_metadata is not None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
-            zarr.consolidate_metadata(path)
-
-
 def open_stored(path: AnyPath, *, write: bool = False) -> StoredAnnData:
     """Open an .h5ad or .zarr file, which can be written to later if that is asked."""
     if not Path(path).exists():
         msg = f"There is no file {path}."
         raise FileNotFoundError(msg)
-    if write and not os.access(path, os.W_OK):
-        msg = f"{path} cannot be written to, as write_back=True asks."
+    # Scores are written beside it first.
+    if write and not all(
+        os.access(p, os.W_OK) for p in (path, Path(path).resolve().parent)
+    ):
+        msg = f"{path} or its folder cannot be written to, as write_back=True asks."
         raise ValueError(msg)
     with reading(f"{path}, as .h5ad or .zarr,"):
         group = open_group(path, "r")

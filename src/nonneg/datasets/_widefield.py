@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from .._adata.files import replacing, writing
 from .._adata.keys import factor_keys
 from .._adata.schema import SCHEMA
 from .._adata.video import TIME, new_video
@@ -374,16 +376,20 @@ def _pixels(
 def _write_tiff(movie: _movie.Movie, path: str | PathLike[str]) -> None:
     tifffile = import_optional("tifffile", "widefield", "TIFF files")
     n = len(_movie.CHANNELS) * movie.n_frames
-    tifffile.imwrite(
-        path,
-        # Channels in turn.
-        (
-            frame
-            for block in movie.blocks()
-            for frame in block.swapaxes(0, 1).reshape(-1, *movie.shape)
-        ),
-        shape=(n, *movie.shape),
-        dtype=np.uint16,
-        photometric="minisblack",
-        bigtiff=n * movie.shape[0] * movie.shape[1] * 2 > 2**31,
-    )
+    with (
+        writing(f"tiff={str(path)!r}", "Nothing of it is left."),
+        replacing(Path(path)) as unfinished,
+    ):
+        tifffile.imwrite(
+            unfinished,
+            # Channels in turn.
+            (
+                frame
+                for block in movie.blocks()
+                for frame in block.swapaxes(0, 1).reshape(-1, *movie.shape)
+            ),
+            shape=(n, *movie.shape),
+            dtype=np.uint16,
+            photometric="minisblack",
+            bigtiff=n * movie.shape[0] * movie.shape[1] * 2 > 2**31,
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from scipy.ndimage import distance_transform_edt
 
+from .._adata.files import FolderStore, remove, writing
 from .._adata.read import resolve_adata
 from .._adata.video import frame_blocks, map_frames, read_video
 from .._adata.write import matrix_place, write_values
@@ -21,7 +22,7 @@ from .._core.warnings import warn
 from ..models.video.motion import Target, outside, refine_reference, window_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from os import PathLike
 
     from anndata import AnnData
@@ -105,6 +106,8 @@ def motion_correct(
     ValueError
         If entries are NaN or infinite, `store` holds a channel already, or an argument
         does not suit.
+    OSError
+        If `store` cannot be written. What was written of it is removed.
     ImportError
         If `store` is given and the extra `widefield` is missing.
 
@@ -138,35 +141,31 @@ def motion_correct(
     max_shift = min(max_shift, min(raster.shape) / 2 - 1)
     values: dict[Place, Any] = {}
     paths = _new_paths(store, names)
-    for name in names:
-        layer = video.layer(name)
-        blocks = frame_blocks(target, layer, chunk_size)
-        try:
+    with _kept_if_whole(paths):
+        for name in names:
+            layer = video.layer(name)
+            blocks = frame_blocks(target, layer, chunk_size)
             found = _correct(blocks, raster, n_reference, max_shift, paths.get(name))
-        except BaseException:
-            for path in paths.values():
-                shutil.rmtree(path, ignore_errors=True)
-            raise
-        values[matrix_place(layer)] = found["x"]
-        values["varm", "shifts" if layer is None else f"shifts_{name}"] = found[
-            "shifts"
-        ]
-        if layer is None or len(names) == 1:
-            values["var", "motion_correlation"] = found["correlation"]
-            values["var", "saturated"] = blocks.saturated
-            values["obs", "motion_reference"] = raster.pixels(found["reference"])
-            values["obs", "motion_outside"] = raster.pixels(
-                outside(raster.shape, found["shifts"])
-            )
-    values["uns", "motion"] = {
-        "params": {
-            "channels": np.array(names, object),
-            "n_reference": n_reference,
-            "max_shift": float(max_shift),
-            "version": version("nonneg"),
+            values[matrix_place(layer)] = found["x"]
+            values["varm", "shifts" if layer is None else f"shifts_{name}"] = found[
+                "shifts"
+            ]
+            if layer is None or len(names) == 1:
+                values["var", "motion_correlation"] = found["correlation"]
+                values["var", "saturated"] = blocks.saturated
+                values["obs", "motion_reference"] = raster.pixels(found["reference"])
+                values["obs", "motion_outside"] = raster.pixels(
+                    outside(raster.shape, found["shifts"])
+                )
+        values["uns", "motion"] = {
+            "params": {
+                "channels": np.array(names, object),
+                "n_reference": n_reference,
+                "max_shift": float(max_shift),
+                "version": version("nonneg"),
+            }
         }
-    }
-    write_values(target, values)
+        write_values(target, values)
     return target if copy else None
 
 
@@ -183,6 +182,19 @@ def _new_paths(
             )
             raise ValueError(msg)
     return paths
+
+
+@contextmanager
+def _kept_if_whole(paths: Mapping[str, Path]) -> Iterator[None]:
+    """Remove channels, and the folders made for them, if not all were written."""
+    folders = {folder for path in paths.values() for folder in path.parents}
+    made = [*paths.values(), *(folder for folder in folders if not folder.exists())]
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            remove(path)
+        raise
 
 
 class _Raster:
@@ -236,14 +248,19 @@ def _correct(
 
     if path is not None:
         da = import_optional("dask.array", "widefield", "Stored recordings")
-        array = zarr.create_array(
-            path,
-            shape=blocks.shape,
-            chunks=(blocks.shape[0], min(blocks.size, n_frames)),
-            dtype=np.float32,
-        )
+        where = f"{path}, of corrected frames,"
+        safe = "What was written of it is removed, and adata is as it was."
+        with writing(where, safe):
+            array = zarr.create_array(
+                FolderStore(path),
+                shape=blocks.shape,
+                chunks=(blocks.shape[0], min(blocks.size, n_frames)),
+                dtype=np.float32,
+            )
         for part, block in blocks:
-            array[:, part] = found(block, part)
+            corrected = found(block, part)
+            with writing(where, safe):
+                array[:, part] = corrected
         x = da.from_array(array, chunks=array.chunks)
     elif blocks.is_lazy:
         for part, block in blocks:

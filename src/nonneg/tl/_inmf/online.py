@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,15 @@ from ...models.inmf.online import fit
 from ...models.loop import Report
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from ..._adata.checkpoint import Checkpoint
     from ..._adata.data_sets import DataSets
+    from ..._adata.files import AnyPath
     from ..._adata.keys import FactorKeys
-    from ..._adata.stored import AnyPath
     from ...models.inmf.online import OnlineResult, OnlineSolver, OnlineState
     from ...models.inmf.problem import Block
 
@@ -39,6 +42,7 @@ def resolve_data(
     *,
     scores: AnyPath | None,
     write_back: bool,
+    checkpoint: AnyPath | None = None,
     copy: bool,
     table_key: str | None,
 ) -> AnnData | AnyPath | Mapping[str, AnnData | AnyPath]:
@@ -66,8 +70,19 @@ def resolve_data(
     files = _check_mapping(data) if isinstance(data, Mapping) else [data]
     if scores is not None:
         used = [one.filename if isinstance(one, AnnData) else one for one in files]
-        check_target(scores, [path for path in used if path is not None])
+        check_target(scores, [path for path in used if path is not None], checkpoint)
+    if write_back:
+        _check_unique(files)
     return data
+
+
+def _check_unique(files: Sequence[Any]) -> None:
+    """Raise if scores of two data sets would go to the same file."""
+    paths = [Path(one).resolve() for one in files if not isinstance(one, AnnData)]
+    twice = sorted({str(path) for path in paths if paths.count(path) > 1})
+    if twice:
+        msg = f"{twice} are given twice, and can take scores with write_back=True once."
+        raise ValueError(msg)
 
 
 def _check_mapping(data: Mapping[str, Any]) -> list[Any]:
@@ -124,6 +139,7 @@ def fit_and_write(
         write_back=write_back,
         # A model of cells that were projected without labels names no column.
         column=params["batch_key"] or "batch",
+        safe=(lambda: "") if checkpoint is None else lambda: checkpoint.safe,
     ) as sink:
         with progress("online_inmf", n_steps) as callback:
             state, interrupted = fit(

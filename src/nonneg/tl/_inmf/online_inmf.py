@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -105,10 +105,14 @@ def online_inmf(
         Where to write the scores of files or of a mapping: a new .h5ad or .zarr file,
         which is an AnnData of all cells with the model, without the data.
     write_back
-        Store the scores in obsm of the files or objects that the cells come from.
+        Store the scores in obsm of the files or objects that the cells come from: of
+        all of them, or of none. An .h5ad file is copied for that, and the copy takes its
+        place at the end, so that its folder needs room for it.
     checkpoint
         File that keeps the state of the fit. If it exists, the fit goes on from there:
-        after an interruption, the same call gives what it would have given.
+        after an interruption, the same call gives what it would have given. One fit at a
+        time may use it. If it cannot be written any more, there is a warning, and the
+        fit goes on.
     %(chunk_size)s
     %(rng)s
     key_added
@@ -134,7 +138,11 @@ def online_inmf(
     ValueError
         If there is one data set only, one has fewer cells than `n_components`, labels
         are missing, entries are negative or NaN, files are no AnnData or have no
-        variable in common, a checkpoint belongs to another fit, or arguments clash.
+        variable in common, a checkpoint belongs to another fit or is in use, or
+        arguments clash.
+    OSError
+        If scores cannot be written, such as on a full disk. Files are as they were, and
+        nothing half written is left; a checkpoint holds the fit.
     %(matrix_errors)s
 
     See Also
@@ -159,7 +167,12 @@ def online_inmf(
     seed = as_seed(rng)
     keys = factor_keys("inmf", key_added)
     source = resolve_data(
-        data, scores=scores, write_back=write_back, copy=copy, table_key=table_key
+        data,
+        scores=scores,
+        write_back=write_back,
+        checkpoint=checkpoint,
+        copy=copy,
+        table_key=table_key,
     )
     target = source if isinstance(source, AnnData) else None
     if target is not None:
@@ -180,6 +193,7 @@ def online_inmf(
         closing(
             open_data(source, batch_key, read, size_factors, write=write_back)
         ) as data_sets,
+        ExitStack() as held,
     ):
         check_data_sets(data_sets, n_components)
         penalties = Penalties(
@@ -191,8 +205,14 @@ def online_inmf(
         solver = OnlineSolver(sampler, summary.sample, penalties)
         saved = state = None
         if checkpoint is not None:
-            made_by = {**params, **_fingerprint(data_sets, penalties, summary)}
+            made_by = {
+                **params,
+                **_fingerprint(data_sets, penalties, summary),
+                # Stored cells are shuffled by blocks.
+                "chunk_size": chunk_size,
+            }
             saved = Checkpoint(checkpoint, made_by)
+            held.enter_context(saved.held())
             state = saved.load()
             _check_ahead(state, checkpoint, n_epochs, sampler.n_steps)
         if state is None:

@@ -119,6 +119,8 @@ def online_inmf_update(
     ValueError
         If that is no integration, variables are missing, the name is missing, a data
         set has fewer cells than there are components, or the data do not suit.
+    OSError
+        If scores cannot be written. Files and `reference` are as they were.
 
     See Also
     --------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -119,7 +120,9 @@ def stability(
         Tolerance and maximum number of iterations of NMF, as in :func:`nonneg.tl.nmf`.
     checkpoint
         Folder for what is finished. The same call resumes there, with more numbers of
-        components too. It takes 2 bytes per entry of every pattern.
+        components too. It takes 2 bytes per entry of every pattern. One scan at a time
+        may use it. If it cannot be written any more, there is a warning, and the scan
+        goes on.
     %(chunk_size)s
     %(rng)s
     key_added
@@ -160,7 +163,7 @@ def stability(
     ValueError
         If a number of components is given twice or exceeds what a sample holds, there
         are fewer than two samples, a sample has no data, a checkpoint is of another
-        scan, or arguments clash.
+        scan or in use, or arguments clash.
     %(matrix_errors)s
 
     See Also
@@ -200,6 +203,7 @@ def stability(
     with (
         computing(),
         progress("stability", len(ranks) * n_bootstraps) as callback,
+        ExitStack() as held,
     ):
         source = read_matrix(target, Read(layer, obsm, mask_var, chunk_size))
         stats = source.op.stats()
@@ -228,6 +232,7 @@ def stability(
                 "method_kwargs": repr(sorted(kwargs.items())),
             }
             kept = ScanCheckpoint(checkpoint, made_by)
+            held.enter_context(kept.held())
         # XᵀX of all samples, and of both methods, is one.
         spectra = Spectra(source.op, draws)
         scan = _Scan(
