@@ -10,7 +10,6 @@ import pytest
 import nonneg as nng
 from nonneg._adata import stored as module
 from nonneg._adata.stored import open_stored
-from testing.nonneg import counts
 
 N_OBS, N_VARS = 25, 30
 ENCODINGS = {
@@ -63,27 +62,3 @@ def test_files_with_categories_as_names(form, tmp_path):
     model = nng.tl.online_inmf(files, 3, size_factors="total", scores=path)
     assert model.var_names[0] == "gene0"
     assert ad.read_h5ad(path).obs_names[60] == "b0"
-
-
-@pytest.mark.parametrize("end", ["h5ad", "zarr"])
-def test_scores_that_cannot_be_written_leave_the_old_ones(end, tmp_path, monkeypatch):
-    adata = counts()
-    old = np.arange(adata.n_obs * 2, dtype=np.float32).reshape(-1, 2)
-    adata.obsm["X_inmf"] = old
-    path = tmp_path / f"data.{end}"
-    (adata.write_h5ad if end == "h5ad" else adata.write_zarr)(path)
-    write_elem = module.write_elem
-
-    def fail(group, name, values):
-        write_elem(group, name, values[:3])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, "write_elem", fail)
-    with pytest.raises(OSError, match="No space left"):
-        module.open_stored(path).write_scores(old + 1, "X_inmf")
-    read = ad.read_h5ad if end == "h5ad" else ad.read_zarr
-    assert set(read(path).obsm) == {"X_inmf"}
-    np.testing.assert_array_equal(read(path).obsm["X_inmf"], old)
-    monkeypatch.undo()
-    module.open_stored(path).write_scores(old + 1, "X_inmf")
-    np.testing.assert_array_equal(read(path).obsm["X_inmf"], old + 1)

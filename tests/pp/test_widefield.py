@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import anndata as ad
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from skimage.registration import phase_cross_correlation
 import nonneg as nng
 from nonneg.models.video import hemodynamics, motion
 from testing.nonneg import assert_same, snapshot
+from testing.nonneg._disk import FailingDisk
 
 SMALL = dict(shape=(40, 48), n_regions=2, n_frames=160)
 
@@ -96,6 +99,37 @@ def test_store(tmp_path):
     assert plain.X.dtype == np.uint16
 
 
+@pytest.mark.parametrize("n_fail", [1, None])
+def test_a_store_on_a_full_disk(tmp_path, n_fail):
+    adata = nng.datasets.widefield(
+        shape=(20, 24), n_regions=2, n_frames=60, mask=False, min_pixels=1
+    )
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    store = folder / "new" / "store"
+    kwargs = dict(store=store, n_reference=5, chunk_size=30, copy=True)
+    disk = FailingDisk(folder, None, n_fail)
+    with disk.mounted():
+        nng.pp.motion_correct(adata, **kwargs)
+    shutil.rmtree(folder / "new")
+    before = snapshot(adata)
+    for first in disk.places():
+        disk = FailingDisk(folder, first, n_fail)
+        match = r"store.*could not be written: No space left.*adata is as it was"
+        with disk.mounted(), pytest.raises(OSError, match=match):
+            nng.pp.motion_correct(adata, **{**kwargs, "copy": False})
+        assert list(folder.iterdir()) == []
+    assert_same(snapshot(adata), before)
+
+
+def test_a_simulated_movie_on_a_full_disk(tmp_path):
+    kwargs = dict(shape=(20, 24), n_regions=2, n_frames=30, mask=False, min_pixels=1)
+    disk = FailingDisk(tmp_path, 2)
+    with disk.mounted(), pytest.raises(OSError, match=r"m\.tif' could not be written"):
+        nng.datasets.widefield(tiff=tmp_path / "m.tif", **kwargs)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_store_is_not_written_over(tmp_path):
     """It may be what the frames are read from; what failed leaves nothing behind."""
     pytest.importorskip("dask")
@@ -110,7 +144,7 @@ def test_a_store_is_not_written_over(tmp_path):
     damaged.layers["violet"][3, 5] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         nng.pp.motion_correct(damaged, store=tmp_path / "b")
-    assert not any((tmp_path / "b").iterdir())
+    assert not (tmp_path / "b").exists()
 
 
 def test_pixels_of_a_mask():

@@ -379,9 +379,11 @@ def _write_tiff(movie: _movie.Movie, path: str | PathLike[str]) -> None:
     with (
         writing(f"tiff={str(path)!r}", "Nothing of it is left."),
         replacing(Path(path)) as unfinished,
+        # Where it fails, tifffile leaves what it opened open.
+        unfinished.open("wb") as file,
     ):
         tifffile.imwrite(
-            unfinished,
+            file,
             # Channels in turn.
             (
                 frame

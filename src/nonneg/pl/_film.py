@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from .._adata.files import replacing, writing
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
@@ -65,16 +67,14 @@ def write_film(
             yield np.ascontiguousarray(even)
 
     # A file that is cut off must not stand under the name of a whole one.
-    file = Path(path)
-    partial = file.with_name(f"partial-{file.name}")
-    try:
+    with (
+        writing(f"path={str(path)!r}", "Nothing of it is left."),
+        replacing(Path(path)) as unfinished,
+    ):
         if _has_ffmpeg():
-            _through_ffmpeg(partial, drawn(), fps)
+            _through_ffmpeg(unfinished, drawn(), fps)
         else:
-            _through_pillow(partial, drawn(), fps)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+            _through_pillow(unfinished, drawn(), fps)
 
 
 def _has_ffmpeg() -> bool:

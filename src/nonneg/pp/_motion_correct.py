@@ -261,7 +261,8 @@ def _correct(
             corrected = found(block, part)
             with writing(where, safe):
                 array[:, part] = corrected
-        x = da.from_array(array, chunks=array.chunks)
+        stored = zarr.open_array(path, mode="r")
+        x = da.from_array(stored, chunks=stored.chunks)
     elif blocks.is_lazy:
         for part, block in blocks:
             shifts[part], correlation[part] = goal.shifts(raster.images(block))

@@ -132,7 +132,8 @@ def test_a_process_that_is_killed(folder, tmp_path):
     )
     assert process.returncode == -signal.SIGKILL, process.stderr
     left = {path.name for path in out.iterdir()}
-    assert left == {"state.npz", ".unfinished-scores.zarr"}
+    locks = {".lock-state.npz", ".lock-scores.zarr"}
+    assert left == {"state.npz", ".unfinished-scores.zarr", *locks}
     assert contents(folder) == before
     with np.load(out / "state.npz") as file:
         assert int(file["step"]) == 4

@@ -9,7 +9,6 @@ import pytest
 import scipy.sparse as sp
 
 import nonneg as nng
-from nonneg._adata import scores
 from nonneg.models.inmf import minibatches
 from testing.nonneg import assert_same, snapshot
 from testing.nonneg._online import (
@@ -119,22 +118,6 @@ def test_an_older_file_of_scores_is_kept(folder, tmp_path, form):
     with pytest.raises(ValueError, match=rf"scores\.{form}' exists"):
         fit(folder / "all.h5ad", scores=path, key_added="new")
     assert list(read(path).obsm) == ["X_inmf"]
-
-
-def test_scores_that_fail_leave_nothing(folder, tmp_path, monkeypatch):
-    def fail(*_, **__):
-        msg = "The disk is full."
-        raise OSError(msg)
-
-    path = tmp_path / "out" / "scores.h5ad"
-    path.parent.mkdir()
-    monkeypatch.setattr(scores.ScoresInFile, "_write_obs", fail)
-    with pytest.raises(OSError, match="disk is full"):
-        fit(folder / "all.h5ad", scores=path)
-    assert list(path.parent.iterdir()) == []
-    monkeypatch.undo()
-    fit(folder / "all.h5ad", scores=path)
-    assert path.exists()
 
 
 @pytest.mark.parametrize("kind", MAPPINGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import warnings
 from functools import cache
 
@@ -16,12 +18,15 @@ import nonneg as nng
 from nonneg.models.stability.batch import BatchSolver
 from nonneg.tl._stability.judge import priority, select
 from testing.nonneg import ARRAY_TYPES, assert_same, low_rank, real_data, snapshot
+from testing.nonneg._disk import FailingDisk
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:Instability is lowest at an end of the range"),
 ]
 TRUE = 4
+# The module, whose name in its package is that of its function.
+stability_module = sys.modules["nonneg.tl._stability.stability"]
 
 
 @cache
@@ -311,6 +316,50 @@ def test_a_checkpoint_of_the_same_values_in_another_order(axis, tmp_path):
         scan(permuted, var_weights=weights, **options)
     with pytest.raises(ValueError, match="belongs to another scan"):
         scan(var_weights=weights[::-1], **options)
+
+
+@pytest.mark.parametrize("n_fail", [1, None])
+def test_a_scan_goes_on_without_its_checkpoint(n_fail, tmp_path):
+    options = dict(ranks=[3], baseline=False)
+    path = tmp_path / "disk" / "scan"
+    expected = scan(**options)
+    (tmp_path / "disk").mkdir()
+    disk = FailingDisk(tmp_path / "disk", None, n_fail)
+    with disk.mounted():
+        scan(checkpoint=path, **options)
+    begun = {n for n, name in enumerate(disk.operations, 1) if ".npz" not in name}
+    n_saves = disk.n_writes
+    for first in {*disk.places(), n_saves}:
+        shutil.rmtree(path, ignore_errors=True)
+        disk = FailingDisk(tmp_path / "disk", first, n_fail)
+        if first in begun:
+            # Before anything was fitted.
+            with disk.mounted(), pytest.raises(OSError, match=r"scan'.* could not be"):
+                scan(checkpoint=path, **options)
+            assert not path.exists() or not list(path.glob(".*"))
+            continue
+        match = r"checkpoint='.*scan' could not be written after 3 components"
+        with disk.mounted(), pytest.warns(UserWarning, match=match):
+            found = scan(checkpoint=path, **options)
+        assert_same(snapshot(found), snapshot(expected))
+        assert not list(path.glob(".*"))
+        # Nothing of it is damaged.
+        again = scan(checkpoint=path, **options)
+        assert_same(snapshot(again), snapshot(expected))
+
+
+def test_one_scan_at_a_time(tmp_path, monkeypatch):
+    path, run = tmp_path / "scan", stability_module._Scan.run
+
+    def running(self, *args):
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match=r"scan' is in use by process \d+"):
+            scan(ranks=[3], baseline=False, checkpoint=path)
+        return run(self, *args)
+
+    monkeypatch.setattr(stability_module._Scan, "run", running)
+    scan(ranks=[3], baseline=False, checkpoint=path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["scan"]
 
 
 def test_folders_that_are_no_checkpoints(tmp_path):
