@@ -16,6 +16,7 @@ from . import (
     deconvolution_missing,
     device,
     inmf,
+    inmf_epochs,
     locanmf,
     nmf,
     nsf,
@@ -29,6 +30,7 @@ _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
 _INMF = {
     "inmf-peers": inmf.compare,
     "inmf-online": inmf.against_batch,
+    "inmf-epochs": inmf_epochs.settle,
     "inmf-disk": inmf.from_disk,
 }
 _DECONVOLUTION = {

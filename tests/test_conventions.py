@@ -314,7 +314,14 @@ def test_documented_errors_are_known(public):
     text = public.sections.get("Raises", "")
     names = re.findall(r"^(\w+)$", text, flags=re.MULTILINE)
     assert set(names) <= {
-        *("KeyError", "TypeError", "ValueError", "ImportError", "FileNotFoundError")
+        *(
+            "KeyError",
+            "TypeError",
+            "ValueError",
+            "ImportError",
+            "FileNotFoundError",
+            "OSError",
+        )
     }
     assert len(names) == len(set(names))
 

@@ -81,14 +81,17 @@ class Checkpoint:
                 f"as (there, here): {differing}. Give another path, or remove the file."
             )
             raise ValueError(msg)
+        loadings = Loadings(arrays["W"], arrays["V"])
         return OnlineState(
-            loadings=Loadings(arrays["W"], arrays["V"]),
+            loadings=loadings,
             running=SufficientStatistics(arrays["gram"], arrays["product"]),
             n_effective=arrays["n_effective"],
             step=int(arrays["step"]),
             objective=arrays["objective"],
             seconds=arrays["seconds"],
             change=arrays["change"],
+            ahead=Loadings(arrays["ahead_W"], arrays["ahead_V"]),
+            value=float(arrays["value"]),
         )
 
     def save(self, state: OnlineState, *, now: bool = False) -> None:
@@ -113,6 +116,9 @@ class Checkpoint:
                 objective=state.objective,
                 seconds=state.seconds,
                 change=state.change,
+                ahead_W=state.ahead.W,
+                ahead_V=state.ahead.V,
+                value=state.value,
             )
         self._saved = perf_counter()
         self._cost = self._saved - began

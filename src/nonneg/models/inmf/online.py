@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from .problem import Penalties, ScaledData
 
 
+# Part of the last move by which a step begins further on, where every mini-batch is all
+# cells: steps are then those of the batch fit, which crawl at the end. On four small data
+# sets, 20 epochs end .002 % above it in the median with .9, and .07 % without.
+_MOMENTUM = 0.9
+
+
 class OnlineState(NamedTuple):
     """All that a fit needs to go on."""
 
@@ -60,6 +66,10 @@ class OnlineState(NamedTuple):
     seconds: NDArray[np.float64]
     change: NDArray[np.float64]
     """Relative change of W in every step."""
+    ahead: Loadings
+    """Where the next step begins: further on than the loadings, or at them."""
+    value: float
+    """Objective that the next step must not exceed, where one mini-batch is all cells."""
 
 
 class OnlineResult(NamedTuple):
@@ -98,6 +108,8 @@ class OnlineSolver:
             objective=np.empty(0),
             seconds=np.empty(0),
             change=np.empty(0),
+            ahead=loadings,
+            value=np.inf,
         )
 
     def step(self, state: OnlineState, blocks: list[Block]) -> OnlineState:
@@ -106,7 +118,7 @@ class OnlineSolver:
         new = score_blocks(
             data,
             blocks,
-            state.loadings,
+            state.ahead,
             penalties.lam,
             update=settle_rows,
             keep=lambda *_: None,
@@ -129,7 +141,17 @@ class OnlineSolver:
         active = xp.einsum("dkk->d", statistics.gram) > 0
         if self.active is not None:
             active = active & self.active
-        after = update_loadings(state.loadings, statistics, penalties, active=active)
+        after = update_loadings(state.ahead, statistics, penalties, active=active)
+        if self.sampler.n_steps == 1:
+            value = float(
+                penalties.weight
+                @ objectives(data.sq_norm, after, statistics, penalties.lam)
+            )
+            if value > state.value:
+                return _back(state)
+            ahead = _further(after, state.loadings)
+        else:
+            ahead, value = after, np.inf
         moved = float(xp.linalg.norm(after.W - state.loadings.W))
         moved /= max(float(xp.linalg.norm(after.W)), 1e-30)
         return state._replace(
@@ -138,6 +160,8 @@ class OnlineSolver:
             n_effective=n_effective,
             step=state.step + 1,
             change=np.append(state.change, moved),
+            ahead=ahead,
+            value=value,
         )
 
     def revive(self, state: OnlineState) -> OnlineState:
@@ -155,7 +179,7 @@ class OnlineSolver:
         )
         never = np.zeros(rank, int)
         loadings, _ = revive(sample, state.loadings, scores, statistics, never)
-        return state._replace(loadings=loadings)
+        return state._replace(loadings=loadings, ahead=loadings, value=np.inf)
 
     def estimate(self, state: OnlineState) -> float:
         """The objective, from statistics that stand for fewer cells than there are."""
@@ -225,6 +249,27 @@ def fit(
             raise
         return state, True
     return state, False
+
+
+def _further(after: Loadings, before: Loadings) -> Loadings:
+    """Loadings that are further on in the same direction, and not negative."""
+    xp = namespace(after.W)
+    return Loadings(
+        *(
+            xp.maximum(x + _MOMENTUM * (x - old), 0).astype(x.dtype)
+            for x, old in zip(after, before, strict=True)
+        )
+    )
+
+
+def _back(state: OnlineState) -> OnlineState:
+    """The next step begins where the last one ended: this one began too far on."""
+    return state._replace(
+        step=state.step + 1,
+        change=np.append(state.change, 0.0),
+        ahead=state.loadings,
+        value=np.inf,
+    )
 
 
 def _standing_for(

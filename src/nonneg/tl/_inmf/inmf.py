@@ -72,8 +72,9 @@ def inmf(
 
     Cells of one kind then have similar scores whatever data set they come from;
     :func:`nonneg.tl.quantile_align` removes what is left of the difference. The
-    updates are exact and the objective never rises; it is computed without a dense
-    residual, so that sparse data stay sparse. For data that do not fit in memory or
+    updates are exact, so that the objective rises by rounding alone, in single precision by
+    5e-7 of its value at most; it is computed without a dense residual, so that sparse data
+    stay sparse. For data that do not fit in memory or
     that keep arriving, see :func:`nonneg.tl.online_inmf`.
 
     Cells without counts are kept, with zero scores. Starting values are iterated on a

@@ -75,7 +75,7 @@ def online_inmf(
 
     The model of :func:`nonneg.tl.inmf`, fitted to mini-batches of cells
     :cite:p:`Gao2021`: memory hardly grows with the number of cells, and mostly less
-    time is needed than in batch. SufficientStatistics over cells, which forget older ones over about an
+    time is needed than in batch. Sums over cells, which forget older ones over about an
     epoch, stand for the cells that are not in memory. They are sums, not means of
     mini-batches as printed there, so that the objective is the same as in batch.
 
@@ -100,7 +100,8 @@ def online_inmf(
     minibatch_size
         Cells per step, in total; each data set has a share in proportion to its size.
     n_epochs
-        How often all cells are visited.
+        How often all cells are visited. If `minibatch_size` is all of them, an epoch is
+        one step: 20 are few, and :func:`nonneg.tl.inmf` stops by itself.
     scores
         Where to write the scores of files or of a mapping: a new .h5ad or .zarr file,
         which is an AnnData of all cells with the model, without the data.
@@ -147,7 +148,7 @@ def online_inmf(
 
     See Also
     --------
-    nonneg.tl.inmf : in memory, to any accuracy
+    nonneg.tl.inmf : in memory, until it has settled
     nonneg.tl.online_inmf_update : adds data sets to a model
     nonneg.tl.project : scores of other cells
 
