@@ -116,6 +116,7 @@ class LocaNMFEntry(Entry):
     region: NDArray[Any] | None = None
     localization: NDArray[Any] | None = None
     penalty: NDArray[Any] | None = None
+    damping: NDArray[Any] | None = None
     regions: pd.DataFrame | None = None
 
 

@@ -6,12 +6,24 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from nonneg.models.locanmf.passes import HostFootprints, Sums
+from nonneg.models.locanmf.passes import (
+    DeviceFootprints,
+    HostFootprints,
+    Penalties,
+    Sums,
+)
 from nonneg.models.locanmf.problem import make_movie
 from nonneg.models.locanmf.temporal import _RIDGE, free_traces, solve_free
 
 N, R, K = 1500, 6, 4
 WEIGHT = np.array([0.0, 0.3, 1.0, 4.0])
+RIDGE = np.array([5.0, 0.0, 2.0, 20.0])
+PENALTIES = {
+    "slopes": Penalties(WEIGHT),
+    "damped": Penalties(WEIGHT, RIDGE),
+    "closed": Penalties(WEIGHT, RIDGE, closed=True),
+}
+every_penalty = pytest.mark.parametrize("penalties", PENALTIES.values(), ids=PENALTIES)
 
 
 @pytest.fixture
@@ -33,48 +45,60 @@ def start(movie):
     return footprints, free_traces(rng.normal(size=(K, R)))
 
 
-def penalties(footprints):
+def slopes(footprints):
     """(n_pixels, K): what one unit of a footprint costs."""
     return footprints.movie.distance[:, footprints.region].astype(float) * WEIGHT
 
 
-def objective(footprints, traces):
+def ridges(footprints, penalties):
+    """(n_pixels, K): the curvature that is added."""
+    outside = footprints.movie.distance[:, footprints.region] > 0
+    return outside * (0 if penalties.ridge is None else penalties.ridge)
+
+
+def objective(footprints, traces, penalties=PENALTIES["slopes"]):
     a = footprints.a.astype(float)
     error = footprints.movie.data.astype(float) - a @ traces.basis
-    return 0.5 * np.square(error).sum() + (penalties(footprints) * a).sum()
+    cost = slopes(footprints) * a + 0.5 * ridges(footprints, penalties) * a**2
+    return 0.5 * np.square(error).sum() + cost.sum()
 
 
-def gradient(footprints, traces):
+def gradient(footprints, traces, penalties):
     a = footprints.a.astype(float)
     product = footprints.movie.data.astype(float) @ traces.basis.T
-    return a @ traces.gram - product + penalties(footprints)
+    cost = slopes(footprints) + ridges(footprints, penalties) * a
+    return a @ traces.gram - product + cost
 
 
-def sweep(footprints, traces, n_sweeps=1, *, everywhere=True):
+def sweep(
+    footprints, traces, n_sweeps=1, *, penalties=PENALTIES["slopes"], everywhere=True
+):
     return footprints.sweep(
-        traces.basis, traces.gram, WEIGHT, n_sweeps=n_sweeps, everywhere=everywhere
+        traces.basis, traces.gram, penalties, n_sweeps=n_sweeps, everywhere=everywhere
     )
 
 
+@every_penalty
 @pytest.mark.parametrize("everywhere", [True, False])
-def test_no_step_raises_the_objective(start, everywhere):
+def test_no_step_raises_the_objective(start, everywhere, penalties):
     """Neither of footprints nor of time courses, with penalties that stay."""
     footprints, traces = start
-    values = [objective(footprints, traces)]
+    values = [objective(footprints, traces, penalties)]
     for _ in range(40):
-        sums = sweep(footprints, traces, everywhere=everywhere)
-        values.append(objective(footprints, traces))
+        sums = sweep(footprints, traces, penalties=penalties, everywhere=everywhere)
+        values.append(objective(footprints, traces, penalties))
         traces = solve_free(sums)
-        values.append(objective(footprints, traces))
+        values.append(objective(footprints, traces, penalties))
     rises = np.diff(values) / values[0]
     assert rises.max() < 1e-7
     assert values[-1] < 0.8 * values[0]
 
 
-def test_optimality_conditions(start):
+@pytest.mark.parametrize("name", ["slopes", "damped"])
+def test_optimality_conditions(start, name):
     footprints, traces = start
-    sweep(footprints, traces, 500)
-    slope, a = gradient(footprints, traces), footprints.a
+    sweep(footprints, traces, 500, penalties=PENALTIES[name])
+    slope, a = gradient(footprints, traces, PENALTIES[name]), footprints.a
     size = np.abs(slope).max()
     assert np.abs(slope[a > 0]).max() < 1e-5 * size
     assert slope[a == 0].min() > -1e-5 * size
@@ -86,10 +110,40 @@ def test_each_pixel_is_a_least_squares_problem_of_its_own(start):
     sweep(footprints, traces, 500)
     root = np.linalg.cholesky(traces.gram).T
     product = footprints.movie.data.astype(float) @ traces.basis.T
-    target = np.linalg.solve(root.T, (product - penalties(footprints)).T).T
+    target = np.linalg.solve(root.T, (product - slopes(footprints)).T).T
     for n in range(0, N, 97):
         expected, _ = nnls(root, target[n])
         np.testing.assert_allclose(footprints.a[n], expected, atol=1e-4)
+
+
+def test_closed_footprints_do_not_spread(start):
+    footprints, traces = start
+    sweep(footprints, traces)
+    zero = footprints.a == 0
+    assert zero.any()
+    # Without penalties and with other time courses, many would come back.
+    free = footprints.a.copy()
+    other = free_traces(np.random.default_rng(2).normal(size=(K, R)))
+    opened = HostFootprints(footprints.movie, footprints.region, free)
+    nothing = Penalties(np.zeros(K))
+    sweep(opened, other, penalties=nothing)
+    assert opened.a[zero].any()
+    sweep(footprints, other, penalties=nothing._replace(closed=True))
+    assert not footprints.a[zero].any()
+
+
+@every_penalty
+def test_a_device_sweeps_as_the_host_does(start, penalties):
+    footprints, traces = start
+    movie, region = footprints.movie, footprints.region
+    # Zeros, and more room than components.
+    footprints.a[::3] = 0
+    device = DeviceFootprints(movie, region, footprints.a.copy(), K + 3)
+    sums = sweep(footprints, traces, 4, penalties=penalties)
+    there = sweep(device, traces, 4, penalties=penalties)
+    np.testing.assert_allclose(device.on_host(), footprints.a, atol=2e-5)
+    for one, other in zip(sums, there, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-2)
 
 
 def test_sums_are_those_of_the_new_footprints(start):

@@ -7,13 +7,14 @@ from ...operators._numba import compiled
 
 @compiled
 def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
-    data, a, slope, distance, region, weight, gram, step, n_sweeps,
+    data, a, slope, distance, region, weight, ridge, gram, step, closed, n_sweeps,
     peak, inside, square, product,
 ):  # fmt: skip
     """Sweep over the components of some pixels, and sum what the time courses need.
 
     Minimises ``1/2 a G aᵀ - (slope - weight distance) a`` over ``a >= 0`` for every
-    pixel, one component at a time; a zero of ``step`` holds a component at zero.
+    pixel, one component at a time, and ``1/2 ridge a²`` outside of its region; a zero of
+    ``step`` holds a component at zero, and if ``closed``, so does one of ``a``.
     ``slope`` is overwritten. Most footprints are zero at most pixels, and only those
     that are not, or that move, cost more than a comparison.
 
@@ -34,7 +35,13 @@ def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
         for _ in range(n_sweeps):
             moved = False
             for k in range(n_components):
-                new = a[n, k] + slope[n, k] * step[k]
+                if closed and a[n, k] == 0:
+                    continue
+                move = slope[n, k] * step[k]
+                if ridge[k] > 0 and distance[n, region[k]] > 0:
+                    share = ridge[k] * step[k]
+                    move = (move - share * a[n, k]) / (1 + share)
+                new = a[n, k] + move
                 if new < 0 or step[k] == 0:
                     new = 0 * new
                 delta = new - a[n, k]

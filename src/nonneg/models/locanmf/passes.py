@@ -52,6 +52,17 @@ class Sums(NamedTuple):
         )
 
 
+class Penalties(NamedTuple):
+    """What holds footprints near their regions."""
+
+    weight: NDArray[np.float64]
+    """(K,): slope per unit of distance."""
+    ridge: NDArray[np.float64] | None = None
+    """(K,): curvature outside of the region."""
+    closed: bool = False
+    """What is zero stays so."""
+
+
 class Footprints(Protocol):
     """Footprints of a number of components, and the passes over them."""
 
@@ -59,12 +70,12 @@ class Footprints(Protocol):
         self,
         traces: NDArray[np.float64],
         gram: NDArray[np.float64],
-        weight: NDArray[np.float64],
+        penalties: Penalties,
         *,
         n_sweeps: int,
         everywhere: bool,
     ) -> Sums:
-        """Update in place, with ``weight`` per unit of distance for each component."""
+        """Update in place."""
         ...
 
     def divide(self, scale: NDArray[np.float64]) -> None:
@@ -113,16 +124,20 @@ class HostFootprints:
         self,
         traces: NDArray[np.float64],
         gram: NDArray[np.float64],
-        weight: NDArray[np.float64],
+        penalties: Penalties,
         *,
         n_sweeps: int,
         everywhere: bool,
     ) -> Sums:
         """As the protocol says."""
+        weight, ridge, closed = penalties
+        if ridge is None:
+            ridge = np.zeros_like(weight)
         small = (
             traces.astype(np.float32),
             gram.astype(np.float32),
             weight.astype(np.float32),
+            ridge.astype(np.float32),
             steps(gram).astype(np.float32),
         )
         n_tiles = -(-len(self.a) // _TILE)
@@ -135,7 +150,7 @@ class HostFootprints:
                 np.zeros(k), np.zeros(k), np.zeros((k, k)), np.zeros((k, width))
             )
             for tile in range(start, stop):
-                self._sweep_tile(tile, small, n_sweeps, everywhere, total)
+                self._sweep_tile(tile, small, closed, n_sweeps, everywhere, total)
             return total
 
         parts = run_parts(part, bounds)
@@ -148,12 +163,13 @@ class HostFootprints:
         self,
         tile: int,
         small: tuple[NDArray[np.float32], ...],
+        closed: bool,  # noqa: FBT001
         n_sweeps: int,
         everywhere: bool,  # noqa: FBT001
         total: Sums,
     ) -> None:
         rows = slice(tile * _TILE, (tile + 1) * _TILE)
-        traces, gram, weight, step = small
+        traces, gram, weight, ridge, step = small
         columns = None if everywhere else self._present.get(tile)
         if columns is None:
             columns = np.arange(len(traces))
@@ -168,9 +184,9 @@ class HostFootprints:
         )
         sweep_pixels(
             data, a, data @ traces[columns].T, self.movie.distance[rows],
-            self.region[columns], weight[columns],
+            self.region[columns], weight[columns], ridge[columns],
             np.ascontiguousarray(gram[np.ix_(columns, columns)]), step[columns],
-            n_sweeps, *sums,
+            closed, n_sweeps, *sums,
         )  # fmt: skip
         self.a[rows, columns] = a
         peak, inside, square, product = sums
@@ -190,7 +206,7 @@ class HostFootprints:
         return self.a
 
 
-@jax.jit(static_argnames="n_sweeps", donate_argnums=0)
+@jax.jit(static_argnames=("closed", "n_sweeps"), donate_argnums=0)
 def _sweep(  # noqa: PLR0917
     a: jax.Array,
     data: jax.Array,
@@ -198,10 +214,21 @@ def _sweep(  # noqa: PLR0917
     traces: jax.Array,
     gram: jax.Array,
     weight: jax.Array,
+    ridge: jax.Array | None,
     *,
+    closed: bool,
     n_sweeps: int,
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    a = hals_update(a, data @ traces.T - weight * away, gram, n_sweeps=n_sweeps)
+    target = data @ traces.T - weight * away
+    if closed:
+        target = jnp.where(a > 0, target, -FORBIDDEN)
+    a = hals_update(
+        a,
+        target,
+        gram,
+        ridge=None if ridge is None else jnp.where(away > 0, ridge, 0),
+        n_sweeps=n_sweeps,
+    )
     inside = jnp.sum(jnp.where(away == 0, jnp.square(a), 0), axis=0)
     return a, (a.max(axis=0), inside, a.T @ a, a.T @ data)
 
@@ -232,12 +259,13 @@ class DeviceFootprints:
         self,
         traces: NDArray[np.float64],
         gram: NDArray[np.float64],
-        weight: NDArray[np.float64],
+        penalties: Penalties,
         *,
         n_sweeps: int,
         everywhere: bool,
     ) -> Sums:
         """As the protocol says; everywhere, in every pass."""
+        weight, ridge, closed = penalties
         self.a, sums = _sweep(
             self.a,
             self.data,
@@ -245,6 +273,8 @@ class DeviceFootprints:
             self._padded(traces, 0),
             self._padded(self._padded(gram, 0), 1),
             self._padded(weight, 0),
+            None if ridge is None else self._padded(ridge, 0),
+            closed=closed,
             n_sweeps=n_sweeps,
         )
         k = self.n_components

@@ -46,6 +46,7 @@ class Components(NamedTuple):
     a: NDArray[np.float32]
     traces: Traces
     weight: NDArray[np.float64]
+    damping: NDArray[np.float64]
 
     def select(self, kept: NDArray[np.intp]) -> Components:
         """Some of them."""
@@ -54,6 +55,7 @@ class Components(NamedTuple):
             np.ascontiguousarray(self.a[:, kept]),
             self.traces.select(kept),
             self.weight[kept],
+            self.damping[kept],
         )
 
 
@@ -67,6 +69,7 @@ class Fit(NamedTuple):
     traces: NDArray[np.float64]
     """(K, n_frames)"""
     weight: NDArray[np.float64]
+    damping: NDArray[np.float64]
     localization: NDArray[np.float64]
     r2: NDArray[np.float64]
     """(n_regions,)"""
@@ -144,6 +147,7 @@ def finish(
         np.ascontiguousarray(a[:, order]),
         traces[order],
         found.weight[order],
+        found.damping[order],
         (inside / total)[order],
         r2,
         loops.objective,
@@ -175,25 +179,22 @@ def _search_level(
         found = _with_new(movie, found, number, changed, options)
         current = solver if settled else rough
         footprints = place_footprints(movie, found.region, found.a, width)
-        start = footprints, found.traces, found.weight
+        weight = found.weight
         if not settled:
-            start = (
-                footprints,
-                found.traces,
-                np.full(number.sum(), rough.options.weight),
-            )
-        state = loops.drive(current, current.init(start))
+            weight = np.full(number.sum(), rough.options.weight)
+        state = loops.drive(current, current.init((footprints, found.traces, weight)))
         if not settled:
             # Time courses stay, so that no component can leave its region.
             footprints.sweep(
                 state.traces.basis, state.traces.gram,
-                solver.penalty(state._replace(weight=found.weight)),
+                solver.penalties(state._replace(weight=found.weight)),
                 n_sweeps=options.n_sweeps, everywhere=True,
             )  # fmt: skip
         found = found._replace(
             a=footprints.on_host(),
             traces=state.traces,
             weight=state.weight if settled else found.weight,
+            damping=state.damping,
         )
         r2 = regional_r2(movie, found, ranks.kind)
         poor = (r2 < ranks.r2) & (number < ranks.largest)
@@ -283,7 +284,11 @@ def _with_new(
             np.maximum(basis[order] @ movie.basis, 0), movie.basis
         )
     return Components(
-        region[order], np.ascontiguousarray(a[:, order]), traces, weight[order]
+        region[order],
+        np.ascontiguousarray(a[:, order]),
+        traces,
+        weight[order],
+        np.zeros(len(order)),
     )
 
 
@@ -292,7 +297,7 @@ def _first_weight(
 ) -> NDArray[np.float64]:
     """Penalties per distance; absolute ones begin where relative ones would."""
     weight = np.full(len(basis), options.weight)
-    if options.rule == "scale-free":
+    if options.rule in {"energy", "scale-free"}:
         return weight
     if options.relative:
         return weight * np.square(basis).sum(axis=1)

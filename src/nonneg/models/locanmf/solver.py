@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ..loop import Report
-from .passes import FORBIDDEN
+from .passes import FORBIDDEN, Penalties
 from .temporal import Traces, solve_free, solve_nonnegative
 
 if TYPE_CHECKING:
@@ -17,18 +17,25 @@ if TYPE_CHECKING:
     from .passes import Footprints, Sums
     from .problem import Movie
 
-type Rule = Literal["scale-free", "paper", "reference"]
+type Rule = Literal["energy", "scale-free", "paper", "reference"]
 
-RULES: tuple[Rule, ...] = ("scale-free", "paper", "reference")
+RULES: tuple[Rule, ...] = ("energy", "scale-free", "paper", "reference")
 
 # Sweeps between changes of penalties: footprints follow them within a few.
 _PATIENCE = 2
 # Footprints without anything inside: penalties grow by this many powers more at a time.
 _URGENCY = 4
+# By the energy rule, footprints with less than this part of the threshold are sent home;
+# what the others have outside is damped, once the fit has settled.
+_LOST = 0.5
+# Damping falls short, since sums of other components follow: a bit more each time.
+_LEAST_DAMPING = 1.02
 # Share of the squares that no fit needs to explain: data without noise would never settle.
 _NEGLIGIBLE = 1e-3
 # Passes that leave out components where they are zero, for each that does not.
 _RESTRICTED = 3
+# Of localisation: none, but not zero.
+_TINY = 1e-6
 # Powers of two by which a peak may be off 1: squares stay within single precision.
 _DRIFT = 10
 
@@ -64,6 +71,10 @@ class State(NamedTuple):
     traces: Traces
     weight: NDArray[np.float64]
     """(K,): penalties of footprints whose peak is 1."""
+    damping: NDArray[np.float64]
+    """(K,): what lies outside of the region is divided by 1 + this."""
+    closed: bool
+    """Footprints no longer spread, so that none takes over what is damped of another."""
     peak: NDArray[np.float64]
     localization: NDArray[np.float64]
     """(K,): share of energy inside; NaN where a footprint is zero."""
@@ -100,7 +111,10 @@ class LocaNMFSolver:
         k = len(weight)
         peak = footprints.on_host().max(axis=0, initial=0).astype(np.float64)
         unknown = np.full(k, np.nan)
-        return State(footprints, traces, weight, peak, unknown, np.inf, np.inf, 0, 0)
+        return State(
+            footprints, traces, weight, np.zeros(k), False,
+            peak, unknown, np.inf, np.inf, 0, 0,
+        )  # fmt: skip
 
     def step(self, state: State) -> State:
         """Sweep over footprints, solve for time courses, adapt penalties."""
@@ -109,7 +123,7 @@ class LocaNMFSolver:
         sums = state.footprints.sweep(
             state.traces.basis,
             state.traces.gram,
-            self.penalty(state),
+            self.penalties(state),
             n_sweeps=options.n_sweeps,
             everywhere=everywhere,
         )
@@ -122,28 +136,48 @@ class LocaNMFSolver:
         localization = np.divide(
             sums.inside, energy, where=energy > 0, out=np.full(energy.size, np.nan)
         )
-        weight, since = state.weight, state.since + 1
-        short = self.short(localization)
-        if since >= _PATIENCE and short.any():
-            weight, since = self._stiffer(weight, localization, short), 0
-        return State(
+        change = abs(state.objective - objective) / max(
+            objective, _NEGLIGIBLE * self.movie.sq_norm
+        )
+        state = State(
             state.footprints,
             traces,
-            weight,
+            state.weight,
+            state.damping,
+            state.closed,
             sums.peak,
             localization,
             objective,
-            abs(state.objective - objective)
-            / max(objective, _NEGLIGIBLE * self.movie.sq_norm),
-            since,
+            change,
+            state.since + 1,
             state.n_steps + 1,
         )
+        return self._adapted(state)
 
     def short(self, localization: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Components with less of their energy inside than there should be."""
         if not self.options.adaptive:
             return np.zeros(localization.size, bool)
         return np.nan_to_num(localization, nan=1.0) < self.options.threshold
+
+    def _adapted(self, state: State) -> State:
+        """With stronger penalties where components are short, if it is time."""
+        short = self.short(state.localization)
+        if state.since < _PATIENCE or not short.any():
+            return state
+        weight, damping, closed = state.weight, state.damping, state.closed
+        if self.options.rule != "energy":
+            weight = self._stiffer(weight, state.localization, short)
+        elif not closed:
+            lost = short & (state.localization < _LOST * self.options.threshold)
+            late = 2 * state.n_steps >= self.max_iter
+            closed = late or (state.change <= self.options.tol and not lost.any())
+            if not closed and not lost.any():
+                return state
+            weight = self._stiffer(weight, state.localization, lost)
+        else:
+            damping = self._damped(damping, state.localization, short)
+        return state._replace(weight=weight, damping=damping, closed=closed, since=0)
 
     def _stiffer(
         self,
@@ -156,16 +190,32 @@ class LocaNMFSolver:
         factor = self.options.growth ** (1 + _URGENCY * missing)
         return np.where(short, weight * factor, weight)
 
-    def penalty(self, state: State) -> NDArray[np.float64]:
-        """Slope per distance, at the scale that footprints have."""
+    def _damped(
+        self,
+        damping: NDArray[np.float64],
+        localization: NDArray[np.float64],
+        short: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        """As much more as would bring them to the threshold, did nothing else move."""
+        inside = np.where(short, localization, 0.5)
+        threshold = self.options.threshold
+        odds = threshold / (1 - threshold) * (1 - inside) / np.maximum(inside, _TINY)
+        factor = np.maximum(np.sqrt(odds), _LEAST_DAMPING)
+        return np.where(short, (1 + damping) * factor - 1, damping)
+
+    def penalties(self, state: State) -> Penalties:
+        """At the scale that footprints have."""
         if self.options.threshold == 1:
-            return np.full(state.weight.size, FORBIDDEN)
+            return Penalties(np.full(state.weight.size, FORBIDDEN))
         if self.options.threshold == 0:
-            return np.zeros(state.weight.size)
-        if self.options.rule == "scale-free":
-            return state.weight * state.peak * np.diagonal(state.traces.gram)
+            return Penalties(np.zeros(state.weight.size))
+        size = np.diagonal(state.traces.gram)
+        if self.options.rule in {"energy", "scale-free"}:
+            weight = state.weight * state.peak * size
+            ridge = state.damping * size if state.closed else None
+            return Penalties(weight, ridge, state.closed)
         share = 0.5 if self.options.rule == "reference" else 1.0
-        return share * state.weight / np.where(state.peak > 0, state.peak, 1)
+        return Penalties(share * state.weight / np.where(state.peak > 0, state.peak, 1))
 
     def _traces(self, sums: Sums, state: State) -> Traces:
         if not self.options.nonnegative:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .passes import HostFootprints
+from .passes import HostFootprints, Penalties
 from .problem import Movie
 from .temporal import free_traces, solve_free
 
@@ -43,11 +43,11 @@ def start_region(
     footprints = HostFootprints(
         alone, np.zeros(rank, np.intp), np.zeros((len(data), rank), np.float32)
     )
-    found = free_traces(traces)
+    found, nothing = free_traces(traces), Penalties(np.zeros(rank))
     for _ in range(_N_PASSES):
         found = solve_free(
             footprints.sweep(
-                found.basis, found.gram, np.zeros(rank), n_sweeps=4, everywhere=True
+                found.basis, found.gram, nothing, n_sweeps=4, everywhere=True
             )
         )
     return footprints.a, found.basis

@@ -47,7 +47,7 @@ def fit_vanilla(
     loops = Loops(callback)
     state = loops.drive(solver, solver.init((footprints, traces, weight)))
     a = state.footprints.on_host()
-    found = Components(strongest(movie, a), a, state.traces, weight)
+    found = Components(strongest(movie, a), a, state.traces, weight, weight)
     return finish(movie, found, kind, loops)
 
 

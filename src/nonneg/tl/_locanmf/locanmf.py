@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from ...models.locanmf.search import Fit
     from ...models.locanmf.solver import Rule
 
-# What a first penalty takes off a peak of 1 as far away as a region is long. Without
-# any, overlapping components of neighbours could be exchanged; a hundred times as much leaves
-# a thousandth of the variance unexplained.
-_FIRST_PENALTY = 0.001
+# What a first penalty takes off a peak of 1 as far away as a region is long. With a tenth
+# of it, overlapping components of neighbours are exchanged (58 regions of the published
+# simulation: nine footprints with r < .99 instead of none); ten times as much leaves a
+# thousandth of the variance unexplained.
+_FIRST_PENALTY = 0.01
 
 
 @shared_docs
@@ -47,7 +48,7 @@ def locanmf(
     loc_threshold: float = 0.8,
     r2_threshold: float = 0.99,
     r2: Literal["pooled", "mean"] = "pooled",
-    localization: Rule = "scale-free",
+    localization: Rule = "energy",
     penalty: float | None = None,
     penalty_growth: float = 1.3,
     nonnegative_traces: bool = False,
@@ -105,17 +106,22 @@ def locanmf(
         `"pooled"`: of all pixels of a region together. `"mean"`: mean of the shares of
         its pixels, as published, in which dark pixels count as much as bright ones.
     localization
-        What holds footprints back, per unit of distance from the region.
-        `"scale-free"`: an amount taken off the footprint, whatever the units of the
-        movie. `"paper"`: a penalty :math:`\lambda_k d_k^\top a_k`, twice as
+        What holds footprints back. `"energy"`: a small amount per mm from the region,
+        and, once the fit has settled, what components below `loc_threshold` have
+        outside is divided by a number that brings them there, while no footprint
+        spreads any more: nothing takes over what is cut off. With the others,
+        components below the threshold are held back more and more by their distance.
+        `"scale-free"`: by an amount taken off the footprint, whatever the units of the
+        movie. `"paper"`: by a penalty :math:`\lambda_k d_k^\top a_k`, twice as
         strong with the same number as in `"reference"`, the published program.
     penalty
         The first penalty of each component, before it grows: in 1/mm of a peak of 1 for
-        `"scale-free"`, else in squared units of the movie per mm. `None`: such that it
-        hardly matters.
+        `"energy"` and `"scale-free"`, else in squared units of the movie per mm. `None`:
+        a hundredth of the peak as far away as a region is long.
     penalty_growth
-        Factor by which penalties of components below `loc_threshold` grow at a time.
-        Lower values (1.1) end closer to the threshold and take longer.
+        Factor by which penalties of components below `loc_threshold` grow at a time; by
+        `"energy"`, of those below half of it. Lower values (1.1) end closer to the
+        threshold and take longer.
     nonnegative_traces
         Time courses that are non-negative, of the movie with its mean. For ΔF/F above a
         baseline. Takes all frames instead of their basis: slower.
@@ -154,7 +160,7 @@ def locanmf(
         Time courses, in units of the movie.
     `.uns['locanmf' | key_added]` : :class:`dict`
         `region` of each component; `localization`, the share of its energy inside;
-        `penalty` at the end; `regions`, a data frame with `n_pixels`, `rank`, `r2` and
+        `penalty` at the end; `damping`, of what lies outside; `regions`, a data frame with `n_pixels`, `rank`, `r2` and
         the lowest `localization`; `objective`, the share of the squares that is left
         after every iteration; `n_iter`, `converged`, `interrupted` and `params`.
 
@@ -302,6 +308,7 @@ def locanmf(
         },
         info={
             "penalty": fit.weight,
+            "damping": fit.damping,
             "objective": np.asarray(fit.objective),
             "n_iter": fit.n_iter,
             "converged": fit.converged,
