@@ -52,12 +52,16 @@ def published():
     return nng.datasets.widefield("paper", regions=labels)
 
 
+def stored(key):
+    return "X_locanmf" if key == "locanmf" else key
+
+
 def agreement(adata, key="locanmf"):
     """Correlations of footprints and time courses with the true ones of a region."""
     found = list(adata.uns[key]["region"])
     order = [found.index(name) for name in adata.uns["truth"]["region"]]
     return (
-        paired(adata.obsm["true_footprints"], adata.obsm[f"X_{key}"][:, order]),
+        paired(adata.obsm["true_footprints"], adata.obsm[stored(key)][:, order]),
         paired(adata.varm["true_traces"], adata.varm[key][:, order]),
     )
 
@@ -105,14 +109,14 @@ def test_published_simulation(published):
 @QUIET
 def test_published_simulation_without_regions(published):
     """As exact, and far from the truth."""
-    adata = published
+    adata = published[::8].copy()
     truth = adata.obsm["true_footprints"]
     nng.tl.locanmf(
         adata, loc_threshold=0, init="random", n_components=58, key_added="vanilla"
     )
     nng.tl.region_traces(adata, method="svd", n_components=20, key_added="svd20")
     for key in ("vanilla", "svd20"):
-        best = cosine(truth, np.abs(adata.obsm[f"X_{key}"])).max(axis=1)
+        best = cosine(truth, np.abs(adata.obsm[key])).max(axis=1)
         assert np.median(best) < 0.8
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ...operators._numba import compiled
 
+# A slope that nothing outweighs.
+_NEVER = 1e25
+
 
 @compiled
 def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
@@ -14,7 +17,7 @@ def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
 
     Minimises ``1/2 a G aᵀ - (slope - weight distance) a`` over ``a >= 0`` for every
     pixel, one component at a time, and ``1/2 ridge a²`` outside of its region; a zero of
-    ``step`` holds a component at zero, and if ``closed``, so does one of ``a``.
+    ``step`` holds a component at zero, and if ``closed``, so does a zero of ``a``.
     ``slope`` is overwritten. Most footprints are zero at most pixels, and only those
     that are not, or that move, cost more than a comparison.
 
@@ -25,7 +28,9 @@ def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
     for n in range(a.shape[0]):
         for k in range(n_components):
             away = distance[n, region[k]]
-            if away > 0:
+            if closed and a[n, k] == 0:
+                slope[n, k] = -_NEVER
+            elif away > 0:
                 slope[n, k] -= weight[k] * away
         for k in range(n_components):
             value = a[n, k]
@@ -35,8 +40,6 @@ def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
         for _ in range(n_sweeps):
             moved = False
             for k in range(n_components):
-                if closed and a[n, k] == 0:
-                    continue
                 move = slope[n, k] * step[k]
                 if ridge[k] > 0 and distance[n, region[k]] > 0:
                     share = ridge[k] * step[k]

@@ -23,18 +23,32 @@ if TYPE_CHECKING:
     from ..._adata.keys import FactorKeys
     from ...models.locanmf.problem import Movie
 
+# Slivers at the edge of the view, as a part of the median size: their components would
+# only follow what goes on next to them.
+_SLIVER = 0.05
+
 
 def regions_to_fit(
     adata: AnnData,
     region_key: str,
     hemisphere_key: str | None,
     *,
-    min_pixels: int,
-    why: str,
+    min_pixels: int | None,
+    max_rank: int = 1,
 ) -> Parcellation:
-    """Regions that are large enough; the others are named in a warning."""
-    check_positive_int(min_pixels, "min_pixels")
+    """Regions that are large enough; the others are named in a warning.
+
+    Without ``min_pixels``: for their components, and not slivers beside the others.
+    """
     parcels = read_parcellation(adata, region_key, hemisphere_key)
+    why = "which min_pixels asks for"
+    if min_pixels is None:
+        min_pixels = max(max_rank, int(_SLIVER * np.median(parcels.size)))
+        why = (
+            "as many as max_rank, or a twentieth of the median region (min_pixels "
+            "decides)"
+        )
+    check_positive_int(min_pixels, "min_pixels")
     kept = np.flatnonzero(parcels.size >= min_pixels)
     dropped = [
         f"{parcels.names[i]} ({parcels.size[i]})"

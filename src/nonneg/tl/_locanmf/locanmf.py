@@ -132,7 +132,8 @@ def locanmf(
     n_components
         Number of components with `init="random"`.
     min_pixels
-        Smaller regions have no components. `None`: `max_rank`.
+        Smaller regions have no components. `None`: `max_rank`, or a twentieth of the
+        median region if that is more.
     coarse
         Pixels along each axis whose mean is taken in the search; all pixels are fitted
         at last. 1: none. `None`: as many as make it quick.
@@ -217,10 +218,10 @@ def locanmf(
     max_iter = check_positive_int(max_iter, "max_iter")
     if coarse is not None:
         check_positive_int(coarse, "coarse")
-    fewest_pixels = (
-        ranks[1] if min_pixels is None else check_positive_int(min_pixels, "min_pixels")
-    )
-    if fewest_pixels < ranks[1]:
+    if (
+        min_pixels is not None
+        and check_positive_int(min_pixels, "min_pixels") < ranks[1]
+    ):
         msg = (
             f"min_pixels={min_pixels} must be at least max_rank={max_rank}: a region "
             "cannot have more components than pixels."
@@ -233,8 +234,8 @@ def locanmf(
         target,
         region_key,
         hemisphere_key,
-        min_pixels=fewest_pixels,
-        why="which max_rank or min_pixels asks for",
+        min_pixels=min_pixels,
+        max_rank=ranks[1],
     )
     if coarse is None:
         coarse = 1 if n_random else parcels.choose_coarse(ranks[1])
@@ -300,7 +301,7 @@ def locanmf(
             "penalty_growth": float(penalty_growth),
             "nonnegative_traces": options.nonnegative,
             "init": init,
-            "min_pixels": fewest_pixels,
+            "min_pixels": int(parcels.size.min()) if min_pixels is None else min_pixels,
             "coarse": coarse,
             "tol": float(tol),
             "max_iter": max_iter,
@@ -315,7 +316,10 @@ def locanmf(
             "interrupted": fit.interrupted,
         },
     )
-    _report(fit, parcels.names, options, r2_threshold, ranks[1], searched=not n_random)
+    _report(
+        fit, parcels.names, options, r2_threshold, ranks[1], movie.data.shape[1],
+        searched=not n_random,
+    )  # fmt: skip
     return target if copy else None
 
 
@@ -360,6 +364,7 @@ def _report(
     options: Options,
     r2_threshold: float,
     max_rank: int,
+    width: int,
     *,
     searched: bool,
 ) -> None:
@@ -384,6 +389,12 @@ def _report(
             f"Not converged after {options.max_iter} iterations. Increase max_iter or "
             f"tol={options.tol:g}.",
             ConvergenceWarning,
+        )
+    if fit.region.size > width:
+        warn(
+            f"{fit.region.size} components of a movie of rank {width}: time courses depend "
+            "on each other linearly, and only regions tell them apart. Lower max_rank or "
+            "r2_threshold, or keep more components in `nonneg.pp.svd`."
         )
     poor = np.flatnonzero(fit.r2 < r2_threshold)
     if poor.size and searched:

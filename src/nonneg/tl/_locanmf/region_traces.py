@@ -107,7 +107,6 @@ def region_traces(
         region_key,
         hemisphere_key,
         min_pixels=min_pixels,
-        why="which min_pixels asks for",
     )
     with computing():
         movie = build_movie(target, key, parcels)
