@@ -139,6 +139,7 @@ class HostFootprints:
             weight.astype(np.float32),
             ridge.astype(np.float32),
             steps(gram).astype(np.float32),
+            closed,
         )
         n_tiles = -(-len(self.a) // _TILE)
         n_threads = min(available_cpus(), n_tiles)
@@ -150,7 +151,7 @@ class HostFootprints:
                 np.zeros(k), np.zeros(k), np.zeros((k, k)), np.zeros((k, width))
             )
             for tile in range(start, stop):
-                self._sweep_tile(tile, small, closed, n_sweeps, everywhere, total)
+                self._sweep_tile(tile, small, n_sweeps, everywhere, total)
             return total
 
         parts = run_parts(part, bounds)
@@ -162,14 +163,13 @@ class HostFootprints:
     def _sweep_tile(
         self,
         tile: int,
-        small: tuple[NDArray[np.float32], ...],
-        closed: bool,  # noqa: FBT001
+        small: tuple[Any, ...],
         n_sweeps: int,
         everywhere: bool,  # noqa: FBT001
         total: Sums,
     ) -> None:
         rows = slice(tile * _TILE, (tile + 1) * _TILE)
-        traces, gram, weight, ridge, step = small
+        traces, gram, weight, ridge, step, closed = small
         columns = None if everywhere else self._present.get(tile)
         if columns is None:
             columns = np.arange(len(traces))

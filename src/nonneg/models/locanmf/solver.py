@@ -110,11 +110,19 @@ class LocaNMFSolver:
         footprints, traces, weight = start
         k = len(weight)
         peak = footprints.on_host().max(axis=0, initial=0).astype(np.float64)
-        unknown = np.full(k, np.nan)
         return State(
-            footprints, traces, weight, np.zeros(k), False,
-            peak, unknown, np.inf, np.inf, 0, 0,
-        )  # fmt: skip
+            footprints,
+            traces,
+            weight,
+            damping=np.zeros(k),
+            closed=False,
+            peak=peak,
+            localization=np.full(k, np.nan),
+            objective=np.inf,
+            change=np.inf,
+            since=0,
+            n_steps=0,
+        )
 
     def step(self, state: State) -> State:
         """Sweep over footprints, solve for time courses, adapt penalties."""

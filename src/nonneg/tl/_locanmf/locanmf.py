@@ -317,9 +317,14 @@ def locanmf(
         },
     )
     _report(
-        fit, parcels.names, options, r2_threshold, ranks[1], movie.data.shape[1],
+        fit,
+        parcels.names,
+        options,
+        r2_threshold,
+        ranks=(ranks[0], ranks[1]),
+        width=movie.data.shape[1],
         searched=not n_random,
-    )  # fmt: skip
+    )
     return target if copy else None
 
 
@@ -363,9 +368,9 @@ def _report(
     names: list[str],
     options: Options,
     r2_threshold: float,
-    max_rank: int,
-    width: int,
     *,
+    ranks: tuple[int, int],
+    width: int,
     searched: bool,
 ) -> None:
     """Warn of what was not reached."""
@@ -390,7 +395,7 @@ def _report(
             f"tol={options.tol:g}.",
             ConvergenceWarning,
         )
-    if fit.region.size > width:
+    if fit.region.size > width and ranks[0] < ranks[1]:
         warn(
             f"{fit.region.size} components of a movie of rank {width}: time courses depend "
             "on each other linearly, and only regions tell them apart. Lower max_rank or "
@@ -400,6 +405,6 @@ def _report(
     if poor.size and searched:
         regions = [f"{names[j]} ({fit.r2[j]:.3f})" for j in poor]
         warn(
-            f"{poor.size} regions have max_rank={max_rank} components and less than "
+            f"{poor.size} regions have max_rank={ranks[1]} components and less than "
             f"r2_threshold={r2_threshold} explained: {', '.join(regions[:5])}."
         )
