@@ -20,6 +20,8 @@ from .files import locked, replacing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
+
     from .files import AnyPath
 
 
@@ -64,6 +66,7 @@ class Checkpoint:
             with self._path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = dict(file)
             made_by = json.loads(str(arrays["made_by"]))
+            state = _state(arrays)
         except (
             OSError,
             ValueError,
@@ -81,18 +84,7 @@ class Checkpoint:
                 f"as (there, here): {differing}. Give another path, or remove the file."
             )
             raise ValueError(msg)
-        loadings = Loadings(arrays["W"], arrays["V"])
-        return OnlineState(
-            loadings=loadings,
-            running=SufficientStatistics(arrays["gram"], arrays["product"]),
-            n_effective=arrays["n_effective"],
-            step=int(arrays["step"]),
-            objective=arrays["objective"],
-            seconds=arrays["seconds"],
-            change=arrays["change"],
-            ahead=Loadings(arrays["ahead_W"], arrays["ahead_V"]),
-            value=float(arrays["value"]),
-        )
+        return state
 
     def save(self, state: OnlineState, *, now: bool = False) -> None:
         """Save the state, unless that has taken too much time already."""
@@ -127,6 +119,24 @@ class Checkpoint:
     def safe(self) -> str:
         """What to say of it where something else fails."""
         return self._tried.safe
+
+
+def _state(arrays: Mapping[str, NDArray[Any]]) -> OnlineState:
+    loadings = Loadings(arrays["W"], arrays["V"])
+    return OnlineState(
+        loadings=loadings,
+        running=SufficientStatistics(arrays["gram"], arrays["product"]),
+        n_effective=arrays["n_effective"],
+        step=int(arrays["step"]),
+        objective=arrays["objective"],
+        seconds=arrays["seconds"],
+        change=arrays["change"],
+        # Those of version 0.1 have none.
+        ahead=Loadings(
+            arrays.get("ahead_W", loadings.W), arrays.get("ahead_V", loadings.V)
+        ),
+        value=float(arrays.get("value", np.inf)),
+    )
 
 
 class Tried:

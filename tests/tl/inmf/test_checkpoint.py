@@ -71,6 +71,29 @@ def test_goes_on_in_memory(adata, fitted, tmp_path, n_saves):
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
 
 
+@pytest.mark.parametrize("n_saves", [1, 4])
+def test_goes_on_where_an_epoch_is_one_step(adata, tmp_path, n_saves):
+    """Steps begin further on than the last one ended."""
+    state, kwargs = tmp_path / "state.npz", dict(minibatch_size=1000, n_epochs=6)
+    whole = fit(adata, copy=True, **kwargs)
+    with killed_after(n_saves):
+        fit(adata, checkpoint=state, **kwargs)
+    fit(adata, checkpoint=state, **kwargs)
+    assert_same_model(adata, whole, exact=True)
+
+
+def test_a_checkpoint_of_an_older_version(adata, fitted, tmp_path):
+    state = tmp_path / "state.npz"
+    with killed_after(N_STEPS):
+        fit(adata, checkpoint=state)
+    with np.load(state) as file:
+        arrays = dict(file)
+    new = {"ahead_W", "ahead_V", "value"}
+    np.savez(state, **{name: x for name, x in arrays.items() if name not in new})
+    fit(adata, checkpoint=state)
+    assert_same_model(adata, fitted, exact=True)
+
+
 @pytest.mark.parametrize("window", [None, 4000])
 @pytest.mark.parametrize("n_saves", [2, N_STEPS + 1])
 def test_goes_on_with_files(folder, tmp_path, n_saves, window, monkeypatch):

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import anndata as ad
 import numpy as np
@@ -334,51 +335,81 @@ def test_a_lock_without_content_grows_old(tmp_path):
 # --- a real limit -----------------------------------------------------------------------
 
 LIMITED = """
-import resource, shutil, signal, sys, warnings
+import os, resource, shutil, signal, sys, warnings
 from pathlib import Path
-import nonneg as nng
 from testing.nonneg._online import contents, fit
 warnings.simplefilter("ignore")
-folder = Path(sys.argv[1])
-before = contents(folder)
+folder, disk = map(Path, sys.argv[1:])
 names = ("batch_0", "batch_1")
-calls = {
-    "scores": dict(scores=folder / "s.h5ad"),
-    "folder": dict(scores=folder / "s.zarr"),
-    "back": dict(write_back=True),
-}
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 small = dict(n_components=2, n_epochs=1, minibatch_size=60)
 # What is compiled is cached in files as well.
 fit({n: folder / f"{n}.h5ad" for n in names}, **small)
+
+def fail(folder, form, **out):
+    before = contents(folder)
+    try:
+        fit({n: folder / f"{n}.{form}" for n in names}, **small, **out)
+    except OSError as error:
+        assert "could not be written" in str(error), error
+        assert contents(folder) == before
+        return
+    # A folder is of small files.
+    assert form == "zarr" or "s.zarr" in str(out), out
+    shutil.rmtree(folder / "s.zarr", ignore_errors=True)
+
+# On a disk that is full, or has room for some.
+for left in (0, 20, 60) if disk.is_mount() else ():
+    free = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - left * 1024))
+    fail(disk, "h5ad", scores=disk / "s.h5ad")
+    fail(disk, "h5ad", scores=disk / "s.zarr")
+    fail(disk, "h5ad", write_back=True)
+    fail(disk, "zarr", write_back=True)
+    (disk / "filler").unlink()
+# Files that may not grow.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for size in (0, 3000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    for name, out in calls.items():
-        files = {n: folder / f"{n}.h5ad" for n in names}
-        try:
-            fit(files, **small, **out)
-        except OSError as error:
-            assert "could not be written" in str(error), error
-        else:
-            # A folder is of small files.
-            assert name == "folder", size
-            shutil.rmtree(folder / "s.zarr")
-        assert contents(folder) == before, (size, name)
+    fail(folder, "h5ad", scores=folder / "s.h5ad")
+    fail(folder, "h5ad", scores=folder / "s.zarr")
+    fail(folder, "h5ad", write_back=True)
 print("alive")
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits of size")
-def test_files_that_may_not_grow(folder):
-    """A limit that the system sets: HDF5 closes its files, and the process ends well."""
-    big = nng.datasets.batches((60, 40), 400, 2)
-    for name in NAMES:
-        write(big[big.obs["batch"] == name].copy(), folder / f"{name}.h5ad")
-    found = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
+@contextmanager
+def small_disk(path):
+    """A file system of two megabytes, where one may be mounted."""
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)]
+    mounted = (
+        shutil.which("mount") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
     )
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of size")
+def test_limits_that_the_system_sets(folder, tmp_path):
+    """HDF5 closes its files, and the process ends well."""
+    big = nng.datasets.batches((60, 40), 400, 2)
+    with small_disk(tmp_path / "disk") as mounted:
+        for name in NAMES:
+            one = big[big.obs["batch"] == name].copy()
+            for form in ("h5ad", "zarr"):
+                shutil.rmtree(folder / f"{name}.zarr", ignore_errors=True)
+                write(one, folder / f"{name}.{form}")
+                if mounted:
+                    write(one, tmp_path / "disk" / f"{name}.{form}")
+        found = subprocess.run(
+            [sys.executable, "-c", LIMITED, str(folder), str(tmp_path / "disk")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert found.returncode == 0, found.stderr
     assert "alive" in found.stdout
