@@ -38,10 +38,10 @@ def _data(*, quick: bool) -> Iterator[tuple[str, ad.AnnData, dict[str, Any]]]:
     # It is of one batch: cells that divide, and others.
     cells.obs["batch"] = np.where(pbmc.obs["phase"] == "G1", "G1", "S or G2M")
     yield "pbmc68k_reduced", cells, {}
-    sizes = (8000, 4800)
+    sizes = (20_000, 12_000)
     joint = ad.AnnData(sp.vstack(integration_counts(sizes, 1400, 20), format="csr"))
     joint.obs["batch"] = np.repeat(["0", "1"], sizes)
-    yield "12,800 cells of `inmf-peers`", joint, counts
+    yield "32,000 cells of `inmf-peers`", joint, counts
 
 
 def settle(*, quick: bool, workdir: Path | None) -> str:
