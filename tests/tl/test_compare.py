@@ -10,6 +10,8 @@ from sklearn.model_selection import ShuffleSplit
 import nonneg as nng
 from testing.nonneg import assert_same, snapshot
 
+# Convergence is no matter here.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 KERNEL = dict(length_scale=5.0, amplitude=1.0, dispersion=1.0, max_iter=20)
 
 
@@ -227,3 +229,90 @@ def test_refusals(adata, case):
     with pytest.raises(error, match=match):
         nng.tl.compare(adata, **kwargs)
     assert_same(snapshot(adata), before)
+
+
+def stored(adata, form, path):
+    """The data in another form."""
+    import anndata as ad
+
+    if form == "dask":
+        da = pytest.importorskip("dask.array")
+        lazy = adata.copy()
+        lazy.X = da.from_array(adata.X, chunks=(50, adata.n_vars), asarray=False)
+        return lazy
+    if form == "lazy":
+        adata.write_zarr(path / "a.zarr")
+        return ad.experimental.read_lazy(path / "a.zarr")
+    if form == "dense":
+        adata = adata.copy()
+        adata.X = adata.X.toarray()
+    adata.write_h5ad(path / "a.h5ad")
+    return ad.read_h5ad(path / "a.h5ad", backed="r")
+
+
+@pytest.mark.parametrize("form", ["backed", "dense", "dask", "lazy"])
+def test_stored_data(adata, form, tmp_path):
+    adata.obs["section"] = np.repeat(["a", "b"], 72)
+    kwargs = dict(library_key="section", n_splits=1)
+    given = {"pnmf": dict(max_iter=3)}
+    nng.tl.compare(adata, ["pnmf", "intercept"], 2, model_kwargs=given, **kwargs)
+    expected = adata.uns.pop("comparison")
+    other = stored(adata, form, tmp_path)
+    nng.tl.compare(other, ["pnmf", "intercept"], 2, model_kwargs=given, **kwargs)
+    np.testing.assert_allclose(
+        other.uns["comparison"]["deviance"], expected["deviance"], rtol=1e-6
+    )
+
+
+def test_every_section_has_its_part(adata):
+    from nonneg.tl._nsf.compare import _Data
+
+    adata.obs["section"] = np.where(np.arange(144) < 9, "small", "large")
+    data = _Data.read(adata, None, "spatial", "section")
+    for out in data.splits(5, 0.2, seed=0):
+        held = adata.obs["section"][out].value_counts()
+        assert held.to_dict() == {"large": 27, "small": 2}
+    # A section of one location is never held out.
+    adata.obs["section"] = np.where(np.arange(144) < 1, "small", "large")
+    data = _Data.read(adata, None, "spatial", "section")
+    assert not any(out[0] for out in data.splits(5, 0.5, seed=0))
+    adata = adata[:1].copy()
+    with pytest.raises(ValueError, match="one location"):
+        nng.tl.compare(adata, "intercept")
+
+
+def test_nothing_global_changes(adata, monkeypatch):
+    """Neither settings nor filters, at any time; what others warn of is heard."""
+    import warnings
+
+    from nonneg.tl._nsf import compare
+
+    filters, seen = list(warnings.filters), []
+
+    def fit(*args, **kwargs):
+        seen.append((nng.settings.progress, list(warnings.filters) == filters))
+        warnings.warn("of another package", RuntimeWarning)
+        return nng.tl.pnmf(*args, **kwargs, max_iter=2)
+
+    model = compare._MODELS["pnmf"]._replace(fit=fit)
+    monkeypatch.setitem(compare._MODELS, "pnmf", model)
+    monkeypatch.setattr(nng.settings, "progress", True)
+    filters = list(warnings.filters)
+    with pytest.raises(RuntimeWarning, match="of another package"):
+        nng.tl.compare(adata, "pnmf", 2, n_splits=1)
+    assert seen == [(True, True)]
+
+
+def test_warnings_of_fits_are_told_together(adata):
+    from sklearn.exceptions import ConvergenceWarning
+
+    adata.X = adata.X.multiply(np.arange(40) != 3).tocsr()
+    given = {"pnmf": dict(max_iter=2)}
+    with pytest.warns() as seen:
+        nng.tl.compare(adata, "pnmf", [2, 3], n_splits=2, model_kwargs=given)
+    ours = [one for one in seen if issubclass(one.category, UserWarning)]
+    assert len(ours) == 2
+    assert "4 of 4 fits have not converged" in str(ours[0].message)
+    assert ours[0].category is ConvergenceWarning
+    assert "variables that are all zero" in str(ours[1].message)
+    assert all(one.filename == __file__ for one in ours)

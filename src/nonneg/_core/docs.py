@@ -25,7 +25,8 @@ _SHARED = {
     "max_iter": """
         max_iter
             Maximum number of iterations. Interrupting (Ctrl-C) keeps the best factors so
-            far.
+            far, and while kernels are chosen, the best of these and factors after one
+            iteration with them; `interrupted` tells.
         """,
     "chunk_size": """
         chunk_size

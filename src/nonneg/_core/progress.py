@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from .quiet import collected
 from .settings import settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def progress(description: str, total: int | None) -> Iterator[Callback]:
     """A callback for :func:`~nonneg.models.loop.drive` that draws a bar.
 
-    ``total=None``: it is not known how many there will be, and they are counted.
+    ``total=None``: it is not known how many there will be, as of iterations until a
+    tolerance is met, and they are counted.
     """
     with tqdm(
         total=total,
@@ -27,7 +29,7 @@ def progress(description: str, total: int | None) -> Iterator[Callback]:
         unit="it",
         delay=1,
         leave=False,
-        disable=not settings.progress,
+        disable=not settings.progress or collected() is not None,
     ) as bar:
 
         def update(iteration: int, report: Report, /) -> None:

@@ -32,3 +32,17 @@ def as_seed(rng: RNGLike) -> int:
         msg = f"rng={seed} must be at least 0 and below 2**63."
         raise ValueError(msg)
     return seed
+
+
+def stream(seed: int, *purpose: int | str) -> np.random.Generator:
+    """Random numbers of one purpose, which no other purpose of the seed shares.
+
+    ``default_rng([seed, 0])`` is ``default_rng(seed)``: zeros at the end of a seed do not
+    count. What is spawned differs, and so do names, which say how long they are.
+    """
+    key: list[int] = []
+    for part in purpose:
+        letters = part.encode() if isinstance(part, str) else [part]
+        # A number is led by 0, a name by its length.
+        key += [isinstance(part, str) and len(letters), *letters]
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

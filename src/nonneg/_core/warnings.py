@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sklearn.exceptions import ConvergenceWarning
 
+from .quiet import collected
+
 if TYPE_CHECKING:
     from ..models.loop import Trace
+    from .quiet import Told
 
 
 _PACKAGE = str(Path(__file__).parents[1])
@@ -17,6 +21,10 @@ _PACKAGE = str(Path(__file__).parents[1])
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn from the first frame outside this package."""
+    told = collected()
+    if told is not None:
+        told.append((message, category))
+        return
     warnings.warn(message, category, skip_file_prefixes=(_PACKAGE,))  # noqa: TID251
 
 
@@ -33,3 +41,21 @@ def warn_unfinished(trace: Trace, *, max_iter: int, tol: float) -> None:
             f"max_iter={max_iter} or tol={tol:g}.",
             ConvergenceWarning,
         )
+
+
+def warn_of_many(told: Told, n_fits: int) -> None:
+    """Warn of what many fits have told, each kind once."""
+    unfinished = sum(category is ConvergenceWarning for _, category in told)
+    if unfinished:
+        warn(
+            f"{unfinished} of {n_fits} fits have not converged; they are compared as "
+            "they are.",
+            ConvergenceWarning,
+        )
+    kinds = {
+        re.sub(r"[\d.]+", "", message): (message, category)
+        for message, category in told
+        if category is not ConvergenceWarning
+    }
+    for message, category in kinds.values():
+        warn(f"Of one or more fits: {message}", category)

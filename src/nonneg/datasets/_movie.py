@@ -10,6 +10,8 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import fourier_shift, gaussian_filter
 from scipy.signal import lfilter
 
+from .._core.random import stream
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -72,7 +74,7 @@ class Movie:
     def frames(self, number: int) -> NDArray[np.uint16]:
         """Block of frames (n_channels, n, h, w)."""
         part = slice(number * BLOCK, min((number + 1) * BLOCK, self.n_frames))
-        rng = np.random.default_rng([self.seed, number])
+        rng = stream(self.seed, "noise", number)
         neural = self.traces[part] @ self.footprints.T
         h, w = self.shape
         n = neural.shape[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from .._core.random import as_seed
+from .._core.random import as_seed, stream
 from .._core.validators import check_positive_int
 from ._cells import read_batches, read_embedding
 
@@ -87,9 +87,7 @@ def alignment(
         raise ValueError(msg)
     drawn = np.concatenate(
         [
-            np.random.default_rng([seed, b]).permutation(np.flatnonzero(batch == b))[
-                :smallest
-            ]
+            stream(seed, b).permutation(np.flatnonzero(batch == b))[:smallest]
             for b in range(n_batches)
         ]
     )

@@ -306,13 +306,14 @@ def matmul(x: CSR, b: Floats) -> Floats:
 def rmatmul(x: CSR, w: Floats) -> Floats:
     """``X.T @ w``, with ``w`` of shape (n_obs, k)."""
     w = np.ascontiguousarray(w, x.data.dtype)
-    return _sum_rows(
+    out, _ = _sum_rows(
         x,
         w.shape[1],
         lambda out, start, stop: _rmatmul_rows(
             x.data, x.indices, x.indptr, w, out, start, stop
         ),
     )
+    return out
 
 
 def ratio_matmul(x: CSR, w: Floats, h: Floats) -> Floats:
@@ -331,13 +332,14 @@ def ratio_matmul(x: CSR, w: Floats, h: Floats) -> Floats:
 def ratio_rmatmul(x: CSR, w: Floats, h: Floats) -> Floats:
     """``(X / (W H)).T @ W`` over stored entries, with ``h`` = H.T."""
     w, h, tiny = _ratio_inputs(x, w, h)
-    return _sum_rows(
+    out, _ = _sum_rows(
         x,
         w.shape[1],
         lambda out, start, stop: _ratio_rmatmul_rows(
             x.data, x.indices, x.indptr, w, h, out, tiny, start, stop
         ),
     )
+    return out
 
 
 def allocate(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, float]:
@@ -348,16 +350,13 @@ def allocate(x: CSR, w: Floats, h: Floats) -> tuple[Floats, Floats, float]:
     """
     w, padded, tiny = _ratio_inputs(x, w, h)
     rows = np.empty(w.shape, x.data.dtype)
-    totals: list[float] = []
-
-    def part(columns: Floats, start: int, stop: int) -> None:
-        totals.append(
-            _allocate_rows(
-                x.data, x.indices, x.indptr, w, padded, rows, columns, tiny, start, stop
-            )
-        )
-
-    columns = _sum_rows(x, w.shape[1], part)
+    columns, totals = _sum_rows(
+        x,
+        w.shape[1],
+        lambda out, start, stop: _allocate_rows(
+            x.data, x.indices, x.indptr, w, padded, rows, out, tiny, start, stop
+        ),
+    )
     return rows, columns * padded[:, : w.shape[1]], sum(totals)
 
 
@@ -382,24 +381,31 @@ def padded_factor(h: Floats, dtype: np.dtype[Any]) -> Floats:
     return _padded(h.T, dtype)
 
 
-def _sum_rows(x: CSR, k: int, part: Callable[[Floats, int, int], None]) -> Floats:
-    """Sum (n_vars, k) over rows, each thread in an array of its own."""
+def _sum_rows[T](
+    x: CSR, k: int, part: Callable[[Floats, int, int], T]
+) -> tuple[Floats, list[T]]:
+    """Sum (n_vars, k) over rows, each thread in an array of its own.
+
+    Also what the parts return, in the order of rows: sums must not depend on which
+    thread is first.
+    """
     n_parts = x.bounds.size - 1
     # More arrays than entries would cost more than the threads save.
     affordable = max(x.data.size // (4 * x.n_vars), 1)
     bounds = x.bounds if n_parts <= affordable else split_rows(x.indptr, affordable)
     n_rounds = -(-int(np.diff(bounds).max()) // _ROWS_PER_SUM)
     total = np.zeros((x.n_vars, _pad(k)), np.float64 if n_rounds > 1 else x.data.dtype)
+    returned: list[T] = []
     for i in range(n_rounds):
         out = np.zeros((bounds.size - 1, *total.shape), x.data.dtype)
 
-        def run(j: int, start: int, stop: int, i: int = i, out: Floats = out) -> None:
+        def run(j: int, start: int, stop: int, i: int = i, out: Floats = out) -> T:
             rows = np.linspace(start, stop, n_rounds + 1).astype(int)
-            part(out[j], rows[i], rows[i + 1])
+            return part(out[j], rows[i], rows[i + 1])
 
-        run_parts(run, bounds)
+        returned += run_parts(run, bounds)
         total += out.sum(0)
-    return total[:, :k].astype(x.data.dtype, copy=False)
+    return total[:, :k].astype(x.data.dtype, copy=False), returned
 
 
 def log_ratio(x: CSR, w: Floats, h: Floats) -> float:

@@ -60,7 +60,7 @@ def _dense_ratio_rmatmul(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
 @jax.jit
 def _dense_log_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
     ratio = _safe_ratio(x, w, h)
-    return jnp.sum(jax.scipy.special.xlogy(x, jnp.where(x > 0, ratio, 1)))
+    return jax.scipy.special.xlogy(x, jnp.where(x > 0, ratio, 1)).sum(1)
 
 
 @jax.jit
@@ -138,10 +138,14 @@ class DenseOperator:
         parts = (_dense_ratio_rmatmul(x, w[rows], h) for rows, x in self._steps())
         return sum(parts, start=jnp.zeros_like(h)).T
 
-    def log_ratio(self, w: Matrix, h: Matrix) -> jax.Array:
+    def log_ratio(self, w: Matrix, h: Matrix) -> float | jax.Array:
         w, h = jnp.asarray(w), jnp.asarray(h)
         parts = [_dense_log_ratio(x, w[rows], h) for rows, x in self._steps()]
-        return jnp.stack(parts).sum()
+        sums = jnp.concatenate(parts)
+        if isinstance(sums, jax.core.Tracer):
+            return sums.sum()
+        # Parts of both signs, which nearly cancel.
+        return float(np.asarray(sums, np.float64).sum())
 
     def allocate(self, w: Matrix, h: Matrix) -> Allocation:
         w, h = jnp.asarray(w), jnp.asarray(h)

@@ -67,10 +67,41 @@ def test_interruption_keeps_the_last_state(adata, method, monkeypatch):
     )
 
 
-def test_interruption_of_the_search_leaves_nothing(adata, monkeypatch):
+@pytest.mark.parametrize("after", [2, 12])
+@pytest.mark.parametrize("method", ["nsf", "rsf"])
+def test_interruption_of_the_search_keeps_the_best_kernel(
+    adata, method, after, monkeypatch
+):
     from nonneg._core import progress as _progress
 
-    monkeypatch.setattr(_progress, "tqdm", interrupting(2))
+    monkeypatch.setattr(_progress, "tqdm", interrupting(after))
+    with pytest.warns(UserWarning, match="Interrupted while the kernel was chosen"):
+        getattr(nng.tl, method)(adata, 4)
+    stored = adata.uns[method]
+    assert stored["interrupted"] is True
+    assert stored["converged"] is False
+    assert stored["n_iter"] == 1
+    assert np.isfinite(stored["objective"]).all()
+    assert np.isfinite(adata.obsm[f"X_{method}"]).all()
+    tried = stored["search"]
+    if after < 8:
+        assert tried.empty
+    else:
+        best = tried.loc[tried["score"].idxmax()]
+        assert stored["dispersion"] == pytest.approx(best["dispersion"])
+        assert stored["kernel"]["amplitude"][0] == pytest.approx(best["amplitude"])
+    # What is stored is a fit like others.
+    found = nng.tl.predict(adata, np.ones((1, 2)), key=method)
+    assert np.isfinite(found.X).all()
+
+
+def test_interruption_before_the_search_leaves_nothing(adata, monkeypatch):
+    from nonneg.models.nsf.ascent import Ascent
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ascent, "step", interrupted)
     before = snapshot(adata)
     with pytest.raises(KeyboardInterrupt):
         nng.tl.nsf(adata, 4)

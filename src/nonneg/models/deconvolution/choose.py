@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
+from ..._core.random import stream
 from ..loop import Report
 from .fit import Budget, fit_mixture, raise_if_interrupted
 from .graph import balanced
@@ -314,7 +315,7 @@ def _some(mixture: Mixture, coords: NDArray[np.float64] | None, seed: int) -> Mi
     n = mixture.counts.shape[0]
     if n <= _MANY:
         return mixture
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "choose")
     if coords is None:
         rows = np.sort(rng.choice(n, _MANY, replace=False))
     else:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import eigsh
 from scipy.stats import norm
 
+from ..._core.random import stream
 from .choose import SAMPLED
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def missing_type(
         return Missing(np.zeros(n), float("inf"), np.zeros(n_vars), np.zeros(n_vars))
     rows = np.arange(n)
     if n > _ENOUGH:
-        rows = np.sort(np.random.default_rng(seed).choice(n, _ENOUGH, replace=False))
+        rows = np.sort(stream(seed, "missing type").choice(n, _ENOUGH, replace=False))
     counts = _dense(mixture, rows)
     size = np.asarray(mixture.counts.sum(1), np.float32)
     amounts = fit.amounts.astype(np.float32)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from ..._core.random import stream
 from ..._core.typing import Floats
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def quantile_align(
 
     def quantiles(values: Floats, b: int, c: int) -> Floats:
         if len(values) > max_sample:
-            rng = np.random.default_rng([seed, b, c])
+            rng = stream(seed, b, c)
             values = rng.choice(values, max_sample, replace=False, shuffle=False)
         return np.quantile(values, levels, axis=0)
 

@@ -111,6 +111,17 @@ def objectives(
     return sq_norm + np.asarray(terms)
 
 
+def shrinkage(
+    loadings: Loadings, statistics: SufficientStatistics, lam: Any
+) -> NDArray[np.float64]:
+    """Penalty on the specific parts of every data set."""
+    v, gram, lam = (
+        np.asarray(x, np.float64) for x in (loadings.V, statistics.gram, lam)
+    )
+    own: NDArray[np.float64] = np.einsum("dkl,dkl->d", gram, v @ v.transpose(0, 2, 1))
+    return lam * own
+
+
 def _terms(
     xp: Any, loadings: Loadings, statistics: SufficientStatistics, lam: Any
 ) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..._core.random import stream
 from ...operators.blocks import BlockOperator
 from .problem import take
 
@@ -67,7 +68,7 @@ class MinibatchSampler:
         )
 
     def _rng(self, *what: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, *what])
+        return stream(self.seed, "minibatches", *what)
 
 
 class _Window(NamedTuple):

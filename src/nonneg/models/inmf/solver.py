@@ -11,9 +11,10 @@ import numpy as np
 
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
+from ..factor.alternate import NEAR_EXACT
 from ..factor.best import best_of
 from ..loop import Report, Trace
-from .loadings import objectives, update_loadings
+from .loadings import objectives, shrinkage, update_loadings
 from .normalise import normalise
 from .problem import (
     Loadings,
@@ -27,6 +28,7 @@ from .revive import revive
 from .scores import (
     ROW_SWEEPS,
     gather_scores,
+    squared_errors,
     update_rows,
     update_scores,
     zero_scores,
@@ -128,6 +130,9 @@ class INMFSolver:
         weight: Any = penalties.weight
         if isinstance(value, np.ndarray):
             weight = np.asarray(weight, np.float64)
+            if (value < NEAR_EXACT * np.asarray(data.sq_norm)).any():
+                errors = squared_errors(data, loadings, scores)
+                value = errors + shrinkage(loadings, statistics, penalties.lam)
         return INMFState(
             loadings, scores, statistics, weight @ value, objective, reseeds
         )

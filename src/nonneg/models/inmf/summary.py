@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..._core.random import stream
 from ..._core.typing import Floats
 from ...operators.blocks import stack
 from ...operators.stats import join_stats
@@ -125,7 +126,7 @@ def _inverse(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def dataset_rng(seed: int, name: str, *more: int) -> np.random.Generator:
     """Random numbers of a data set, whatever other data sets there are."""
-    return np.random.default_rng([seed, *more, *name.encode()])
+    return stream(seed, "data set", name, *more)
 
 
 def _draw(rng: np.random.Generator, n: int, size: int) -> NDArray[np.intp]:

@@ -43,6 +43,8 @@ class NSFResult(NamedTuple):
     trace: Trace
     tried: list[tuple[int, Kernels, float]]
     """Iteration, kernels, and the log likelihood of held-out observations."""
+    search_interrupted: bool = False
+    """Whether the kernels are those that were best when Ctrl-C came; one step followed."""
 
 
 def finish(
@@ -50,6 +52,8 @@ def finish(
     state: NSFState,
     trace: Trace,
     tried: list[tuple[int, Kernels, float]],
+    *,
+    search_interrupted: bool = False,
 ) -> NSFResult:
     """Spatial factors first, each kind by its contribution."""
     model, kernels = ascent.model, ascent.kernels
@@ -98,6 +102,7 @@ def finish(
         location_precision=precision[:, first],
         trace=trace,
         tried=tried,
+        search_interrupted=search_interrupted,
     )
 
 

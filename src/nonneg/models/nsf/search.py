@@ -102,6 +102,16 @@ def hold_out(space: Space, rng: np.random.Generator) -> list[Held]:
     return found
 
 
+class Found(NamedTuple):
+    """What a search found."""
+
+    states: list[NSFState]
+    kernels: Kernels
+    tried: list[tuple[int, Kernels, float]]
+    """Iteration, kernels, and the log likelihood of held-out observations."""
+    interrupted: bool = False
+
+
 class HeldOut(NamedTuple):
     """Observations that kernels are judged on."""
 
@@ -192,8 +202,12 @@ def search(
     states: list[NSFState],
     kernels: Kernels,
     callback: Callback | None = None,
-) -> tuple[list[NSFState], Kernels, list[tuple[int, Kernels, float]]]:
-    """Alternate steps of the fits with moves of the kernels that predict better."""
+) -> Found:
+    """Alternate steps of the fits with moves of the kernels that predict better.
+
+    An interruption ends the search and keeps the best kernels so far; before the first
+    step is complete it is passed on.
+    """
     options = parts[0].options
     free = free_parameters(options)
     tried: list[tuple[int, Kernels, float]] = []
@@ -214,38 +228,45 @@ def search(
                 return candidate, value
         return None
 
-    size, iteration = _FIRST_STEP, 0
+    size, iteration, stepped = _FIRST_STEP, 0, False
     ascents = [
         part.ascent(kernels).init(state)
         for part, state in zip(parts, states, strict=True)
     ]
-    for iteration in range(1, _SEARCH_ITERATIONS + 1):
-        ascents = [
-            part.ascent(kernels).step(ascent)
-            for part, ascent in zip(parts, ascents, strict=True)
-        ]
-        states = [ascent.fit for ascent in ascents]
-        if callback is not None:
-            callback(iteration, Report(sum(float(a.best.objective) for a in ascents)))
-        if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
-            continue
-        best, before = float(score(kernels).sum()), kernels
-        for _ in range(2):
-            better = improve(moves(kernels, size, free), best)
-            if better is None:
-                size /= 2
-            else:
-                kernels, best = better
-        if kernels is not before:
-            # Another prior, another bound.
-            ascents = [_forget(ascent) for ascent in ascents]
-        if size < _LAST_STEP:
-            break
-    if "amplitude" in free:
-        kernels = _roughen(kernels, score)
-    if not options.shared_kernel:
-        kernels = _separate(kernels, free, improve, float(score(kernels).sum()))
-    return states, kernels, tried
+    try:
+        for iteration in range(1, _SEARCH_ITERATIONS + 1):
+            ascents = [
+                part.ascent(kernels).step(ascent)
+                for part, ascent in zip(parts, ascents, strict=True)
+            ]
+            states, stepped = [ascent.fit for ascent in ascents], True
+            if callback is not None:
+                callback(
+                    iteration, Report(sum(float(a.best.objective) for a in ascents))
+                )
+            if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
+                continue
+            best, before = float(score(kernels).sum()), kernels
+            for _ in range(2):
+                better = improve(moves(kernels, size, free), best)
+                if better is None:
+                    size /= 2
+                else:
+                    kernels, best = better
+            if kernels is not before:
+                # Another prior, another bound.
+                ascents = [_forget(ascent) for ascent in ascents]
+            if size < _LAST_STEP:
+                break
+        if "amplitude" in free:
+            kernels = _roughen(kernels, score)
+        if not options.shared_kernel:
+            kernels = _separate(kernels, free, improve, float(score(kernels).sum()))
+    except KeyboardInterrupt:
+        if not stepped:
+            raise
+        return Found(states, kernels, tried, interrupted=True)
+    return Found(states, kernels, tried)
 
 
 def _forget(ascent: AscentState) -> AscentState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..._core.namespace import set_rows
 from ..._core.precision import float64
+from ..._core.random import stream
 from ..._core.typing import Floats
 from ..loop import drive
 from .ascent import Ascent
@@ -60,6 +62,7 @@ def fit(
     )
     kernels = first_kernels(n_spatial, n_axes, options, searched=searched)
     tried: list[tuple[int, Kernels, float]] = []
+    interrupted = False
 
     def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Any, Any]:
         if not likelihood.log_link:
@@ -100,7 +103,7 @@ def fit(
                     options=options,
                     put=put,
                 )
-                for held in hold_out(coarse, np.random.default_rng(options.seed))
+                for held in hold_out(coarse, stream(options.seed, "hold out"))
             ]
         starts = [start(part.likelihood, part.held.train) for part in parts]
         with float64():
@@ -108,8 +111,13 @@ def fit(
                 first_state(part.ascent(kernels), w, mean)
                 for part, (w, mean) in zip(parts, starts, strict=True)
             ]
-            states, kernels, tried = search(parts, states, kernels, callback)
-            state, train = states[0], put(parts[0].held.train)
+            chosen = search(parts, states, kernels, callback)
+            kernels, tried = chosen.kernels, chosen.tried
+            interrupted = chosen.interrupted
+            if interrupted:
+                # What was found is of use only as a fit to all.
+                options = replace(options, max_iter=1)
+            state, train = chosen.states[0], put(parts[0].held.train)
             found = predict_factors(options.kernel, state, kernels, placed)
             mean, var = (
                 set_rows(everywhere, train, seen).astype(np.float32)
@@ -130,7 +138,9 @@ def fit(
         )
         state = first_state(ascent, w, mean, var)
         state, trace = _ascend(ascent, state, options, put, callback)
-        return finish(ascent, state, trace, tried)
+        if interrupted:
+            trace = trace._replace(converged=False, interrupted=True)
+        return finish(ascent, state, trace, tried, search_interrupted=interrupted)
 
 
 def _ascend(
@@ -144,7 +154,7 @@ def _ascend(
     if options.batch_size is None or options.batch_size >= len(fit.mean):
         state, trace = drive(ascent, ascent.init(fit), callback)
         return ascent.finish(state), trace
-    rng = np.random.default_rng(options.seed)
+    rng = stream(options.seed, "minibatches")
     parts = [
         (put(rows), likelihood.place(put))
         for rows, likelihood in split(ascent.model.likelihood, options.batch_size, rng)

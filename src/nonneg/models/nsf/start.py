@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._core.namespace import namespace
+from ..._core.random import stream
 from ..._core.typing import Floats
 from ..factor.start import right_singular_vectors
 from ..nmf.problem import Problem
@@ -120,7 +121,7 @@ def start_real(
     likelihood: Likelihood, rank: int, options: Options
 ) -> tuple[Floats, Floats]:
     """Loadings and factors from singular vectors."""
-    op, rng = likelihood.op, np.random.default_rng(options.seed)
+    op, rng = likelihood.op, stream(options.seed, "start")
     # One more than asked for: the first is close to the mean, which the model has.
     vectors, _ = right_singular_vectors(op, min(rank + 1, *op.shape), rng)
     w = np.zeros((op.shape[1], rank), np.float32)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..._core.random import as_seed, stream
 from ...operators.weighted import WeightedOperator
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ class Draws:
 
     def rng(self, sample: int, purpose: int = 0) -> np.random.Generator:
         """Random numbers of a sample; each purpose has its own."""
-        return np.random.default_rng([self.seed, sample, purpose])
+        return stream(self.seed, "sample", sample, purpose)
+
+    def fit_seed(self, sample: int) -> int:
+        """Seed of the fit to a sample."""
+        return as_seed(stream(self.seed, "fit", sample))
 
     def index(self, sample: int) -> NDArray[np.intp] | None:
         """Which variables or observations were drawn."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..._core.random import stream
 from ..factor.start import (
     N_OVERSAMPLES,
     random_init,
@@ -54,7 +55,7 @@ def sketch_of(op: MatrixOperator, rank: int, seed: int) -> tuple[Any, Any] | Non
     width = 2 * rank + N_OVERSAMPLES
     if _MUCH_FASTER * width > min(op.shape):
         return None
-    v, _ = right_singular_vectors(op, width, np.random.default_rng(seed))
+    v, _ = right_singular_vectors(op, width, stream(seed, "sketch"))
     v = np.asarray(v, op.dtype)
     return op.matmul(v), v
 

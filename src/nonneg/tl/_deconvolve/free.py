@@ -77,7 +77,7 @@ def find_free_types(
     if read.mask_var is not None:
         mask = read_mask(adata, read.mask_var)
     budget = choices.options.budget
-    with computing(), progress("learn signatures", budget.max_iter) as callback:
+    with computing(), progress("learn signatures", None) as callback:
         shared = np.flatnonzero(mask)
         counts = read_counts(adata, read, shared, "poisson")
         used = _varying(counts, choices.n_genes)

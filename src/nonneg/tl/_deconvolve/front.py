@@ -163,7 +163,7 @@ def find_cell_types(
                 seed,
                 callback=callback,
             )
-        with progress("deconvolve", options.budget.max_iter) as callback:
+        with progress("deconvolve", None) as callback:
             result = deconvolve(
                 mixture,
                 coords,

@@ -102,7 +102,7 @@ def learn(
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
     key = write.key_added or "deconv_learned"
     check_replaced(adata, key, "curve")
-    with computing(), progress("learn", training.max_iter) as callback:
+    with computing(), progress("learn", None) as callback:
         lesson, order = prepare(adata, reference, training, read=read, seed=seed)
         found = train(
             lesson.network,

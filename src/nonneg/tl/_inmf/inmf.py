@@ -154,7 +154,7 @@ def inmf(
     keys = keys_to_write(target, "inmf", key_added)
     read = Read(layer=layer, mask_var=mask_var, chunk_size=chunk_size)
     scaling = Scaling(size_factors, scale)
-    with computing(), progress("inmf", max_iter) as callback:
+    with computing(), progress("inmf", None) as callback:
         data_sets = read_data(target, batch_key, read, size_factors)
         check_data_sets(data_sets, n_components)
         penalties = Penalties(

@@ -66,7 +66,7 @@ def factorize(
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
     # Semi-NMF shares the key: readers need not know which of the two was used.
     keys = keys_to_write(adata, "nmf", write.key_added)
-    with computing(), progress(method, max_iter) as callback:
+    with computing(), progress(method, None) as callback:
         source = read_matrix(adata, read)
         check_n_components(n_components, source.op.shape)
         stats = source.op.stats()

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
-import warnings
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from anndata import AnnData
 from sklearn.model_selection import ShuffleSplit
 from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
 
+from ..._adata.checks import check_nonnegative
 from ..._adata.coordinates import read_coordinates
 from ..._adata.keys import side_key
 from ..._adata.labels import read_sections
-from ..._adata.read import resolve_adata, select_matrix
+from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.views import read_factors
 from ..._adata.write import check_replaced, write_values
 from ..._core.docs import shared_docs
-from ..._core.random import as_seed
+from ..._core.quiet import quietly
+from ..._core.random import as_seed, stream
 from ..._core.settings import settings
 from ..._core.validators import check_one_of, check_positive_int
-from ..._core.warnings import warn
+from ..._core.warnings import warn, warn_of_many
 from ...metrics import poisson_deviance
-from ...operators.validate import canonical_csr
+from ...operators.gather import to_csr
 from .._nmf.nmf import nmf
 from .._predict.predict import predict
 from .fa import fa
@@ -38,11 +39,13 @@ from .pnmf import pnmf
 from .rsf import rsf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import scipy.sparse as sp
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
+    from ..._core.quiet import Told
     from ..._core.random import RNGLike
     from .front import Method
 
@@ -96,7 +99,7 @@ def compare(
 ) -> AnnData | None:
     """Choose a model and its number of factors by held-out deviance.
 
-    Splits the locations, fits every model with every number of factors to one part, and
+    Splits the locations of each section, fits every model with every number of factors to one part, and
     scores how well it predicts the counts of the other, as the benchmark of
     :cite:t:`Townes2023` does but with the Poisson deviance proper. All models are given
     the size factors of held-out observations (total over the median of the training
@@ -124,7 +127,7 @@ def compare(
     n_splits
         Number of random splits; the same for all models.
     test_size
-        Part of the locations to hold out.
+        Part of the locations to hold out, of each section.
     layer
         Layer with counts instead of `adata.X`.
     %(space)s
@@ -176,20 +179,20 @@ def compare(
     check_replaced(target, key_added, "deviance")
     data = _Data.read(target, layer, spatial_key, library_key)
     given = {} if model_kwargs is None else model_kwargs
-    sites, site = np.unique(data.coords, axis=0, return_inverse=True)
-    splits = ShuffleSplit(n_splits, test_size=test_size, random_state=seed % 2**32)
     rows, interrupted = [], False
+    told: Told = []
     with tqdm(
         total=n_splits * len(settings_), desc="compare", disable=not settings.progress
     ) as bar:
-        for split, (_, held) in enumerate(splits.split(sites)):
-            out = np.isin(site.ravel(), held)
+        for split, out in enumerate(data.splits(n_splits, test_size, seed)):
             part = _Split(data, ~out, out, spatial_key, library_key)
             for setting in settings_:
                 begin = time.perf_counter()
                 kwargs = {**given.get(setting.method, {}), "rng": seed}
                 try:
-                    mean = _MODELS[setting.method].mean(part, setting, kwargs)
+                    with quietly() as messages:
+                        mean = _MODELS[setting.method].mean(part, setting, kwargs)
+                    told += messages
                 except KeyboardInterrupt:
                     interrupted = True
                     break
@@ -211,6 +214,7 @@ def compare(
     table = pd.DataFrame(rows)
     table.index = table.index.astype(str)
     write_values(target, {("uns", key_added): table})
+    warn_of_many(told, len(rows))
     if interrupted:
         n_fits = n_splits * len(settings_)
         warn(f"Interrupted after {len(rows)} of {n_fits} fits, which are stored.")
@@ -256,22 +260,16 @@ class _Data(NamedTuple):
     counts: sp.csr_matrix
     coords: NDArray[np.float64]
     """With a last axis that keeps sections apart."""
+    section: NDArray[np.intp]
 
     @staticmethod
     def read(
         adata: AnnData, layer: str | None, spatial_key: str, library_key: str | None
     ) -> _Data:
-        x, where = select_matrix(adata, layer=layer)
-        if sp.issparse(x):
-            counts = canonical_csr(x, np.dtype(np.float32), where)
-        elif hasattr(x, "__array__") and not hasattr(x, "chunks"):
-            counts = sp.csr_matrix(np.asarray(x, np.float32))
-        else:
-            msg = (
-                f"{where} is a {type(x).__name__}, but models are compared on data in "
-                "memory. Call `adata.to_memory()` first."
-            )
-            raise TypeError(msg)
+        source = read_matrix(adata, Read(layer), on_cluster=False)
+        check_nonnegative(source.op.stats(), source.where)
+        # Every split is another copy of most rows: they are read once.
+        counts = to_csr(source.op)
         coords = read_coordinates(adata, spatial_key)
         section, _ = read_sections(adata, library_key)
         # Farther than anything within a section.
@@ -282,7 +280,36 @@ class _Data(NamedTuple):
             var=pd.DataFrame(index=adata.var_names),
         )
         bare.obsm[spatial_key] = adata.obsm[spatial_key]
-        return _Data(bare, counts, np.column_stack([coords, apart]))
+        return _Data(bare, counts, np.column_stack([coords, apart]), section)
+
+    def splits(
+        self, n_splits: int, test_size: float, seed: int
+    ) -> Iterator[NDArray[np.bool_]]:
+        """Observations that are held out: the same part of the locations of each section.
+
+        All of a location, and never all of a section, of which nothing could be
+        predicted then.
+        """
+        sites, site = np.unique(self.coords, axis=0, return_inverse=True)
+        site = site.ravel()
+        section = np.zeros(len(sites), np.intp)
+        section[site] = self.section
+        parts = []
+        for s in range(int(section.max()) + 1):
+            own = np.flatnonzero(section == s)
+            n_held = min(math.ceil(test_size * own.size), own.size - 1)
+            if not n_held:
+                continue
+            state = seed if s == 0 else as_seed(stream(seed, "section", s))
+            shuffle = ShuffleSplit(
+                n_splits, test_size=n_held, random_state=state % 2**32
+            )
+            parts.append([own[held] for _, held in shuffle.split(own)])
+        if not parts:
+            msg = "Every section has one location: there is none to hold out."
+            raise ValueError(msg)
+        for held in zip(*parts, strict=True):
+            yield np.isin(site, np.concatenate(held))
 
 
 class _Split:
@@ -398,18 +425,10 @@ def _member(name: str) -> FamilyMember:
 def _fit(adata: AnnData, setting: Setting, kwargs: Mapping[str, Any]) -> None:
     model = _MODELS[setting.method]
     assert model.fit is not None
-    shown = settings.progress
-    settings.progress = False
-    try:
-        with warnings.catch_warnings():
-            # Of fits in a comparison, nobody wants to be told one by one.
-            warnings.simplefilter("ignore")
-            model.fit(
-                adata,
-                setting.n_components,
-                **{**model.defaults, **kwargs, "key_added": _KEY},
-            )
-        if read_factors(adata, _KEY).entry.interrupted:
-            raise KeyboardInterrupt
-    finally:
-        settings.progress = shown
+    model.fit(
+        adata,
+        setting.n_components,
+        **{**model.defaults, **kwargs, "key_added": _KEY},
+    )
+    if read_factors(adata, _KEY).entry.interrupted:
+        raise KeyboardInterrupt

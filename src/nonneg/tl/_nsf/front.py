@@ -135,7 +135,7 @@ def fit_factors(
             spatial_key=choices.spatial_key,
             library_key=choices.library_key,
         )
-    with computing(), progress(method, options.max_iter) as callback:
+    with computing(), progress(method, None) as callback:
         source = read_matrix(adata, read)
         put = _placement(source)
         check_n_components(choices.n_components, source.op.shape)
@@ -336,7 +336,13 @@ def _report(
     choices: Choices, source: MatrixInput, stats: MatrixStats, result: NSFResult
 ) -> None:
     options = choices.options
-    warn_unfinished(result.trace, max_iter=options.max_iter, tol=options.tol)
+    if result.search_interrupted:
+        warn(
+            "Interrupted while the kernel was chosen: the best one so far, and factors "
+            "after one iteration with it, are stored."
+        )
+    else:
+        warn_unfinished(result.trace, max_iter=options.max_iter, tol=options.tol)
     n_obs, n_vars = count_empty(stats)
     if n_obs or n_vars:
         warn(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from ..._adata.views import read_factors
-from ..._core.settings import settings
+from ..._core.quiet import quietly
 from ...models.stability.cluster import can_be_sent, fit_on, send
 from ...models.stability.components import principal_patterns
 from ...models.stability.replicates import (
@@ -162,22 +161,16 @@ class VerbFits:
         if weights is not None:
             resampled = self.draws.resample == "var"
             kwargs["var_weights"] = weights[drawn] if resampled else weights
-        shown, settings.progress = settings.progress, False
-        try:
-            with warnings.catch_warnings():
-                # Of hundreds of fits nobody wants to be told one by one.
-                warnings.simplefilter("ignore")
-                part = self._part(drawn)
-                VERBS[self.method].fit(
-                    part,
-                    rank,
-                    layer=self.source.source["layer"],
-                    rng=self.draws.seed + sample,
-                    key_added=_KEY,
-                    **kwargs,
-                )
-        finally:
-            settings.progress = shown
+        with quietly():
+            part = self._part(drawn)
+            VERBS[self.method].fit(
+                part,
+                rank,
+                layer=self.source.source["layer"],
+                rng=self.draws.fit_seed(sample),
+                key_added=_KEY,
+                **kwargs,
+            )
         stored = read_factors(part, _KEY)
         patterns = stored.loadings if self.draws.resample == "obs" else stored.scores
         return Patterns(
