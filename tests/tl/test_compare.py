@@ -291,7 +291,7 @@ def test_nothing_global_changes(adata, monkeypatch):
 
     def fit(*args, **kwargs):
         seen.append((nng.settings.progress, list(warnings.filters) == filters))
-        warnings.warn("of another package", RuntimeWarning)
+        warnings.warn("of another package", RuntimeWarning, stacklevel=1)  # noqa: TID251
         return nng.tl.pnmf(*args, **kwargs, max_iter=2)
 
     model = compare._MODELS["pnmf"]._replace(fit=fit)

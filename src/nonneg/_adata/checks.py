@@ -37,11 +37,12 @@ def check_key(
     key: str,
     *,
     hint: str = "",
+    name: str = "adata",
 ) -> None:
     """Raise unless ``adata.<attr>`` holds the key."""
-    present = [name for name in getattr(adata, attr) if name is not None]
+    present = [one for one in getattr(adata, attr) if one is not None]
     if key not in present:
-        msg = f"{key!r} is not in adata.{attr}, which holds {present}. {hint}"
+        msg = f"{key!r} is not in {name}.{attr}, which holds {present}. {hint}"
         raise KeyError(msg.strip())
 
 
@@ -95,15 +96,17 @@ def check_finite(stats: MatrixStats, where: str) -> None:
         raise ValueError(msg)
 
 
-def check_nonnegative(stats: MatrixStats, where: str) -> None:
+_ANY_DATA = (
+    "Use raw or log-normalised data that were not centred or scaled, or "
+    "`nonneg.tl.seminmf`, which takes any sign."
+)
+
+
+def check_nonnegative(stats: MatrixStats, where: str, hint: str = _ANY_DATA) -> None:
     """Raise on entries that no non-negative model can explain."""
     check_finite(stats, where)
     if stats.minimum < 0:
-        msg = (
-            f"{where} contains negative entries (smallest: {stats.minimum:g}). Use raw "
-            "or log-normalised data that were not centred or scaled, or "
-            "`nonneg.tl.seminmf`, which takes any sign."
-        )
+        msg = f"{where} contains negative entries (smallest: {stats.minimum:g}). {hint}"
         raise ValueError(msg)
 
 

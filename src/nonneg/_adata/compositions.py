@@ -43,6 +43,11 @@ class Compositions:
         """Locations that have a composition."""
         return np.isfinite(self.shares).all(axis=1)
 
+    def unit(self, share: Share) -> str:
+        """What shares are of: without a reference, that is RNA in any case."""
+        by_cells = share == "cells" and self.entry.params.get("n_types") is None
+        return "cells" if by_cells else "RNA"
+
     def side(self, adata: AnnData, attr: Literal["obs", "obsm"], kind: str) -> str:
         """Key of what was stored beside the shares."""
         name = side_key(self.factors.keys, attr, kind)

@@ -59,8 +59,8 @@ def check_labelled(labels: Labels, where: str) -> None:
     n_missing = int((labels.codes < 0).sum())
     if n_missing:
         msg = (
-            f"{where} is missing for {n_missing} observations. Fill or remove them "
-            "first."
+            f"{where} is missing for {n_missing} observations. Give them a label, or "
+            f"leave them out: `adata[{where}.notna()].copy()`."
         )
         raise ValueError(msg)
 

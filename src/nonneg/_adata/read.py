@@ -144,7 +144,11 @@ def read_matrix(
 
 
 def select_matrix(
-    adata: AnnData, *, layer: str | None = None, obsm: str | None = None
+    adata: AnnData,
+    *,
+    layer: str | None = None,
+    obsm: str | None = None,
+    name: str = "adata",
 ) -> tuple[Any, str]:
     """X, a layer, or an element of obsm, and what to call it in messages."""
     x: Any
@@ -152,14 +156,14 @@ def select_matrix(
         msg = f"Give either layer={layer!r} or obsm={obsm!r}, not both."
         raise ValueError(msg)
     if obsm is not None:
-        check_key(adata, "obsm", obsm)
-        return adata.obsm[obsm], f"adata.obsm[{obsm!r}]"
+        check_key(adata, "obsm", obsm, name=name)
+        return adata.obsm[obsm], f"{name}.obsm[{obsm!r}]"
     if layer is not None:
-        check_key(adata, "layers", layer)
-        x, where = adata.layers[layer], f"adata.layers[{layer!r}]"
+        check_key(adata, "layers", layer, name=name)
+        x, where = adata.layers[layer], f"{name}.layers[{layer!r}]"
         check_shape(x, adata.shape, where)
         return x, where
-    with reading(f"adata.X of {adata.filename}"):
+    with reading(f"{name}.X of {adata.filename}"):
         x = adata.X
     if x is None:
         names: Iterable[str | None] = adata.layers.keys()
@@ -168,8 +172,8 @@ def select_matrix(
         if not layers:
             where_else = "Nor are there layers."
         if adata.raw is not None:
-            where_else += " There are data in adata.raw: use `adata.raw.to_adata()`."
-        msg = f"adata.X is None. {where_else}"
+            where_else += f" There are data in {name}.raw: use `{name}.raw.to_adata()`."
+        msg = f"{name}.X is None. {where_else}"
         raise ValueError(msg)
-    check_shape(x, adata.shape, "adata.X")
-    return x, "adata.X"
+    check_shape(x, adata.shape, f"{name}.X")
+    return x, f"{name}.X"

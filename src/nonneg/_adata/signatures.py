@@ -56,9 +56,19 @@ def average_cells(
     sample_key: str | None,
     definition: Definition,
     name: str,
+    counts: bool = True,
 ) -> Signatures:
-    """Signatures of the types of annotated cells; cells without a type are left out."""
+    """Signatures of the types of annotated cells; cells without a type are left out.
+
+    ``counts``: refuse entries that are not whole numbers.
+    """
     check_unique_names(adata.var_names, f"Genes of {name}")
+    if cell_type_key not in adata.obs and "signatures" in adata.uns:
+        msg = (
+            f"{name} holds signatures already, of `nonneg.pp.signatures`: pass them to "
+            f"`nonneg.tl.deconvolve` without cell_type_key={cell_type_key!r}."
+        )
+        raise ValueError(msg)
     if cell_type_key not in adata.obs:
         msg = (
             f"cell_type_key={cell_type_key!r} is not in {name}.obs, which holds "
@@ -70,21 +80,21 @@ def average_cells(
     if labels.names.size == 0:
         msg = f"No cell of {name} has a type in obs[{cell_type_key!r}]."
         raise ValueError(msg)
-    x, where = select_matrix(adata, layer=layer)
-    where = where.replace("adata", name, 1)
+    x, where = select_matrix(adata, layer=layer, name=name)
     op = as_operator(x, where=where)
     stats = op.stats()
-    check_nonnegative(stats, where)
-    if not stats.integer:
+    check_nonnegative(stats, where, "Use counts, which were not centred or scaled.")
+    if counts and not stats.integer:
         msg = (
             f"{where} does not hold counts: some entries are not whole numbers, as "
-            "after normalisation or a logarithm. Name the layer with counts, or pass "
-            "mean expression as a data frame of cell types x genes."
+            "after normalisation or a logarithm. Name the layer with counts, pass mean "
+            "expression as a data frame of cell types x genes, or use "
+            "likelihood='gaussian'."
         )
         raise ValueError(msg)
     sample = np.zeros(adata.n_obs, np.intp)
     if sample_key is not None:
-        check_key(adata, "obs", sample_key)
+        check_key(adata, "obs", sample_key, name=name)
         sample, _ = encode_labels(adata.obs[sample_key], f"{name}.obs[{sample_key!r}]")
     n_types, n_samples = labels.names.size, int(sample.max()) + 1
     used = (labels.codes >= 0) & (stats.row_sums > 0)
@@ -128,7 +138,7 @@ def warn_few_cells(types: NDArray[Any], n_cells: NDArray[np.integer[Any]]) -> No
 
 
 def read_signatures(
-    reference: Any, cell_type_key: str | None, layer: str | None
+    reference: Any, cell_type_key: str | None, layer: str | None, *, counts: bool = True
 ) -> Signatures:
     """Signatures of whatever the caller has: cells, stored signatures, or a table."""
     if isinstance(reference, pd.DataFrame):
@@ -151,6 +161,7 @@ def read_signatures(
             sample_key=None,
             definition="pooled",
             name="reference",
+            counts=counts,
         )
     if "signatures" not in reference.uns:
         msg = (
@@ -200,6 +211,13 @@ def align_genes(
     check_unique_names(var_names, "Variables")
     position = found.genes.get_indexer(var_names)
     shared = np.flatnonzero((position >= 0) & used)
+    in_rows = int(pd.Index(found.types).isin(var_names).sum())
+    if in_rows > max(shared.size, 1):
+        msg = (
+            f"reference has {in_rows} genes in its rows, e.g. {found.types[0]!r}, where "
+            "cell types belong: pass `reference.T`."
+        )
+        raise ValueError(msg)
     other_case = _of_other_case(found.genes, var_names[used & (position < 0)])
     if shared.size == 0:
         msg = (

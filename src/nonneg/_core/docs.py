@@ -170,12 +170,12 @@ _SHARED = {
     "alignable": """
         adata
             Annotated data with a factorization of all data sets.
-        batch_key
-            Column of `adata.obs` that names the data set of every cell. `None`: that of
-            the factorization.
         key
             Key of the factorization: of an integration, or of any with non-negative
             scores if `batch_key` is given.
+        batch_key
+            Column of `adata.obs` that names the data set of every cell. `None`: that of
+            the factorization.
         """,
     "n_neighbors": """
         n_neighbors

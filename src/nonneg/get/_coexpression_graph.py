@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @of_table
 @shared_docs
 def coexpression_graph(
-    adata: AnnData, *, key: str = "nmf", factors: FactorSelection | None = None
+    adata: AnnData, key: str = "nmf", *, factors: FactorSelection | None = None
 ) -> nx.Graph:
     """Return a network of :func:`nonneg.tl.coexpression_network` as a graph.
 

@@ -86,7 +86,7 @@ def _check_batches(batches: Sequence[str], present: list[str]) -> list[str]:
 @of_table
 @shared_docs
 def dataset_specificity(
-    adata: AnnData, *, key: str = "inmf", batches: Sequence[str] | None = None
+    adata: AnnData, key: str = "inmf", *, batches: Sequence[str] | None = None
 ) -> pd.DataFrame:
     r"""How much the metagene of every factor differs between data sets.
 

@@ -30,8 +30,8 @@ _LEGEND_ROWS = 8
 @shared_docs
 def cluster_composition(
     adata: AnnData,
-    *,
     key: str = "inmf",
+    *,
     cluster_key: str | None = None,
     batch_key: str | None = None,
     ax: Axes | None = None,

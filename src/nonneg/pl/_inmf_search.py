@@ -21,7 +21,7 @@ _PANELS = {
 
 
 @of_table
-def inmf_search(adata: AnnData, *, key: str = "inmf_search") -> list[Axes]:
+def inmf_search(adata: AnnData, key: str = "inmf_search") -> list[Axes]:
     """Show how integrations with other numbers of components or penalties compare.
 
     Along the axis is what more values were tried of; the other is told apart by colour.

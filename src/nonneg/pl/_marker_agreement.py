@@ -150,7 +150,7 @@ def marker_agreement(
         panel.yaxis.set_major_locator(MaxNLocator(4))
         panel.tick_params(labelsize="x-small")
         panel.spines[["top", "right"]].set_visible(False)
-    label = "cells" if share == "cells" else "RNA"
+    label = found.unit(share)
     if ax is None:
         figure = figure_of(panels[0])
         figure.supxlabel(f"markers, per {_TARGET:,} counts", fontsize="medium")

@@ -37,8 +37,8 @@ _EXTREME = 0.95
 @shared_docs
 def metagenes(
     adata: AnnData,
-    *,
     key: str = "inmf",
+    *,
     factors: FactorSelection | None = None,
     n_genes: int = 5,
     ncols: int = 4,

@@ -136,7 +136,7 @@ def presence(
         columnspacing=1,
     )
     ax.set_yticks(np.arange(len(chosen)), [found.names[k] for k in chosen])
-    ax.set(ylim=(len(chosen) - 0.4, -0.6), xlabel="share of cells")
+    ax.set(ylim=(len(chosen) - 0.4, -0.6), xlabel=f"share of {found.unit('cells')}")
     ax.set_xlim(left=0)
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.tick_params(labelsize="small")

@@ -26,7 +26,7 @@ _ALL = "all"
 
 @of_table
 @shared_docs
-def shared_change(adata: AnnData, *, key: str = "inmf", ax: Axes | None = None) -> Axes:
+def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) -> Axes:
     """Show how much the shared metagenes change with every mini-batch.
 
     The norm of the change relative to the norm of the metagenes, on a logarithmic

@@ -12,7 +12,7 @@ from .._adata.views import read_factors, select_factors
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get import top_genes as get_top_genes
-from ._panels import figure_of, new_panels
+from ._panels import figure_of, fit_titles, new_panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -120,4 +120,6 @@ def top_genes(
     bar.outline.set_visible(False)
     bar.set_label("specificity", fontsize="small")
     bar.ax.tick_params(labelsize="x-small")
+    if ax is None:
+        fit_titles(panels)
     return panels

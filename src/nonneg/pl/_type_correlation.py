@@ -110,8 +110,7 @@ def type_correlation(
         picture, ax=ax, fraction=0.04, pad=0.02, aspect=14, shrink=0.6, ticks=[-1, 0, 1]
     )
     bar.outline.set_visible(False)
-    label = "cells" if share == "cells" else "RNA"
-    bar.set_label(f"correlation of shares of {label}", fontsize="small")
+    bar.set_label(f"correlation of shares of {found.unit(share)}", fontsize="small")
     bar.ax.tick_params(labelsize="x-small", length=0)
     return ax
 

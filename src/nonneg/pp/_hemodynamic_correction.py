@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @shared_docs
 def hemodynamic_correction(
     adata: AnnData | SpatialData,
-    *,
     key: str = "svd",
+    *,
     reference_key: str | Sequence[str] = "svd_violet",
     coef: float | ArrayLike | None = None,
     highpass: float | None = 0.1,

@@ -39,8 +39,8 @@ _N_PCS = 50
 @shared_docs
 def compare_patterns(
     adata: AnnData | SpatialData,
-    *,
     key: str | Sequence[str] = "nmf",
+    *,
     baselines: Sequence[Baseline] = _BASELINES,
     region_key: str | None = "region",
     max_regions: int = 3,

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 @shared_docs
 def region_correlation(
     adata: AnnData | SpatialData,
-    *,
     key: str = "nmf",
+    *,
     region_key: str = "region",
     max_regions: int = 3,
     metric: Literal["pearson", "dice"] = "pearson",

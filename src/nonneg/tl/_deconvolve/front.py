@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 
 from ..._adata.checks import as_numbers, check_key, check_nonnegative
 from ..._adata.coordinates import read_coordinates
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import scipy.sparse as sp
-    from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -111,6 +111,7 @@ def find_cell_types(
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
     keys = keys_to_write(adata, "deconv", write.key_added)
+    check_order(adata, reference, choices.cell_type_key)
     learned, given = None, choices.options.wishes
     if choices.learned is not None:
         learned = read_learned(adata, choices.learned)
@@ -126,7 +127,10 @@ def find_cell_types(
         found = reference
         if not isinstance(found, Signatures):
             found = read_signatures(
-                reference, choices.cell_type_key, choices.reference_layer
+                reference,
+                choices.cell_type_key,
+                choices.reference_layer,
+                counts=IS_COUNTS[options.likelihood],
             )
         mask = np.ones(adata.n_vars, bool)
         if read.mask_var is not None:
@@ -241,6 +245,18 @@ def _prototypes(
         return None
     amounts = region_compositions(compositions, layout, types) * per_cell
     return amounts / amounts.sum(1, keepdims=True)
+
+
+def check_order(adata: AnnData, reference: Any, cell_type_key: str | None) -> None:
+    """Raise where the section and the reference have changed places."""
+    if cell_type_key is None or not isinstance(reference, AnnData):
+        return
+    if cell_type_key in adata.obs and cell_type_key not in reference.obs:
+        msg = (
+            f"cell_type_key={cell_type_key!r} is a column of adata, the section, and not "
+            "of reference, the cells: the section comes first, (adata, reference)."
+        )
+        raise ValueError(msg)
 
 
 def check_choices(choices: Choices) -> None:
@@ -383,7 +399,7 @@ def read_counts(
         x, where=where, columns=columns, chunk_size=read.chunk_size, on_cluster=False
     )
     stats = op.stats()
-    check_nonnegative(stats, where)
+    check_nonnegative(stats, where, "Use counts, which were not centred or scaled.")
     if IS_COUNTS[likelihood] and not stats.integer:
         msg = (
             f"{where} does not hold counts: some entries are not whole numbers, as "

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @shared_docs
 def coexpression_network(
     adata: AnnData | SpatialData,
-    *,
     key: str = "nmf",
+    *,
     factors: FactorSelection | None = None,
     quantile: float = 0.9975,
     edges: float = 0.05,

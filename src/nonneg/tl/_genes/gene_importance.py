@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 @shared_docs
 def gene_importance(
     adata: AnnData | SpatialData,
-    *,
     key: str = "nmf",
+    *,
     min_share: float = 0.0,
     layer: str | None = None,
     copy: bool = False,

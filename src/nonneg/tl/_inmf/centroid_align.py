@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @shared_docs
 def centroid_align(
     adata: AnnData | SpatialData,
+    key: str = "inmf",
     *,
     batch_key: str | None = None,
-    key: str = "inmf",
     lam: float = 1.0,
     n_neighbors: int = 20,
     refine: bool = True,

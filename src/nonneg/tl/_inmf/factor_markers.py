@@ -53,8 +53,8 @@ _FIELDS = {
 @shared_docs
 def factor_markers(
     adata: AnnData | SpatialData,
-    *,
     key: str = "inmf",
+    *,
     n_genes: int = 30,
     max_specificity: float = 10.0,
     max_p: float = 0.05,

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @shared_docs
 def quantile_align(
     adata: AnnData | SpatialData,
+    key: str = "inmf",
     *,
     batch_key: str | None = None,
-    key: str = "inmf",
     reference: str | None = None,
     n_quantiles: int = 50,
     min_cells: int = 20,

@@ -38,8 +38,8 @@ _FIRST_PENALTY = 0.01
 @shared_docs
 def locanmf(
     adata: AnnData | SpatialData,
-    *,
     key: str = "svd",
+    *,
     region_key: str = "region",
     hemisphere_key: str | None = "hemisphere",
     min_rank: int = 1,

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @shared_docs
 def region_traces(
     adata: AnnData | SpatialData,
-    *,
     key: str = "svd",
+    *,
     method: Literal["mean", "svd"] = "mean",
     n_components: int | None = None,
     region_key: str = "region",

@@ -114,7 +114,8 @@ def nsf(
         With the negative binomial likelihood, the dispersion of every gene. Named after
         `key_added` where that is given.
     `.uns['nsf' | key_added]` : :class:`dict`
-        `params`, `elbo` (also as `objective`: the bound, divided as `dispersion` says),
+        `params`, `elbo` (also as `objective`): the bound, not divided by `dispersion`, by which the
+        divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
         `dispersion`, `kernel` (length scales in units of the coordinates,
         amplitudes), `search` (table of the kernels tried and the log likelihood of

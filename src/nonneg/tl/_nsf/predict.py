@@ -29,7 +29,9 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     entry = stored.entry
     assert isinstance(entry, ProbabilisticEntry)
     if entry.field is None or entry.kernel is None or entry.transform is None:
-        raise ValueError(not_spatial(wanted.key, entry.method))
+        raise ValueError(
+            not_spatial(wanted.key, entry.method, projected=entry.projected is not None)
+        )
     transform = _transform(entry.transform)
     xy, label = read_targets(wanted, transform.axes.size, transform.sections)
     params = entry.params

@@ -91,7 +91,11 @@ def predict(
     stored = read_factors(adata, key)
     kind = type(stored.entry)
     if kind not in _PREDICTORS:
-        raise ValueError(not_spatial(key, stored.entry.method))
+        raise ValueError(
+            not_spatial(
+                key, stored.entry.method, projected=stored.entry.projected is not None
+            )
+        )
     return _PREDICTORS[kind](adata, stored, Wanted(key, coords, section, expression))
 
 

@@ -19,8 +19,14 @@ class Wanted(NamedTuple):
     expression: bool
 
 
-def not_spatial(key: str, method: str) -> str:
+def not_spatial(key: str, method: str, *, projected: bool = False) -> str:
     """Why nothing can be predicted."""
+    if projected:
+        return (
+            f"key={key!r} holds scores on the loadings of another fit of {method!r}, "
+            "from `nonneg.tl.project`, which finds no fields. Predict with the reference "
+            "of that projection, in its own coordinates, or fit these data."
+        )
     return (
         f"key={key!r} holds {method!r}, which is not a spatial model. Fit one with "
         "`nonneg.tl.nsf`, `nsfh` or `rsf`, or `deconvolve` with coordinates."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 
 from ..._adata.views import read_factors
 from ..._core.quiet import quietly
@@ -30,7 +32,6 @@ from .._nsf.rsf import rsf
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
     from ..._adata.read import MatrixInput
@@ -172,6 +173,8 @@ class VerbFits:
                 **kwargs,
             )
         stored = read_factors(part, _KEY)
+        if stored.entry.interrupted:
+            raise KeyboardInterrupt
         patterns = stored.loadings if self.draws.resample == "obs" else stored.scores
         return Patterns(
             np.array([sample]),
@@ -187,7 +190,21 @@ class VerbFits:
             part = part[:, self.source.mask]
         if drawn is not None:
             part = part[drawn] if self.draws.resample == "obs" else part[:, drawn]
-        part = part.to_memory() if part.isbacked else part.copy()
-        part.obs_names_make_unique()
-        part.var_names_make_unique()
-        return part
+        # A copy would warn of the names before they could be replaced.
+        layer = self.source.source["layer"]
+        obs, var = (
+            cast("pd.DataFrame", frame).set_axis(np.arange(len(frame)).astype(str))
+            for frame in (part.obs, part.var)
+        )
+        return AnnData(
+            part.X if layer is None else None,
+            obs=obs,
+            var=var,
+            layers={} if layer is None else {layer: part.layers[layer]},
+            obsm={
+                key: value.set_axis(obs.index)
+                if isinstance(value, pd.DataFrame)
+                else value
+                for key, value in part.obsm.items()
+            },
+        )

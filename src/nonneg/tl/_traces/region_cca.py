@@ -41,8 +41,8 @@ _SHORTEST_SHIFT = 5
 @shared_docs
 def region_cca(
     adata: AnnData | SpatialData,
-    *,
     key: str = "locanmf",
+    *,
     regions: str | Sequence[str] | None = None,
     n_components: int | None = None,
     n_shifts: int = 400,
