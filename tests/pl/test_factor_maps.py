@@ -296,7 +296,7 @@ def test_nothing_else_changes(adata):
 def test_refusals(adata, cells):
     with pytest.raises(KeyError, match="no factor 'nmf_9'; there are"):
         nng.pl.factor_maps(cells, factors="nmf_9")
-    with pytest.raises(IndexError, match="no factor 4; there are 0 to 3"):
+    with pytest.raises(KeyError, match="no factor 4; there are 0 to 3"):
         nng.pl.factor_maps(adata, "truth", factors=[4])
     with pytest.raises(ValueError, match="No factor is selected"):
         nng.pl.factor_maps(adata, "truth", factors=[])

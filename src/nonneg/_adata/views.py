@@ -148,7 +148,7 @@ def select_factors(
         position = operator.index(factor)
         if not 0 <= position < len(names):
             msg = f"There is no factor {position}; there are 0 to {len(names) - 1}."
-            raise IndexError(msg)
+            raise KeyError(msg)
         chosen.append(position)
     if not chosen:
         msg = f"No factor is selected; there are {list(names)}."

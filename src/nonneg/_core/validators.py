@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def check_one_of(value: object, options: Collection[object], name: str) -> None:
     """Raise unless the value is one of the options."""
-    if value not in options:
+    # Arrays and tables are compared element by element.
+    if not isinstance(value, str | int | float | tuple | None) or value not in options:
         msg = f"{name}={value!r} must be one of {sorted(options, key=str)}."
         raise ValueError(msg)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from .._adata.coordinates import read_coordinates
 from .._adata.read import resolve_adata
 from .._adata.write import write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 from .._core.warnings import warn
@@ -29,6 +30,7 @@ _POOR = 0.25
 _FEWEST = {"similarity": 2, "affine": 3}
 
 
+@checked
 @shared_docs
 def align(
     adata: AnnData | SpatialData,

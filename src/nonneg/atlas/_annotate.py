@@ -12,6 +12,7 @@ from .._adata.keys import factor_keys
 from .._adata.read import resolve_adata
 from .._adata.volume import has_volume, read_volume
 from .._adata.write import write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 from ._structures import LEFT, RIGHT
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-6
 
 
+@checked
 @shared_docs
 def annotate(
     adata: AnnData | SpatialData,

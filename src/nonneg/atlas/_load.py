@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from .._core.arguments import checked
 from ._atlas import Atlas
 
 _MM = 1e-3  # of BrainGlobe's micrometres
 
 
+@checked
 def load(name: str) -> Atlas:
     """Load one of the atlases that BrainGlobe offers.
 

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from .._adata.schema import SCHEMA
 from .._adata.volume import BOX, VOXEL, Box
+from .._core.arguments import checked
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
 from ..atlas import Atlas, annotate
@@ -31,6 +32,7 @@ _DIVISIONS = ("forebrain", "midbrain", "hindbrain")
 _MIN_SIDE = 6
 
 
+@checked
 def atlas_expression(
     labels: tuple[int, int, int] | ArrayLike | Atlas = (24, 18, 16),
     n_genes: int = 400,

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from .._adata.schema import SCHEMA
+from .._core.arguments import checked
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
 
@@ -26,6 +27,7 @@ _ZEROS = 0.7
 _CONCENTRATION = 0.1
 
 
+@checked
 def batches(
     n_obs: Sequence[int] = (600, 400, 300),
     n_vars: int = 300,

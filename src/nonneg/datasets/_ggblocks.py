@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._core.arguments import checked
 from ._simulate import Simulation, with_shared_doc
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def _patterns() -> dict[str, NDArray[np.bool_]]:
 
 
 @with_shared_doc
+@checked
 def ggblocks(
     size: int | tuple[int, int] = 36,
     n_genes: int = 200,

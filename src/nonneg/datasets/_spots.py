@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from .._adata.schema import SCHEMA
+from .._core.arguments import checked
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
 
@@ -32,6 +33,7 @@ class Spots(NamedTuple):
     """Single cells of the same types."""
 
 
+@checked
 def spots(
     size: int = 20,
     n_genes: int = 300,

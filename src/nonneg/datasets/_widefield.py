@@ -14,6 +14,7 @@ from .._adata.schema import SCHEMA
 from .._adata.video import TIME, new_video
 from .._adata.volume import VOXEL, Box
 from .._adata.write import write_factors
+from .._core.arguments import checked
 from .._core.optional import import_optional
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_one_of, check_positive_int
@@ -37,6 +38,7 @@ _KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@checked
 def widefield(
     kind: Literal["session", "paper"] = "session",
     *,

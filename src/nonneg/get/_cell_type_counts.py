@@ -13,6 +13,7 @@ from .._adata.read import Read, read_matrix
 from .._adata.schema import DeconvolutionEntry
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from ..operators.gather import to_csr
 from ..operators.threads import computing
 
@@ -24,6 +25,7 @@ _ROWS = 512
 
 
 @of_table
+@checked
 def cell_type_counts(
     adata: AnnData, cell_type: str, *, key: str = "deconv", layer: str | None = None
 ) -> AnnData:

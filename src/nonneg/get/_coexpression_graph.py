@@ -12,6 +12,7 @@ from .._adata.checks import check_key, check_unique_names
 from .._adata.keys import side_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def coexpression_graph(
     adata: AnnData, key: str = "nmf", *, factors: FactorSelection | None = None

@@ -13,6 +13,7 @@ from .._adata.integration import integration_entry
 from .._adata.keys import side_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _check_batches(batches: Sequence[str], present: list[str]) -> list[str]:
 
 
 @of_table
+@checked
 @shared_docs
 def dataset_specificity(
     adata: AnnData, key: str = "inmf", *, batches: Sequence[str] | None = None

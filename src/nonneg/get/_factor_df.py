@@ -8,6 +8,7 @@ import pandas as pd
 
 from .._adata.tables import of_table
 from .._adata.views import normalised_scores, read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def factor_df(
     adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None

@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from .._adata.tables import of_table
 from .._adata.views import normalised_scores, read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def factors(
     adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None

@@ -12,6 +12,7 @@ from .._adata.grid import find_grid
 from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
+from .._core.arguments import checked
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 def image(
     adata: AnnData,
     values: str | ArrayLike,

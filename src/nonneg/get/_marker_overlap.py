@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control, hypergeom, rankdata
 
 from .._adata.tables import of_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
+from .._core.arguments import checked
 from .._core.validators import check_positive_int
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 def marker_overlap(
     adata: AnnData,
     markers: Mapping[str, Sequence[str]] | pd.DataFrame,

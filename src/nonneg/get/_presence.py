@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._adata.compositions import read_compositions
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
     """Call cell types present or absent, location by location.

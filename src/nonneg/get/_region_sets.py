@@ -8,12 +8,14 @@ import pandas as pd
 
 from .._adata.anatomy import read_region_correlation
 from .._adata.tables import of_table
+from .._core.arguments import checked
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 @of_table
+@checked
 def region_sets(
     adata: AnnData, key: str = "nmf", *, n_regions: int | None = None
 ) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._adata.tables import of_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
+from .._core.arguments import checked
 from .._core.validators import check_one_of, check_positive_int
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 def top_genes(
     adata: AnnData,
     n: int = 20,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .._adata.checks import as_numbers
+from .._core.arguments import checked
 from .._core.validators import check_at_least
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Clock(NamedTuple):
         return self.scale * np.asarray(times, np.float64) + self.offset
 
 
+@checked
 def align_clocks(
     pulses: ArrayLike, reference: ArrayLike, *, tolerance: float = 0.005
 ) -> Clock:

@@ -10,6 +10,7 @@ from .._adata.keys import factor_keys
 from .._adata.video import new_video
 from .._adata.volume import Box
 from .._adata.write import write_factors
+from .._core.arguments import checked
 from ..models.video.low_rank import normal_form
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@checked
 def from_svd(
     U: ArrayLike,
     SVT: ArrayLike,

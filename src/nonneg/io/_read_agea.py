@@ -12,6 +12,7 @@ from anndata import AnnData
 
 from .._adata.checks import as_numbers
 from .._adata.volume import BOX, VOXEL, Box
+from .._core.arguments import checked
 from ..atlas import Atlas, annotate
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _SPACING = 0.2  # mm
 _BLOCK = 64
 
 
+@checked
 def read_agea(
     folder: str | PathLike[str],
     *,

@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._adata.volume import BOX, VOXEL, Box
+from .._core.arguments import checked
 from .._core.validators import check_one_of
 from ..atlas import Atlas, annotate
 from ._meta_image import Folder, read_meta_image
@@ -33,6 +34,7 @@ _MM = 1e-3
 _BLOCK = 64
 
 
+@checked
 def read_allen_grid(
     path: AnyPath | Sequence[AnyPath] | Mapping[str, AnyPath | Sequence[AnyPath]],
     *,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._core.arguments import checked
 from .._core.validators import check_positive_int
 from ..operators.validate import reading
 from ._from_svd import add_product, from_svd
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@checked
 def read_wfield(
     path: str | PathLike[str],
     *,
@@ -119,6 +121,7 @@ def read_wfield(
     return adata
 
 
+@checked
 def read_cortexlab(
     path: str | PathLike[str],
     n_components: int | None = None,

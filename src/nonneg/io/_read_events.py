@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._adata.checks import as_numbers
 from .._adata.video import TIME
+from .._core.arguments import checked
 from .._core.optional import import_optional
 from .._core.validators import check_one_of
 
@@ -21,6 +22,7 @@ _TIMES = (TIME, "start_time", "timestamp", "timestamps", "onset")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
+@checked
 def read_events(
     path: str | PathLike[str],
     *,

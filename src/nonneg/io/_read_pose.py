@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._core.arguments import checked
 from .._core.optional import import_optional
 from .._core.validators import check_at_least
 from .._core.warnings import warn
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@checked
 def read_pose(
     path: str | PathLike[str],
     *,

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._adata.video import new_video
 from .._adata.volume import Box
+from .._core.arguments import checked
 from .._core.optional import import_optional
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _BLOCK = 32e6
 
 
+@checked
 def read_video(
     source: Source | Sequence[AnyPath] | Mapping[str, Source],
     *,

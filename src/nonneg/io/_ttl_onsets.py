@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._adata.checks import as_numbers
 from .._adata.video import TIME
+from .._core.arguments import checked
 from .._core.validators import check_at_least
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HYSTERESIS = 0.2
 
 
+@checked
 def ttl_onsets(
     trace: ArrayLike,
     fs: float,

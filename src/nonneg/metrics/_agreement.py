@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import scipy.sparse as sp
 from sklearn.neighbors import NearestNeighbors
 
+from .._core.arguments import checked
 from .._core.validators import check_positive_int
 from ._cells import read_batches, read_embedding
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@checked
 def agreement(
     x: ArrayLike,
     references: Mapping[Any, ArrayLike],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from .._core.arguments import checked
 from .._core.random import as_seed, stream
 from .._core.validators import check_positive_int
 from ._cells import read_batches, read_embedding
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .._core.random import RNGLike
 
 
+@checked
 def alignment(
     x: ArrayLike,
     batches: ArrayLike,

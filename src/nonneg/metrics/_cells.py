@@ -26,6 +26,9 @@ def read_embedding(x: Any, name: str) -> NDArray[Any]:
 
 def encode(labels: Any) -> tuple[NDArray[np.intp], NDArray[Any]]:
     """Code of every label, -1 where it is missing, and the sorted labels."""
+    if np.ndim(labels) != 1:
+        msg = f"Labels must be in one row, not of the shape {np.shape(labels)}."
+        raise ValueError(msg)
     # A series: in an array of strings, NaN would be one of them.
     codes, names = pd.factorize(pd.Series(labels).to_numpy(), sort=True)
     return codes, names

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._adata.checks import as_numbers
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -14,7 +16,9 @@ def read_compositions(
     estimate: Any, truth: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Two matrices of one shape, without the rows that have NaN in either."""
-    found, true = (np.asarray(x, np.float64) for x in (estimate, truth))
+    found, true = (
+        as_numbers(x, name) for x, name in ((estimate, "estimate"), (truth, "truth"))
+    )
     if found.ndim != 2 or found.shape != true.shape:
         msg = (
             f"estimate {found.shape} and truth {true.shape} must be matrices of one "

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import rel_entr
 
+from .._core.arguments import checked
 from ._composition import read_compositions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@checked
 def composition_divergence(
     estimate: ArrayLike, truth: ArrayLike
 ) -> NDArray[np.float64]:

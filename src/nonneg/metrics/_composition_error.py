@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._core.arguments import checked
 from ._composition import read_compositions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@checked
 def composition_error(estimate: ArrayLike, truth: ArrayLike) -> float:
     r"""Norm of the error over the norm of the truth.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from .._core.arguments import checked
 from ._composition import read_compositions
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def composition_rmse(
 def composition_rmse(
     estimate: ArrayLike, truth: ArrayLike, *, axis: int
 ) -> NDArray[np.float64]: ...
+@checked
 def composition_rmse(
     estimate: ArrayLike, truth: ArrayLike, *, axis: int | None = None
 ) -> float | NDArray[np.float64]:

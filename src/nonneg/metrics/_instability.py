@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._adata.checks import as_numbers
+from .._core.arguments import checked
 from .._core.validators import check_one_of
 from ..models.stability.match import METRICS
 from ._match_factors import unit_columns
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@checked
 def instability(
     patterns: Sequence[ArrayLike],
     *,
@@ -64,7 +67,7 @@ def instability(
     """
     check_one_of(metric, METRICS, "metric")
     check_one_of(similarity, ("cosine", "pearson"), "similarity")
-    fits = [np.asarray(fit, np.float64) for fit in patterns]
+    fits = [as_numbers(fit, "patterns") for fit in patterns]
     shapes = sorted({fit.shape for fit in fits})
     if len(fits) < 2 or len(shapes) > 1 or len(shapes[0]) != 2:
         msg = (

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._adata.checks import as_numbers
+from .._core.arguments import checked
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@checked
 def localization(
     footprints: ArrayLike, regions: ArrayLike, component_regions: ArrayLike
 ) -> NDArray[np.float64]:
@@ -47,7 +51,7 @@ def localization(
     >>> bool((nng.metrics.localization(truth, *regions) > 0.8).all())
     True
     """
-    a = np.asarray(footprints, np.float64)
+    a = as_numbers(footprints, "footprints")
     of_pixels = np.asarray(regions, object)
     of_components = np.asarray(component_regions, object)
     if a.ndim != 2 or a.shape != (of_pixels.size, of_components.size):

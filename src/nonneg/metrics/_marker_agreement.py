@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._core.arguments import checked
 from ._matrix import read_dense_or_csr
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@checked
 def marker_agreement(
     counts: ArrayLike | sp.sparray | sp.spmatrix,
     shares: pd.DataFrame,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from .._adata.checks import as_numbers
+from .._core.arguments import checked
 from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ class FactorMatch(NamedTuple):
     """Column of the first array in every pair: all of them, unless it has more."""
 
 
+@checked
 def match_factors(
     a: ArrayLike,
     b: ArrayLike,
@@ -66,7 +69,7 @@ def match_factors(
     ([1, 3, 0, 2], [1.0, 1.0, 1.0, 1.0])
     """
     check_one_of(metric, ("cosine", "pearson"), "metric")
-    left, right = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    left, right = as_numbers(a, "a"), as_numbers(b, "b")
     if left.ndim != 2 or right.ndim != 2 or len(left) != len(right):
         msg = (
             f"a {left.shape} and b {right.shape} must be matrices with the same number "

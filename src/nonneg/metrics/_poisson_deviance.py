@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
+from .._core.arguments import checked
 from ._matrix import read_dense_or_csr
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def poisson_deviance(
 def poisson_deviance(
     y: ArrayLike | sp.sparray | sp.spmatrix, mu: ArrayLike, *, axis: int
 ) -> NDArray[np.float64]: ...
+@checked
 def poisson_deviance(
     y: ArrayLike | sp.sparray | sp.spmatrix,
     mu: ArrayLike,

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from sklearn.metrics import average_precision_score
 
+from .._core.arguments import checked
 from ._composition import read_compositions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@checked
 def presence_aupr(estimate: ArrayLike, truth: ArrayLike) -> float:
     """Area under the curve of precision against recall, of types being present.
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from .._core.arguments import checked
 from ._cells import encode
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+@checked
 def purity(clusters: ArrayLike, labels: ArrayLike) -> float:
     """Share of cells that have the most frequent label of their cluster.
 

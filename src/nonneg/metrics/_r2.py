@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from .._adata.checks import as_numbers
+from .._core.arguments import checked
 from ._matrix import read_dense_or_csr
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 _ROWS = 4096
 
 
+@checked
 def r2(
     x: ArrayLike | sp.sparray | sp.spmatrix,
     scores: ArrayLike,
@@ -64,8 +67,8 @@ def r2(
     """
     matrix = read_dense_or_csr(x)
     is_sparse = sp.issparse(x)
-    W = np.asarray(scores, np.float64)
-    L = np.asarray(loadings, np.float64)
+    W = as_numbers(scores, "scores")
+    L = as_numbers(loadings, "loadings")
     if matrix.shape != (W.shape[0], L.shape[0]) or W.shape[1:] != L.shape[1:]:
         msg = (
             f"x {matrix.shape}, scores {W.shape} and loadings {L.shape} must have "

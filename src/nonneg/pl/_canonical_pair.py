@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.tables import of_table
 from .._adata.traces import read_regions, read_time, read_traces
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..models.traces.cca import canonical_pair as fit_pair
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def canonical_pair(
     adata: AnnData,

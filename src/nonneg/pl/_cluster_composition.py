@@ -11,6 +11,7 @@ import pandas as pd
 from .._adata.labels import read_labels
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import default_palette
 
@@ -27,6 +28,7 @@ _LEGEND_ROWS = 8
 
 
 @of_table
+@checked
 @shared_docs
 def cluster_composition(
     adata: AnnData,

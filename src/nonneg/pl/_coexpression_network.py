@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from .._adata.tables import of_table
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get import coexpression_graph
@@ -28,6 +29,7 @@ _THIN, _THICK = 0.3, 2.5
 
 
 @of_table
+@checked
 @shared_docs
 def coexpression_network(
     adata: AnnData,

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.checks import check_key
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from ._colors import NO_DATA
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _COLUMNS = {
 
 
 @of_table
+@checked
 def compare_patterns(adata: AnnData) -> list[Axes]:
     """Show coherence of patterns and their fit to regions, method by method.
 

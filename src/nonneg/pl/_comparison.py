@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.checks import check_key
 from .._adata.tables import of_table
+from .._core.arguments import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,7 @@ _LABELS = {
 
 
 @of_table
+@checked
 def comparison(
     adata: AnnData, key: str = "comparison", *, ax: Axes | None = None
 ) -> Axes:

@@ -12,6 +12,7 @@ from .._adata.keys import side_key
 from .._adata.tables import of_table
 from .._adata.traces import read_result, read_time
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def decoded_trace(
     adata: AnnData,

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.tables import of_table
 from .._adata.traces import read_result
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from ._colors import NO_DATA
@@ -24,6 +25,7 @@ _SCORES = {
 
 
 @of_table
+@checked
 @shared_docs
 def decoding(
     adata: AnnData,

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from .._adata.compositions import read_compositions, select_types
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from .._core.warnings import warn
@@ -41,6 +42,7 @@ _LEGEND_ROWS = 22
 
 
 @of_table
+@checked
 @shared_docs
 def deconvolution(
     adata: AnnData,

@@ -10,6 +10,7 @@ import numpy as np
 from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.traces import read_result
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ._colors import NO_DATA
@@ -23,6 +24,7 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 @of_table
+@checked
 @shared_docs
 def demixed_pca(
     adata: AnnData, key: str = "locanmf", *, n_components: int = 2

@@ -10,6 +10,7 @@ from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 from ._colors import NO_DATA
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def event_average(
     adata: AnnData,

@@ -18,6 +18,7 @@ from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections, read_factors, select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
@@ -95,6 +96,7 @@ class _Section:
 
 
 @of_table
+@checked
 @shared_docs
 def factor_maps(
     adata: AnnData,

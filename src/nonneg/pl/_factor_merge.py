@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
 from .._adata.volume import PLANES, has_volume, read_volume
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from ..get import image
@@ -33,6 +34,7 @@ _SIDE = 2.0
 
 
 @of_table
+@checked
 @shared_docs
 def factor_merge(
     adata: AnnData,

@@ -12,6 +12,7 @@ from .._adata.footprints import read_components, read_parcellation
 from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import strong_palette
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def footprints(
     adata: AnnData,

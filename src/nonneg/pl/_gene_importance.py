@@ -10,6 +10,7 @@ from .._adata.checks import check_key
 from .._adata.keys import side_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._panels import new_panels
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def gene_importance(adata: AnnData, key: str = "nmf") -> list[Axes]:
     """Show how many factors genes have, and how well they are reconstructed.

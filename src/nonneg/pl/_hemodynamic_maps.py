@@ -10,6 +10,7 @@ from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
+from .._core.arguments import checked
 from ..get import image
 from ._outlines import bare, scale_bar
 from ._panels import figure_of, new_panels
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 def hemodynamic_maps(adata: AnnData, key: str = "hemo") -> list[Axes]:
     """Show the coefficient of the reference, and how much it removed, as maps.
 

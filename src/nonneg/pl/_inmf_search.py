@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .._adata.checks import check_key
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from ._panels import new_panels
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _PANELS = {
 
 
 @of_table
+@checked
 def inmf_search(adata: AnnData, key: str = "inmf_search") -> list[Axes]:
     """Show how integrations with other numbers of components or penalties compare.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.tables import of_table
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get import loadings_df, top_genes
 from ._panels import figure_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def loadings(
     adata: AnnData,

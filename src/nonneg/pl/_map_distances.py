@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._core.arguments import checked
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..tl import MapDistances
 
 
+@checked
 def map_distances(distances: MapDistances, *, ax: Axes | None = None) -> Axes:
     """Show distances of maps within animals and between them, as violins.
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from .._adata.compositions import check_counts, read_compositions, select_types
 from .._adata.read import select_matrix
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from .._core.validators import check_positive_int
 from ..metrics import marker_agreement as get_agreement
 from ..operators.choose import as_operator
@@ -35,6 +36,7 @@ _MANY = 2000
 
 
 @of_table
+@checked
 def marker_agreement(
     adata: AnnData,
     markers: Mapping[str, Sequence[str]],

@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize as ColorRange
 
 from .._adata.tables import of_table
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get._dataset_specificity import read_metagenes
@@ -34,6 +35,7 @@ _EXTREME = 0.95
 
 
 @of_table
+@checked
 @shared_docs
 def metagenes(
     adata: AnnData,
@@ -104,6 +106,9 @@ def metagenes(
             f"ax is one Axes, but there are {len(chosen)} factors. Choose one with "
             "`factors`, or leave ax out."
         )
+        raise ValueError(msg)
+    if not adata.n_vars:
+        msg = "adata has no variables: there is nothing to draw."
         raise ValueError(msg)
     largest = np.nanmax(stored.total, axis=(0, 1))
     largest = np.where(largest > 0, largest, 1)

@@ -14,6 +14,7 @@ from .._adata.checks import as_numbers
 from .._adata.compositions import read_compositions
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ._colors import NO_DATA, intensity_map
@@ -36,6 +37,7 @@ _DISC, _RING = 0.86, 0.1
 
 
 @of_table
+@checked
 @shared_docs
 def missing_type(
     adata: AnnData,

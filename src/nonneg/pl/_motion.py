@@ -9,6 +9,7 @@ import numpy as np
 from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._adata.video import TIME, read_video
+from .._core.arguments import checked
 from ._panels import new_panels
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
     """Show by how much frames had moved, and how well they fit since.
 

@@ -12,6 +12,7 @@ from .._adata.footprints import read_components, read_movie, read_parcellation
 from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.traces import frame_step, read_time
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_at_least, check_positive_int
 from ._film import check_film, write_film
@@ -31,6 +32,7 @@ _TITLES = ("data", "components", "residual")
 
 
 @of_table
+@checked
 @shared_docs
 def movie(
     adata: AnnData,

@@ -10,6 +10,7 @@ import numpy as np
 from .._adata.schema import ProbabilisticEntry, recorded
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def objective(
     adata: AnnData,

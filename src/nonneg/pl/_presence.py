@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from .._adata.compositions import read_compositions, select_types
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get import presence as get_presence
 from ._colors import NO_DATA, type_colors
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def presence(
     adata: AnnData,

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.tables import of_table
 from .._adata.traces import read_result
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 from ._colors import NO_DATA
@@ -30,6 +31,7 @@ _LABELS = {
 
 
 @of_table
+@checked
 @shared_docs
 def region_cca(
     adata: AnnData,

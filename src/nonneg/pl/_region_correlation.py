@@ -10,6 +10,7 @@ import numpy as np
 from .._adata.anatomy import read_region_correlation
 from .._adata.tables import of_table
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ._colors import NO_DATA
@@ -32,6 +33,7 @@ _LARGEST = 170
 
 
 @of_table
+@checked
 @shared_docs
 def region_correlation(
     adata: AnnData,

@@ -15,6 +15,7 @@ from scipy.ndimage import label as label_parts
 
 from .._adata.footprints import read_parcellation
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from ._colors import NO_DATA
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
 from ._panels import figure_of
@@ -33,6 +34,7 @@ _LETTER, _LARGEST, _SMALLEST = 0.6, 7.0, 3.0
 
 
 @of_table
+@checked
 def region_map(
     adata: AnnData,
     values: Mapping[str, float] | pd.Series[Any],

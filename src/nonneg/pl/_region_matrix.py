@@ -10,6 +10,7 @@ import numpy as np
 from .._adata.anatomy import TOGETHER, read_region_correlation
 from .._adata.tables import of_table
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
 from ._panels import figure_of
@@ -26,6 +27,7 @@ _CELL = 0.3
 
 
 @of_table
+@checked
 @shared_docs
 def region_matrix(
     adata: AnnData,

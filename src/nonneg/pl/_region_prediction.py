@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.anatomy import TOGETHER, read_region_prediction
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def region_prediction(
     adata: AnnData, key: str = "nmf", *, ax: Axes | None = None

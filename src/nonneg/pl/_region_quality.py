@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from .._adata.footprints import read_components
 from .._adata.labels import as_text
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._footprints import region_colors
 from ._panels import new_panels
@@ -25,6 +26,7 @@ _ROW, _PANEL = 0.17, 2.0
 
 
 @of_table
+@checked
 @shared_docs
 def region_quality(
     adata: AnnData, key: str = "locanmf", *, regions: Sequence[str] | None = None

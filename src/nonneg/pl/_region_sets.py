@@ -18,6 +18,7 @@ from .._adata.labels import check_labelled, read_labels
 from .._adata.regions import read_annotation, read_patterns
 from .._adata.tables import of_table
 from .._adata.views import select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import intensity_map
 from ._tissue import draw_spots
@@ -74,6 +75,7 @@ class _View:
 
 
 @of_table
+@checked
 @shared_docs
 def region_sets(
     adata: AnnData,

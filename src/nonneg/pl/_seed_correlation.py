@@ -11,6 +11,7 @@ from .._adata.tables import of_table
 from .._adata.traces import read_result
 from .._adata.views import read_factors
 from .._adata.volume import read_volume
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
 from ._panels import figure_of, new_panels
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def seed_correlation(
     adata: AnnData,

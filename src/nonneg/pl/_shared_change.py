@@ -14,6 +14,7 @@ from .._adata.labels import as_text
 from .._adata.schema import IntegrationEntry, recorded
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _ALL = "all"
 
 
 @of_table
+@checked
 @shared_docs
 def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) -> Axes:
     """Show how much the shared metagenes change with every mini-batch.

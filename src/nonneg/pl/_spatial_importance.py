@@ -10,6 +10,7 @@ import numpy as np
 from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 
@@ -21,6 +22,7 @@ _N_BINS = 25
 
 
 @of_table
+@checked
 @shared_docs
 def spatial_importance(
     adata: AnnData,

@@ -11,6 +11,7 @@ from .._adata.checks import check_key
 from .._adata.schema import StabilityEntry
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from ._panels import new_panels
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     """Show how stable, and how accurate, numbers of components are.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._adata.tables import of_table
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def svd_variance_ratio(
     adata: AnnData, key: str | Sequence[str] = "svd", *, ax: Axes | None = None

@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize as ColorRange
 
 from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get import top_genes as get_top_genes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def top_genes(
     adata: AnnData,

@@ -11,6 +11,7 @@ from .._adata.footprints import read_components
 from .._adata.labels import as_text
 from .._adata.tables import of_table
 from .._adata.video import TIME
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._footprints import choose_components, region_colors
 
@@ -28,6 +29,7 @@ _INCHES = 0.22
 
 
 @of_table
+@checked
 @shared_docs
 def traces(
     adata: AnnData,

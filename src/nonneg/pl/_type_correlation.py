@@ -11,6 +11,7 @@ from scipy.spatial.distance import squareform
 
 from .._adata.compositions import read_compositions, select_types
 from .._adata.tables import of_table
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
 from ._panels import figure_of
@@ -30,6 +31,7 @@ _CELL = 0.21
 
 
 @of_table
+@checked
 @shared_docs
 def type_correlation(
     adata: AnnData,

@@ -10,6 +10,7 @@ import numpy as np
 from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
 from .._adata.volume import PLANES, read_volume
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from ..get import image
@@ -31,6 +32,7 @@ _SIDE = 1.5
 
 
 @of_table
+@checked
 @shared_docs
 def volume_maps(
     adata: AnnData,

@@ -11,6 +11,7 @@ from .._adata.schema import is_entry
 from .._adata.tables import of_table
 from .._adata.video import read_video
 from .._adata.views import read_factors
+from .._core.arguments import checked
 from ._hemodynamic_maps import draw_hemodynamic_maps, draw_map, hemodynamic_columns
 from ._motion import check_motion, draw_motion
 from ._svd_variance_ratio import read_spectrum, svd_variance_ratio
@@ -26,6 +27,7 @@ _VALUES = 0.42
 
 
 @of_table
+@checked
 def widefield_report(adata: AnnData, *, hemo_key: str = "hemo") -> list[Axes]:
     """Show motion, variance per component and hemodynamics of a recording on one page.
 

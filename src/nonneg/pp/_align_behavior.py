@@ -11,6 +11,7 @@ from .._adata.checks import as_numbers
 from .._adata.read import resolve_adata
 from .._adata.traces import frame_step, read_time
 from .._adata.write import write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_at_least, check_one_of
 from .._core.warnings import warn
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 @shared_docs
 def align_behavior(
     adata: AnnData | SpatialData,

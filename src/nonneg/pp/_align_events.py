@@ -12,6 +12,7 @@ from .._adata.read import resolve_adata
 from .._adata.traces import EVENTS, FRAME, check_events, read_time, within_recording
 from .._adata.video import TIME
 from .._adata.write import write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 from .._core.warnings import warn
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 @shared_docs
 def align_events(
     adata: AnnData | SpatialData,

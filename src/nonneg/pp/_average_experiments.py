@@ -11,8 +11,10 @@ from anndata import AnnData
 
 from .._adata.checks import check_key
 from .._adata.volume import read_incomplete
+from .._core.arguments import checked
 
 
+@checked
 def average_experiments(
     adata: AnnData, gene_key: str = "gene", *, layer: str | None = None
 ) -> AnnData:

@@ -9,6 +9,7 @@ import numpy as np
 from .._adata.read import resolve_adata
 from .._adata.volume import PLANES, read_incomplete, read_volume
 from .._adata.write import matrix_place, write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_at_least, check_one_of
 from ..models.volume.planes import plane_gains
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _SHORTEST = 2.0
 
 
+@checked
 @shared_docs
 def correct_slices(
     adata: AnnData | SpatialData,

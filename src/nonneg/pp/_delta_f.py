@@ -11,6 +11,7 @@ from .._adata.checks import check_key
 from .._adata.read import resolve_adata
 from .._adata.video import frame_blocks, map_frames, read_video
 from .._adata.write import matrix_place, write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_at_least
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .._adata.write import Place
 
 
+@checked
 @shared_docs
 def delta_f(
     adata: AnnData | SpatialData,

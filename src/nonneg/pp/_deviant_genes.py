@@ -10,6 +10,7 @@ from .._adata.checks import check_nonnegative
 from .._adata.labels import read_sections
 from .._adata.read import Read, read_matrix, resolve_adata
 from .._adata.write import write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 @shared_docs
 def deviant_genes(
     adata: AnnData | SpatialData,

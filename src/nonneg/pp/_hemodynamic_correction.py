@@ -11,6 +11,7 @@ from .._adata.read import resolve_adata
 from .._adata.video import read_video
 from .._adata.views import read_factors
 from .._adata.write import keys_to_write, write_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..models.video.hemodynamics import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .._adata.video import Video
 
 
+@checked
 @shared_docs
 def hemodynamic_correction(
     adata: AnnData | SpatialData,

@@ -10,6 +10,7 @@ from .._adata.coordinates import read_coordinates
 from .._adata.read import resolve_adata
 from .._adata.volume import PLANES, has_volume, read_incomplete, read_volume
 from .._adata.write import matrix_place, write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from ..models.volume.impute import impute_nearest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .._adata.write import Place
 
 
+@checked
 @shared_docs
 def impute_knn(
     adata: AnnData | SpatialData,

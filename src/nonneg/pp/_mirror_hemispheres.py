@@ -9,6 +9,7 @@ import numpy as np
 from .._adata.read import resolve_adata
 from .._adata.volume import read_incomplete, read_volume
 from .._adata.write import matrix_place, write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .._adata.volume import Volume
 
 
+@checked
 @shared_docs
 def mirror_hemispheres(
     adata: AnnData | SpatialData,

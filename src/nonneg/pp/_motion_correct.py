@@ -15,6 +15,7 @@ from .._adata.files import FolderStore, remove, writing
 from .._adata.read import resolve_adata
 from .._adata.video import frame_blocks, map_frames, read_video
 from .._adata.write import matrix_place, write_values
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.optional import import_optional
 from .._core.validators import check_at_least, check_positive_int
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .._adata.write import Place
 
 
+@checked
 @shared_docs
 def motion_correct(
     adata: AnnData | SpatialData,

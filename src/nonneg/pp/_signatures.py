@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._adata.signatures import average_cells, warn_few_cells
+from .._core.arguments import checked
 from .._core.validators import check_at_least, check_one_of
 from ..operators.threads import computing
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _EXPRESSED = 10.0
 
 
+@checked
 def signatures(
     reference: AnnData | Sequence[AnnData],
     cell_type_key: str,

@@ -10,6 +10,7 @@ from .._adata.checks import check_n_components
 from .._adata.read import resolve_adata
 from .._adata.video import frame_blocks, read_video
 from .._adata.write import keys_to_write, write_factors
+from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_one_of, check_positive_int
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .._core.random import RNGLike
 
 
+@checked
 @shared_docs
 def svd(
     adata: AnnData | SpatialData,

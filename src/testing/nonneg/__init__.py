@@ -13,14 +13,18 @@ from ._dense import (
     poisson_deviance,
 )
 from ._devices import on_four_devices
+from ._interruptions import LONGER, interrupt
 from ._marks import needs
 from ._memory import PeakGrowth
+from ._mistakes import Mistakes
 from ._public import PublicFunction, public_functions
 from ._snapshot import assert_same, assert_same_fit, fitted_mean, snapshot
 
 __all__ = [
     "ARRAY_TYPES",
+    "LONGER",
     "ArrayType",
+    "Mistakes",
     "PeakGrowth",
     "PublicFunction",
     "assert_same",
@@ -28,6 +32,7 @@ __all__ = [
     "counts",
     "fitted_mean",
     "frobenius",
+    "interrupt",
     "kkt_residual",
     "kullback_leibler",
     "loss_gradients",

@@ -92,7 +92,7 @@ def test_random_sets_are_different_where_there_are_many():
         (dict(region=[]), KeyError, "There is no region"),
         (dict(region=["west", "north", "south"]), ValueError, "some on either side"),
         (dict(n_factors=9), ValueError, "n_factors=9, but there are 4 patterns"),
-        (dict(factors=[7]), IndexError, "There is no factor 7"),
+        (dict(factors=[7]), KeyError, "There is no factor 7"),
     ],
 )
 def test_predictions_are_refused(change, error, message):

@@ -13,6 +13,7 @@ from ..._adata.anatomy import TOGETHER
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.regions import Patterns, read_neighbours, read_patterns
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -36,6 +37,7 @@ _BASELINES: tuple[Baseline, ...] = ("pca", "kmeans", "ward")
 _N_PCS = 50
 
 
+@checked
 @shared_docs
 def compare_patterns(
     adata: AnnData | SpatialData,

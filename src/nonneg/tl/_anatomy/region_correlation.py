@@ -13,6 +13,7 @@ from ..._adata.coordinates import point_spacing, read_coordinates
 from ..._adata.read import resolve_adata
 from ..._adata.regions import read_patterns
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ...models.anatomy.correlate import Correlation
 
 
+@checked
 @shared_docs
 def region_correlation(
     adata: AnnData | SpatialData,

@@ -15,6 +15,7 @@ from ..._adata.regions import read_annotation, read_patterns
 from ..._adata.schema import SCHEMA
 from ..._adata.views import select_factors
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..._core.random import RNGLike
 
 
+@checked
 @shared_docs
 def region_prediction(
     adata: AnnData | SpatialData,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._adata.read import Read
 from ..._adata.write import Write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ...models.deconvolution.choose import Wishes
 from ...models.deconvolution.deconvolve import Options
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ...models.deconvolution.problem import LikelihoodName
 
 
+@checked
 @shared_docs
 def deconvolve(
     adata: AnnData | SpatialData,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..._adata.read import Read
 from ..._adata.write import Write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ...models.deconvolution.maps import Law
 from .learn_front import Training, learn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ...models.deconvolution.network import Unrolled
 
 
+@checked
 @shared_docs
 def learn_deconvolution(
     adata: AnnData | SpatialData,

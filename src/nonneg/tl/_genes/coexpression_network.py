@@ -12,6 +12,7 @@ from ..._adata.checks import check_unique_names
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.views import read_factors, select_factors
 from ..._adata.write import write_beside
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_one_of
 from ...models.genes.coexpression import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..._adata.views import Factors, FactorSelection
 
 
+@checked
 @shared_docs
 def coexpression_network(
     adata: AnnData | SpatialData,

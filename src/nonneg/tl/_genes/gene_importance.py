@@ -10,6 +10,7 @@ import pandas as pd
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.views import read_factors
 from ..._adata.write import write_beside
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ...models.genes.importance import gene_importance as find_importance
 from ...models.genes.reconstruction import reconstruction_correlation
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 @shared_docs
 def gene_importance(
     adata: AnnData | SpatialData,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..._adata.read import resolve_adata
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_positive_int
 from ...models.inmf import align
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 @shared_docs
 def centroid_align(
     adata: AnnData | SpatialData,

@@ -16,6 +16,7 @@ from ..._adata.keys import side_key
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_positive_int
 from ...get._dataset_specificity import read_metagenes
@@ -50,6 +51,7 @@ _FIELDS = {
 }
 
 
+@checked
 @shared_docs
 def factor_markers(
     adata: AnnData | SpatialData,

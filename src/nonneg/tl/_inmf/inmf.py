@@ -10,6 +10,7 @@ from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.integration import Integration, write_integration
 from ..._adata.read import Read, resolve_adata
 from ..._adata.write import keys_to_write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ...models.inmf.solver import INMFResult
 
 
+@checked
 @shared_docs
 def inmf(
     adata: AnnData | SpatialData,

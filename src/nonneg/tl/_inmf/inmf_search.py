@@ -14,6 +14,7 @@ from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.keys import factor_keys
 from ..._adata.read import Read, resolve_adata
 from ..._adata.write import check_replaced, write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ...models.inmf.summary import DataSummary
 
 
+@checked
 @shared_docs
 def inmf_search(
     adata: AnnData | SpatialData,
@@ -100,7 +102,7 @@ def inmf_search(
     `None`, or the annotated copy if `copy=True`. Sets the following fields:
 
     `.uns['inmf_search' | key_added]` : :class:`dict`
-        `params`, and `table`, a data frame with a row for every fit: `n_components`,
+        `params`, `interrupted` (Ctrl-C keeps the fits that are finished), and `table`, a data frame with a row for every fit: `n_components`,
         `lam`, `objective` of the fitted cells and `held_out` of the others, both
         divided by the squared norm of the data; `concentration`, the median over cells
         of the Kullback-Leibler divergence of their scores, as shares, from equal ones;
@@ -182,6 +184,7 @@ def inmf_search(
             callback(len(rows), Report(None))
     if not rows:
         raise KeyboardInterrupt
+    n_fits = len(ranks) * len(lams)
     found = {
         "params": {
             **read_params(batch_key, read, scaling),
@@ -191,10 +194,10 @@ def inmf_search(
             "seed": seed,
         },
         "table": pd.DataFrame(rows),
+        "interrupted": len(rows) < n_fits,
     }
     write_values(target, {("uns", keys.uns): found})
-    n_fits = len(ranks) * len(lams)
-    if len(rows) < n_fits:
+    if found["interrupted"]:
         warn(f"Interrupted after {len(rows)} of {n_fits} fits, which are stored.")
     return target if copy else None
 

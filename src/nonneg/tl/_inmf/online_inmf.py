@@ -14,6 +14,7 @@ from ..._adata.data_sets import Scaling, open_data, read_params
 from ..._adata.keys import factor_keys
 from ..._adata.read import Read
 from ..._adata.write import keys_to_write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ...models.inmf.summary import DataSummary
 
 
+@checked
 @shared_docs
 def online_inmf(
     data: AnnData

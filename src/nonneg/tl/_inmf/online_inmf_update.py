@@ -15,6 +15,7 @@ from ..._adata.given import was_array
 from ..._adata.integration import integration_entry, read_integration
 from ..._adata.keys import FactorKeys
 from ..._adata.read import Read
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ...models.inmf.summary import DataSummary
 
 
+@checked
 @shared_docs
 def online_inmf_update(
     reference: AnnData,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._adata.read import resolve_adata
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .align import AlignableScores
 
 
+@checked
 @shared_docs
 def quantile_align(
     adata: AnnData | SpatialData,

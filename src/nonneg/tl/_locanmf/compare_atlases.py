@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from ..._adata.checks import check_key
 from ..._adata.views import read_factors
+from ..._core.arguments import checked
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
 from ...models.traces.blocks import contiguous_folds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..._core.random import RNGLike
 
 
+@checked
 def compare_atlases(
     adata: AnnData,
     region_keys: Sequence[str],

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..._adata.read import resolve_adata
 from ..._adata.write import keys_to_write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _FIRST_PENALTY = 0.01
 
 
+@checked
 @shared_docs
 def locanmf(
     adata: AnnData | SpatialData,

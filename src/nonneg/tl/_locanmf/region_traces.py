@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..._adata.read import resolve_adata
 from ..._adata.write import keys_to_write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_one_of, check_positive_int
 from ...models.locanmf.baselines import leading_components, region_means
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 @shared_docs
 def region_traces(
     adata: AnnData | SpatialData,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..._adata.given import name_or_array
 from ..._adata.read import Read
 from ..._adata.write import Write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ...models.factor.penalty import Penalty
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _SOLVERS = {"frobenius": ("hals", "mu", "anls"), "kullback-leibler": ("mu",)}
 
 
+@checked
 @shared_docs
 def nmf(
     adata: AnnData | SpatialData,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..._adata.read import Read
 from ..._adata.write import Write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_one_of
 from ...models.nmf.seminmf import seminmf as fit_seminmf
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ...operators.stats import MatrixStats
 
 
+@checked
 @shared_docs
 def seminmf(
     adata: AnnData | SpatialData,

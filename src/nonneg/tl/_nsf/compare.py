@@ -21,6 +21,7 @@ from ..._adata.labels import read_sections
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.views import read_factors
 from ..._adata.write import check_replaced, write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.quiet import quietly
 from ..._core.random import as_seed, stream
@@ -79,6 +80,7 @@ class _Model(NamedTuple):
     """Whether size factors are part of the scores."""
 
 
+@checked
 @shared_docs
 def compare(
     adata: AnnData | SpatialData,
@@ -145,7 +147,8 @@ def compare(
     `.uns[key_added]` : :class:`pandas.DataFrame`
         One row for every model, setting and split: `model`, `n_components` and
         `n_spatial` (0 where there are none), `split`, `deviance` (mean Poisson deviance
-        of held-out counts), `seconds`.
+        of held-out counts), `seconds`. After Ctrl-C, those that were finished, and
+        `.attrs["interrupted"]`.
 
     Raises
     ------
@@ -213,6 +216,8 @@ def compare(
         raise KeyboardInterrupt
     table = pd.DataFrame(rows)
     table.index = table.index.astype(str)
+    if interrupted:
+        table.attrs["interrupted"] = True
     write_values(target, {("uns", key_added): table})
     warn_of_many(told, len(rows))
     if interrupted:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._adata.read import Read
 from ..._adata.write import Write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ...models.nsf.problem import Options
 from .front import Choices, fit_factors
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..._core.random import RNGLike
 
 
+@checked
 @shared_docs
 def fa(
     adata: AnnData | SpatialData,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..._adata.read import Read
 from ..._adata.write import Write
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ...models.nsf.problem import Options
 from .front import Choices, fit_factors
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .front import LikelihoodName
 
 
+@checked
 @shared_docs
 def nsfh(
     adata: AnnData | SpatialData,

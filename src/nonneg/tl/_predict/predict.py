@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..._adata.schema import DeconvolutionEntry, ProbabilisticEntry
 from ..._adata.tables import of_table
 from ..._adata.views import read_factors
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from .._deconvolve.predict import predict_from_neighbours
 from .._nsf.predict import predict_from_fields
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@checked
 @shared_docs
 def predict(
     adata: AnnData,

@@ -12,6 +12,7 @@ from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.schema import IntegrationEntry, LocaNMFEntry
 from ..._adata.views import read_factors
 from ..._adata.write import keys_to_write, write_factors
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.warnings import warn
 from ...operators.threads import computing
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..._adata.views import Factors
 
 
+@checked
 @shared_docs
 def project(
     adata: AnnData | SpatialData,

@@ -205,6 +205,6 @@ class VerbFits:
                 key: value.set_axis(obs.index)
                 if isinstance(value, pd.DataFrame)
                 else value
-                for key, value in part.obsm.items()
+                for key, value in cast("Mapping[str, Any]", part.obsm).items()
             },
         )

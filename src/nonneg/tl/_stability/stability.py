@@ -16,6 +16,7 @@ from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.scan_checkpoint import ScanCheckpoint
 from ..._adata.var_weights import read_var_weights
 from ..._adata.write import Write, keys_to_write, write_factors
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .fits import Fits
 
 
+@checked
 @shared_docs
 def stability(
     adata: AnnData | SpatialData,

@@ -10,6 +10,7 @@ from ..._adata.behavior import BEHAVIOR, read_behavior
 from ..._adata.read import resolve_adata
 from ..._adata.traces import read_frame_step, read_regions, read_traces
 from ..._adata.write import write_beside
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -38,6 +39,7 @@ _SHORTEST_SHIFT = 5
 _MOST_FEATURES = 600
 
 
+@checked
 @shared_docs
 def decode_behavior(
     adata: AnnData | SpatialData,

@@ -11,6 +11,7 @@ from ..._adata.read import resolve_adata
 from ..._adata.traces import EVENTS, read_regions, read_traces, trace_key
 from ..._adata.video import TIME
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..._core.random import RNGLike
 
 
+@checked
 @shared_docs
 def decode_events(
     adata: AnnData | SpatialData,

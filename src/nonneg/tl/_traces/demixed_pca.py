@@ -11,6 +11,7 @@ import pandas as pd
 from ..._adata.read import resolve_adata
 from ..._adata.traces import EVENTS, read_regions, read_traces, trace_key
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_positive_int
@@ -31,6 +32,7 @@ _RIDGES = np.concatenate([[0.0], 10.0 ** np.arange(-7, 1)])
 _N_SPLITS = 10
 
 
+@checked
 @shared_docs
 def demixed_pca(
     adata: AnnData | SpatialData,

@@ -9,6 +9,7 @@ import numpy as np
 from ..._adata.read import resolve_adata
 from ..._adata.traces import EVENTS, read_traces, trace_key
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ...models.traces.averages import average
 from .conditions import read_levels
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@checked
 @shared_docs
 def event_average(
     adata: AnnData | SpatialData,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..._adata.sessions import read_sessions, read_subjects
 from ..._adata.traces import read_result
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_one_of, check_positive_int
@@ -39,6 +40,7 @@ class MapDistances(NamedTuple):
     """Regions that all sessions have."""
 
 
+@checked
 @shared_docs
 def map_distances(
     sessions: Mapping[str, AnnData],

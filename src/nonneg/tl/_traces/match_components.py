@@ -10,6 +10,7 @@ import pandas as pd
 from ..._adata.common_grid import cell_means, common_cells
 from ..._adata.labels import as_text
 from ..._adata.views import read_factors
+from ..._core.arguments import checked
 from ...models.traces.match import cosines, match_within
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class ComponentMatches(NamedTuple):
     """Mean over the pairs."""
 
 
+@checked
 def match_components(
     adata: AnnData,
     other: AnnData,

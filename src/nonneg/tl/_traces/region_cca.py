@@ -9,6 +9,7 @@ import numpy as np
 from ..._adata.read import resolve_adata
 from ..._adata.traces import read_frame_step, read_regions, read_traces, trace_key
 from ..._adata.write import write_values
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _SHORTEST_SHIFT = 5
 
 
+@checked
 @shared_docs
 def region_cca(
     adata: AnnData | SpatialData,

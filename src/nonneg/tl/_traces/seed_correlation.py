@@ -12,6 +12,7 @@ from ..._adata.coordinates import point_spacing, read_coordinates
 from ..._adata.read import resolve_adata
 from ..._adata.traces import read_traces
 from ..._adata.write import write_beside
+from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least
 from ...models.traces.seeds import seed_correlations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 type Seed = int | str | tuple[float, ...]
 
 
+@checked
 @shared_docs
 def seed_correlation(
     adata: AnnData | SpatialData,
