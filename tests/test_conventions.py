@@ -281,6 +281,20 @@ def test_at_most_three_positional(public):
     assert len(positional) <= 3
 
 
+# What is asked for comes first: events, a region, how many genes.
+KEY_LATER = {"tl.event_average", "pl.decoded_trace", "get.top_genes"}
+
+
+@EACH
+def test_key_is_second(public):
+    """Of what reads a fit, unless something else must be given."""
+    names = list(public.parameters)
+    required = [p for p in public.parameters.values() if p.default is p.empty]
+    if "key" in names and len(required) == 1 and str(public) not in KEY_LATER:
+        assert names.index("key") == 1
+        assert public.parameters["key"].kind in POSITIONAL
+
+
 @EACH
 def test_no_positional_flags(public):
     for parameter in public.parameters.values():

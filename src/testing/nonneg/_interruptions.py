@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def interrupt(
             after = int(rng.integers(1, counter.n + 1))
             kwargs = make()
             before = {k: snapshot(v) for k, v in _objects(kwargs)}
-            raised = Interrupter(after).run(lambda kwargs=kwargs: call(kwargs))
+            raised = Interrupter(after).run(partial(call, kwargs))
             found = {k: snapshot(v) for k, v in _objects(kwargs)}
             fault = _judge(before, found, whole, raised=raised)
             if fault is not None:

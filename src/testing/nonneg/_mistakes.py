@@ -422,24 +422,26 @@ _COSTLY = (10**6, 2**70, 1e300)
 
 def _wrong_column(column: pd.Series[Any], rng: np.random.Generator) -> Any:
     n = len(column)
-    return [
+    options: list[Callable[[], Any]] = [
         lambda: np.full(n, np.nan),
         lambda: pd.array([None] * n, "Int64"),
         lambda: np.array([None] * n, object),
         lambda: pd.Categorical(["x"] * n),
-        lambda: pd.Categorical.from_codes([-1] * n, ["x"]),
+        lambda: pd.Categorical([None] * n, ["x"]),
         lambda: np.arange(n),
         lambda: np.arange(n) * 1j,
         lambda: pd.to_datetime(np.arange(n)),
         lambda: np.where(np.arange(n) < 1, "a", "b"),
-        lambda: pd.Series(np.where(np.arange(n) % 2 == 0, "a", None), dtype=object).to_numpy(),
+        lambda: np.array(["a", None] * n, object)[:n],
         lambda: pd.array([True, None] * (n // 2) + [True] * (n % 2), "boolean"),
         lambda: [f"name {i}" for i in range(n)],
-    ][rng.integers(12)]()  # fmt: skip
+    ]
+    return options[rng.integers(len(options))]()
 
 
 def _wrong_matrix(x: Any, rng: np.random.Generator) -> Any:
-    dense = np.array(x.toarray() if sp.issparse(x) else x, np.float64)
+    stored: Any = x.toarray() if hasattr(x, "toarray") else x
+    dense = np.array(stored, np.float64)
     first = dense.reshape(-1)[:1].copy()
 
     def with_entry(value: float) -> Any:
@@ -449,7 +451,7 @@ def _wrong_matrix(x: Any, rng: np.random.Generator) -> Any:
         changed.flat[rng.integers(changed.size)] = value
         return changed
 
-    return [
+    options: list[Callable[[], Any]] = [
         lambda: with_entry(np.nan),
         lambda: with_entry(np.inf),
         lambda: with_entry(-1.0),
@@ -468,7 +470,8 @@ def _wrong_matrix(x: Any, rng: np.random.Generator) -> Any:
         lambda: dense * 1e-30,
         lambda: dense - dense.mean(0),
         lambda: np.log1p(np.abs(dense)),
-    ][rng.integers(18)]()
+    ]
+    return options[rng.integers(len(options))]()
 
 
 def spoil(adata: AnnData, rng: np.random.Generator) -> tuple[Any, str]:

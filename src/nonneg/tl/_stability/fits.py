@@ -196,15 +196,11 @@ class VerbFits:
             cast("pd.DataFrame", frame).set_axis(np.arange(len(frame)).astype(str))
             for frame in (part.obs, part.var)
         )
-        return AnnData(
-            part.X if layer is None else None,
-            obs=obs,
-            var=var,
-            layers={} if layer is None else {layer: part.layers[layer]},
-            obsm={
-                key: value.set_axis(obs.index)
-                if isinstance(value, pd.DataFrame)
-                else value
-                for key, value in cast("Mapping[str, Any]", part.obsm).items()
-            },
-        )
+        held = cast("Mapping[str, Any]", part.obsm)
+        obsm: dict[str, Any] = {
+            key: value.set_axis(obs.index) if isinstance(value, pd.DataFrame) else value
+            for key, value in held.items()
+        }
+        layers = {} if layer is None else {layer: part.layers[layer]}
+        x = part.X if layer is None else None
+        return AnnData(x, obs=obs, var=var, layers=layers, obsm=obsm)

@@ -44,8 +44,8 @@ class MapDistances(NamedTuple):
 @shared_docs
 def map_distances(
     sessions: Mapping[str, AnnData],
-    *,
     key: str = "locanmf",
+    *,
     subjects: Mapping[str, str] | Sequence[str] | None = None,
     values: Literal["r", "r_held_out"] = "r",
     n_permutations: int = 9999,
