@@ -44,6 +44,12 @@ def check_key(
     if key not in present:
         msg = f"{key!r} is not in {name}.{attr}, which holds {present}. {hint}"
         raise KeyError(msg.strip())
+    if attr in {"obs", "var"} and present.count(key) > 1:
+        msg = (
+            f"{name}.{attr} has {present.count(key)} columns named {key!r}. Rename them, "
+            "or leave one: files lose their content as well."
+        )
+        raise ValueError(msg)
 
 
 def as_numbers(values: Any, where: str) -> NDArray[np.float64]:
