@@ -63,7 +63,8 @@ def test_mistakes_are_about_most_functions(mistakes):
     elsewhere = {"io.read_", "atlas.load", "datasets.widefield", "tl.compare_atlases"}
     left = {name for name in unknown if not any(map(name.startswith, elsewhere))}
     assert left <= {"pl.map_distances", "pl.marker_agreement", "pl.missing_type",
-                    "pl.motion", "pl.factor_merge"}  # fmt: skip
+                    "pl.motion", "pl.factor_merge", "pl.movie", "pl.region_quality",
+                    "pl.widefield_report"}  # fmt: skip
 
 
 ADATA = nng.datasets.ggblocks(6, 12)

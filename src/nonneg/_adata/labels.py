@@ -58,10 +58,9 @@ def check_labelled(labels: Labels, where: str) -> None:
     """Raise if labels are missing."""
     n_missing = int((labels.codes < 0).sum())
     if n_missing:
-        msg = (
-            f"{where} is missing for {n_missing} observations. Give them a label, or "
-            f"leave them out: `adata[{where}.notna()].copy()`."
-        )
+        msg = f"{where} is missing for {n_missing} observations. Fill or remove them first"
+        is_column = where.startswith("adata.obs[")
+        msg += f", as in `adata[{where}.notna()].copy()`." if is_column else "."
         raise ValueError(msg)
 
 

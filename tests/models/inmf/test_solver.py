@@ -311,7 +311,7 @@ def test_all_end_alike(unequal, x64):
     assert anls == pytest.approx(hals, rel=1e-6)
     found = read(ARRAYS)
     model = starting.start(found.sample, RANK, penalties, seed=0, attempt=0)
-    expected = reference(ARRAYS, model, penalties, 300, coordinate_descent)
+    expected = reference(ARRAYS, model, penalties, 600, coordinate_descent)
     assert hals == pytest.approx(expected[-1], rel=1e-6)
 
 
@@ -340,7 +340,7 @@ def test_recovery_of_known_factors(x64):
     errors = []
     for lam in (0.1, 0.01):
         penalties = Penalties(np.full(2, lam), np.ones(2))
-        result = inmf(read(arrays), RANK, penalties, tol=-1, max_iter=500)
+        result = inmf(read(arrays), RANK, penalties, tol=-1, max_iter=500, seed=1)
         order = linear_sum_assignment(-w @ result.loadings.W.T)[1]
         shared, specific = result.loadings.W[order], result.loadings.V[:, order]
         errors.append(
@@ -552,7 +552,7 @@ def test_one_seed_one_result(x64):
 
 
 def test_best_of_several_starts(x64):
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(4)
     arrays = [rng.random((n, N_VARS)) ** 4 for n in SIZES]
     seen = []
 
