@@ -146,7 +146,7 @@ def test_a_sketch_leads_to_the_same_minimum(kind, x64):
     for exact, quick in zip(*fits, strict=True):
         assert quick.converged
         assert abs(quick.n_iter - exact.n_iter) <= 0.3 * exact.n_iter + batch.REFRESH
-        np.testing.assert_allclose(unit(quick.W), unit(exact.W), rtol=0, atol=1e-3)
+        np.testing.assert_allclose(unit(quick.W), unit(exact.W), rtol=0, atol=2e-3)
 
 
 def test_passes_over_the_data_are_few():
