@@ -55,6 +55,7 @@ class ProbabilisticEntry(Entry):
     sparsity: float | None = None
     total_std: NDArray[Any] | None = None
     nonspatial_prior: NDArray[Any] | None = None
+    nonspatial_elsewhere: NDArray[Any] | None = None
     dispersion: float | None = None
     kernel: Mapping[str, Any] | None = None
     search: pd.DataFrame | None = None

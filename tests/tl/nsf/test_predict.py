@@ -96,3 +96,20 @@ def test_models_without_space_do_not_predict(fits):
         nng.tl.predict(fits["pnmf"], np.zeros((3, 2)), key="pnmf")
     with pytest.raises(KeyError, match="key='nsf'; there are"):
         nng.tl.predict(fits["pnmf"], np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("simulation", ["ggblocks", "quilt"])
+def test_hybrid_expects_the_counts_that_there_are(simulation):
+    """Factors without space enter by their mean over the observations."""
+    adata = getattr(nng.datasets, simulation)(18, 100, n_nonspatial=3, mixing=0.55)
+    held = np.random.default_rng(0).random(adata.n_obs) < 0.2
+    train, test = adata[~held].copy(), adata[held]
+    fit(train, "nsfh", 7, n_spatial=4)
+    found = nng.tl.predict(train, test.obsm["spatial"], key="nsfh", expression=True)
+    size = test.X.toarray().sum(1) / np.median(train.X.toarray().sum(1))
+    total = (size[:, None] * found.X).sum()
+    assert total / test.X.sum() == pytest.approx(1, abs=0.15)
+    others = ~train.uns["nsfh"]["is_spatial"]
+    close(
+        found.obsm["X_nsfh"][0, others], train.obsm["X_nsfh"][:, others].mean(0), 1e-3
+    )

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._core.namespace import namespace
 from . import fields as gp
+from .likelihood import exp, expected
 from .priors import conditional, interpolation
 from .problem import Kernels, NSFState, Space
 
@@ -145,7 +146,11 @@ class FactorModel:
 
 
 def predict_factors(
-    kernel: Kernel, state: NSFState, kernels: Kernels, space: Space
+    kernel: Kernel,
+    state: NSFState,
+    kernels: Kernels,
+    space: Space,
+    elsewhere: Any,
 ) -> tuple[Any, Any]:
     """Mean and variance of factors (or their logarithms) at other observations."""
     assert state.post
@@ -159,9 +164,27 @@ def predict_factors(
         inducing_cov=state.post.inducing_cov,
     )
     mean, var = (
-        with_iid(x[space.index], y) for x, y in zip(field, state.iid, strict=True)
+        with_iid(x[space.index], y) for x, y in zip(field, elsewhere, strict=True)
     )
     return mean, var
+
+
+def iid_elsewhere(mean: Any, var: Any, *, log_link: bool) -> Any:
+    """Mean and variance of factors without space (or of their logarithms) elsewhere.
+
+    Of one distribution that has the mean and variance which the factors have over the
+    observations. The mean of their prior is no prediction: a log-normal that is wide
+    enough for factors which are absent in most places has a mean far above theirs.
+    """
+    xp = namespace(mean)
+    mean, var = mean.astype(np.float64), var.astype(np.float64)
+    if not log_link:
+        return xp.stack([mean.mean(0), var.mean(0) + mean.var(0)])
+    factors = expected(mean, var)
+    first = factors.mean(0)
+    second = (factors**2 * exp(var)).mean(0)
+    scale = xp.log(second / first**2)
+    return xp.stack([xp.log(first) - scale / 2, scale])
 
 
 def with_iid(spatial: Any, iid: Any) -> Any:

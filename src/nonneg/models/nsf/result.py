@@ -11,6 +11,7 @@ from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from . import fields as gp
 from .likelihood import expected
+from .model import iid_elsewhere
 from .problem import Kernels, NSFState
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class NSFResult(NamedTuple):
     """(n_obs, k): of the factors, or of their logarithms."""
     var: Floats
     iid: Floats
+    elsewhere: Floats
+    """(2, k - n_spatial): factors without space where nothing was measured."""
     total_var: Floats
     """(k,): variance of the sum of every factor over the observations."""
     kernels: Kernels
@@ -93,6 +96,9 @@ def finish(
         mean=state.mean[:, order],
         var=state.var[:, order],
         iid=state.iid[:, order[t:] - t],
+        elsewhere=iid_elsewhere(
+            state.mean[:, order[t:]], state.var[:, order[t:]], log_link=log_link
+        ),
         total_var=total_var[order],
         kernels=Kernels(
             kernels.length_scale[first], kernels.amplitude[first], kernels.dispersion

@@ -15,7 +15,7 @@ from . import fields as gp
 from .ascent import Ascent
 from .layout import choose_inducing, make_layout
 from .likelihood import Observations
-from .model import FactorModel, with_iid
+from .model import FactorModel, iid_elsewhere, with_iid
 from .problem import Kernels, NSFState, Options, Space
 
 if TYPE_CHECKING:
@@ -188,8 +188,12 @@ def _score(
         *model.location_sites(kernels, state.precision, state.shift),
         held_out.targets,
     )
+    t = model.n_spatial
+    iid = iid_elsewhere(
+        state.mean[:, t:], state.var[:, t:], log_link=model.likelihood.log_link
+    )
     mean, var = (
-        with_iid(x[held_out.index], y) for x, y in zip(field, state.iid, strict=True)
+        with_iid(x[held_out.index], y) for x, y in zip(field, iid, strict=True)
     )
     return model.likelihood.score(state.noise, held_out.data, mean, var, state.w)
 

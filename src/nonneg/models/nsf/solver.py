@@ -15,7 +15,7 @@ from ..._core.typing import Floats
 from ..loop import drive
 from .ascent import Ascent
 from .minibatches import MinibatchAscent, split
-from .model import FactorModel, predict_factors
+from .model import FactorModel, iid_elsewhere, predict_factors
 from .priors import Priors
 from .problem import Kernels, Options, Space
 from .result import NSFResult, finish
@@ -118,7 +118,12 @@ def fit(
                 # What was found is of use only as a fit to all.
                 options = replace(options, max_iter=1)
             state, train = chosen.states[0], put(parts[0].held.train)
-            found = predict_factors(options.kernel, state, kernels, placed)
+            iid = iid_elsewhere(
+                state.mean[:, n_spatial:],
+                state.var[:, n_spatial:],
+                log_link=likelihood.log_link,
+            )
+            found = predict_factors(options.kernel, state, kernels, placed, iid)
             mean, var = (
                 set_rows(everywhere, train, seen).astype(np.float32)
                 for everywhere, seen in zip(found, (state.mean, state.var), strict=True)

@@ -39,8 +39,13 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         mean, var = predict_fields(fields, transform(xy, label), label)
-    prior = np.asarray(entry.nonspatial_prior)
-    iid = np.broadcast_to(prior[:, None], (2, len(xy), prior.shape[1]))
+    others = np.asarray(
+        # Fits of earlier versions have the prior only.
+        entry.nonspatial_prior
+        if entry.nonspatial_elsewhere is None
+        else entry.nonspatial_elsewhere
+    )
+    iid = np.broadcast_to(others[:, None], (2, len(xy), others.shape[1]))
     scores, std = moments(
         np.hstack([mean, iid[0]]), np.hstack([var, iid[1]]), linear=linear
     )

@@ -73,6 +73,7 @@ def write_fit(
             "is_spatial": is_spatial,
             "total_std": np.sqrt(result.total_var),
             "nonspatial_prior": result.iid.astype(np.float64),
+            "nonspatial_elsewhere": result.elsewhere.astype(np.float64),
             "dispersion": float(result.kernels.dispersion),
             **info,
         },

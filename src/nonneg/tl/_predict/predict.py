@@ -39,7 +39,8 @@ def predict(
 
     From the posterior of a spatial model: what it expects where nothing was measured,
     and how sure it is. At locations of the fit, fields are as fitted. Factors without
-    a spatial pattern are predicted by their prior.
+    a spatial pattern have there the mean and standard deviation that they have over the
+    observations of the fit.
 
     From cell types of :func:`nonneg.tl.deconvolve`: the composition whose square roots
     are the mean of those of the nearest locations, as in the coupling of that model.
