@@ -9,6 +9,7 @@ import sys
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
@@ -197,3 +198,21 @@ def test_negative_indices_of_any_width(dtype, n_columns):
     with pytest.raises(ValueError, match="indices hold -1"):
         check_indices(indices, n_columns, "X")
     check_indices(np.abs(indices), n_columns, "X")
+
+
+@pytest.mark.parametrize("verb", ["nmf", "pnmf", "inmf", "online_inmf", "deconvolve"])
+@pytest.mark.parametrize("bad", [-1.0, np.nan])
+def test_contents_are_told_with_their_file(verb, bad, tmp_path):
+    adata = counts()
+    adata.X[0, 0] = bad
+    adata.write_h5ad(tmp_path / "bad.h5ad")
+    backed = ad.read_h5ad(tmp_path / "bad.h5ad", backed="r")
+    kwargs = {"batch_key": "batch"} if "inmf" in verb else {}
+    if verb == "deconvolve":
+        means = np.arange(2.0 * adata.n_vars).reshape(2, -1)
+        kwargs = {
+            "reference": pd.DataFrame(means, columns=adata.var_names),
+            "spatial_key": None,
+        }
+    with pytest.raises(ValueError, match=r"bad\.h5ad.* contains"):
+        getattr(nng.tl, verb)(backed, **kwargs)

@@ -11,6 +11,7 @@ from anndata import AnnData
 
 from .._core.validators import check_positive_int
 from ..operators.choose import as_operator
+from ..operators.stored import name_of
 from ..operators.validate import reading
 from .checks import check_key, check_shape
 from .genes import read_mask
@@ -150,17 +151,22 @@ def select_matrix(
     obsm: str | None = None,
     name: str = "adata",
 ) -> tuple[Any, str]:
-    """X, a layer, or an element of obsm, and what to call it in messages."""
+    """X, a layer, or an element of obsm, and what to call it in messages.
+
+    With its file, where it is in one.
+    """
     x: Any
     if layer is not None and obsm is not None:
         msg = f"Give either layer={layer!r} or obsm={obsm!r}, not both."
         raise ValueError(msg)
     if obsm is not None:
         check_key(adata, "obsm", obsm, name=name)
-        return adata.obsm[obsm], f"{name}.obsm[{obsm!r}]"
+        x = adata.obsm[obsm]
+        return x, name_of(x, f"{name}.obsm[{obsm!r}]")
     if layer is not None:
         check_key(adata, "layers", layer, name=name)
         x, where = adata.layers[layer], f"{name}.layers[{layer!r}]"
+        where = name_of(x, where)
         check_shape(x, adata.shape, where)
         return x, where
     with reading(f"{name}.X of {adata.filename}"):
@@ -175,5 +181,6 @@ def select_matrix(
             where_else += f" There are data in {name}.raw: use `{name}.raw.to_adata()`."
         msg = f"{name}.X is None. {where_else}"
         raise ValueError(msg)
-    check_shape(x, adata.shape, f"{name}.X")
-    return x, f"{name}.X"
+    where = name_of(x, f"{name}.X")
+    check_shape(x, adata.shape, where)
+    return x, where

@@ -30,6 +30,13 @@ def check_at_least(value: float, minimum: float, name: str) -> None:
         raise ValueError(msg)
 
 
+def check_axis(axis: int | None) -> None:
+    """Raise unless the axis is one of a matrix, or None."""
+    if axis is not None and operator.index(axis) not in range(-2, 2):
+        msg = f"axis={axis} must be 0, 1 or None."
+        raise ValueError(msg)
+
+
 def check_positive_int(value: object, name: str) -> int:
     """The value as an integer of at least 1."""
     try:

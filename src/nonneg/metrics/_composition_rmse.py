@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from .._core.arguments import checked
+from .._core.validators import check_axis
 from ._composition import read_compositions
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def composition_rmse(
     >>> nng.metrics.composition_rmse([[0.5, 0.5], [1, 0]], [[0.5, 0.5], [0.8, 0.2]])
     0.1414213562373095
     """
+    check_axis(axis)
     found, true = read_compositions(estimate, truth)
     error = np.sqrt(np.square(found - true).mean(axis=axis))
     return float(error) if axis is None else np.asarray(error)

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from scipy.special import kl_div
 
 from .._core.arguments import checked
+from .._core.validators import check_axis
 from ._matrix import read_dense_or_csr
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def poisson_deviance(
     >>> round(nng.metrics.poisson_deviance(adata.X, mu), 1)
     0.8
     """
+    check_axis(axis)
     if sp.issparse(mu):
         msg = "mu must be dense: a fitted mean of zero is a claim about every entry."
         raise TypeError(msg)

@@ -72,6 +72,8 @@ def assert_same(first: Any, second: Any, where: str = "") -> None:
         pd.testing.assert_series_equal(first, second, obj=where)
     elif _is_sparse(first):
         assert first.dtype == second.dtype, where
+        if first.format not in {"csr", "csc"}:
+            first, second = first.tocsr(), second.tocsr()
         for part in ("data", "indices", "indptr"):
             np.testing.assert_array_equal(
                 getattr(first, part), getattr(second, part), err_msg=where

@@ -196,3 +196,72 @@ def test_types_of_few_cells_are_named(tissue, quick):
     with pytest.warns(UserWarning, match=r"fewer than 25 cells.*'type_0': 3"):
         nng.tl.deconvolve(adata, few, **quick)
     assert adata.uns["deconv"]["cell_types"].tolist()[0] == "type_0"
+
+
+def table_of(tissue):
+    return nng.pp.signatures(tissue.reference, "cell_type").to_df()
+
+
+ANSWERS = {
+    "layer of the reference": (
+        lambda t: nng.tl.deconvolve(
+            t.adata, t.reference, cell_type_key="cell_type", reference_layer="raw"
+        ),
+        KeyError,
+        "'raw' is not in reference.layers",
+    ),
+    "changed places": (
+        lambda t: nng.tl.deconvolve(t.reference, t.adata, cell_type_key="cell_type"),
+        ValueError,
+        "the section comes first",
+    ),
+    "signatures and their column": (
+        lambda t: nng.tl.deconvolve(
+            t.adata,
+            nng.pp.signatures(t.reference, "cell_type"),
+            cell_type_key="cell_type",
+        ),
+        ValueError,
+        "without cell_type_key",
+    ),
+    "signatures of signatures": (
+        lambda t: nng.pp.signatures(
+            nng.pp.signatures(t.reference, "cell_type"), "cell_type"
+        ),
+        ValueError,
+        "holds signatures already",
+    ),
+    "genes in rows": (
+        lambda t: nng.tl.deconvolve(t.adata, table_of(t).T),
+        ValueError,
+        r"pass `reference\.T`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_mistakes_are_told(case, tissue):
+    call, error, match = ANSWERS[case]
+    before = snapshot(tissue.adata)
+    with pytest.raises(error, match=match):
+        call(tissue)
+    assert_same(snapshot(tissue.adata), before)
+
+
+def test_what_to_do_with_missing_regions_and_signs(tissue, quick):
+    no_region(*tissue)
+    with pytest.raises(ValueError, match=r"adata\[adata.obs\['region'\].notna\(\)\]"):
+        nng.tl.deconvolve(*tissue, region_key="region", **quick)
+    negative(*tissue)
+    with pytest.raises(ValueError, match=r"negative entries.*Use counts"):
+        nng.tl.deconvolve(*tissue, **quick)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_normalised_reference_of_a_gaussian(tissue, quick):
+    """Profiles do not depend on the unit of cells of one depth."""
+    for cells in tissue:
+        cells.X = cells.X / 7
+    nng.tl.deconvolve(*tissue, likelihood="gaussian", max_iter=20, **quick)
+    shares = tissue.adata.obsm["X_deconv"]
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-4)

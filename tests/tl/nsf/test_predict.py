@@ -113,3 +113,11 @@ def test_hybrid_expects_the_counts_that_there_are(simulation):
     close(
         found.obsm["X_nsfh"][0, others], train.obsm["X_nsfh"][:, others].mean(0), 1e-3
     )
+
+
+def test_after_a_projection(fits):
+    """Scores of new observations have no fields: the hint is another one."""
+    new = nng.datasets.ggblocks(12, 40, rng=1)
+    nng.tl.project(new, fits["nsf"], key="nsf")
+    with pytest.raises(ValueError, match="Predict with the reference"):
+        nng.tl.predict(new, np.ones((1, 2)))
