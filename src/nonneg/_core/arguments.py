@@ -24,6 +24,7 @@ _ALIASES = {
     "TypeSelection": "int | str | Sequence[int | str]",
     "AnyPath": "str | PathLike",
     "Palette": "Mapping | Sequence",
+    "Crop": "tuple[float, float, float, float]",
 }
 
 # Types that are found by the names of classes, without importing their packages.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
+from .._core.validators import check_positive_int
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +22,7 @@ def new_panels(
 
     Every group of ``n_panels`` starts on a new row.
     """
-    ncols = min(ncols, n_panels)
+    ncols = min(check_positive_int(ncols, "ncols"), n_panels)
     rows = -(-n_panels // ncols)
     _, axes = plt.subplots(
         n_groups * rows,
