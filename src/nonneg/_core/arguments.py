@@ -24,6 +24,7 @@ _ALIASES = {
     "TypeSelection": "int | str | Sequence[int | str]",
     "AnyPath": "str | PathLike",
     "Palette": "Mapping | Sequence",
+    "Seed": "int | str | ArrayLike",
     "Crop": "tuple[float, float, float, float]",
 }
 

@@ -131,6 +131,9 @@ def coexpression_network(
         )
         raise ValueError(msg)
     chosen = select_factors(stored.names, factors)
+    if not len(stored.scores):
+        msg = "adata has no observations: there is nothing to correlate."
+        raise ValueError(msg)
     size = np.nanmax(np.abs(stored.scores), axis=0)
     share = gene_importance(stored.loadings, size, 0).share
     genes = {k: leading_genes(share, k, quantile) for k in chosen}
