@@ -12,7 +12,7 @@ from anndata import AnnData
 from ..models.inmf.problem import Part
 from ..operators.blocks import BlockOperator
 from ..operators.choose import as_operator
-from .genes import common_genes, find_genes
+from .genes import common_genes, find_genes, read_unshared
 from .given import name_or_array
 from .labels import encode_labels, read_sections
 from .read import read_matrix
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..operators.protocol import MatrixOperator
     from .files import AnyPath
+    from .genes import Genes
     from .read import Read
     from .size_factors import SizeFactors
 
@@ -56,6 +57,8 @@ class DataSets:
     """Size factors of cells, where they are known before the data are read."""
     sources: list[Source] = field(default_factory=list)
     """Where the cells come from, in order."""
+    measured: NDArray[np.bool_] | None = None
+    """Which data sets have which of the variables that are fitted; ``None``: all have all."""
 
     @property
     def n_obs(self) -> int:
@@ -111,11 +114,27 @@ def open_data(
 
 
 def read_data(
-    adata: AnnData, batch_key: str | None, read: Read, size_factors: SizeFactors
+    adata: AnnData,
+    batch_key: str | None,
+    read: Read,
+    size_factors: SizeFactors,
+    *,
+    unshared: Mapping[str, Genes] | None = None,
 ) -> DataSets:
     """Data sets that a column of obs tells apart in one AnnData; without one, a single."""
     codes, names = read_sections(adata, batch_key)
     matrix = read_matrix(adata, read, on_cluster=False)
+    measured = None
+    if unshared:
+        measured = read_unshared(adata, unshared, [str(name) for name in names])
+        if matrix.mask is not None:
+            measured = measured[:, matrix.mask]
+        if not measured.all(axis=0).any():
+            msg = (
+                "No variable is shared by all data sets: nothing ties them together. "
+                "Name as unshared only those that some of them lack."
+            )
+            raise ValueError(msg)
     return DataSets(
         parts=_split_by_label(matrix.op, codes),
         names=[str(name) for name in names],
@@ -129,6 +148,7 @@ def read_data(
             layer=read.layer,
             all_read=matrix.mask is None,
         ),
+        measured=measured,
     )
 
 

@@ -12,7 +12,7 @@ from .._core.warnings import warn
 from .checks import check_key, check_unique_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -22,38 +22,69 @@ if TYPE_CHECKING:
     type Genes = str | Sequence[str] | NDArray[np.bool_] | None
 
 
-def read_mask(adata: AnnData, mask_var: Genes) -> NDArray[np.bool_]:
-    """Which variables are used: by a column of var, an array, or names."""
+def read_mask(
+    adata: AnnData, mask_var: Genes, argument: str = "mask_var"
+) -> NDArray[np.bool_]:
+    """Which variables an argument selects: by a column of var, an array, or names."""
     if isinstance(mask_var, str):
         check_key(adata, "var", mask_var)
         where = f"adata.var[{mask_var!r}]"
         mask = as_mask(adata.var[mask_var], adata.n_vars, where)
     else:
-        where = "mask_var"
-        mask = mask_of(adata.var_names, mask_var)
+        where = argument
+        mask = mask_of(adata.var_names, mask_var, argument)
     if not mask.any():
         msg = f"{where} selects no variable."
         raise ValueError(msg)
     return mask
 
 
-def mask_of(var_names: pd.Index[str], genes: Any) -> NDArray[np.bool_]:
+def mask_of(
+    var_names: pd.Index[str], genes: Any, argument: str = "mask_var"
+) -> NDArray[np.bool_]:
     """A mask as it is, or the variables of some names."""
     if np.ndim(genes) != 1 and not isinstance(genes, set | frozenset):
-        return as_mask(genes, len(var_names), "mask_var")
+        return as_mask(genes, len(var_names), argument)
     values = pd.Series(list(genes) if isinstance(genes, set | frozenset) else genes)
     named = values.map(lambda value: isinstance(value, str))
     if not named.all():
-        return as_mask(genes, len(var_names), "mask_var")
+        return as_mask(genes, len(var_names), argument)
     check_unique_names(var_names, "Variables")
     unknown = values[~values.isin(var_names)].tolist()
     if unknown:
         msg = (
-            f"mask_var names {len(unknown)} unknown variables, e.g. {unknown[:3]}; "
+            f"{argument} names {len(unknown)} unknown variables, e.g. {unknown[:3]}; "
             f"there are {list(var_names[:3])} …."
         )
         raise KeyError(msg)
     return np.asarray(var_names.isin(values))
+
+
+def read_unshared(
+    adata: AnnData, unshared: Mapping[str, Genes], names: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Which variables every data set has, (n_batches, n_vars).
+
+    Those that are unshared belong to the data sets that name them, all others to all.
+    """
+    genes = {str(name): some for name, some in unshared.items()}
+    unknown = [name for name in genes if name not in names]
+    if unknown:
+        msg = f"unshared names {unknown}, but the data sets are {list(names)}."
+        raise KeyError(msg)
+    own = np.zeros((len(names), adata.n_vars), bool)
+    for d, name in enumerate(names):
+        if name in genes:
+            own[d] = read_mask(adata, genes[name], f"unshared[{name!r}]")
+    which = own.all(axis=0)
+    if which.any():
+        msg = (
+            f"{int(which.sum())} variables are unshared in all data sets, e.g. "
+            f"{list(adata.var_names[which][:3])}. What all have is shared: leave "
+            "them out."
+        )
+        raise ValueError(msg)
+    return own | ~own.any(axis=0)
 
 
 def as_mask(values: Any, n_vars: int, where: str) -> NDArray[np.bool_]:

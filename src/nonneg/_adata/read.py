@@ -28,14 +28,24 @@ if TYPE_CHECKING:
 
 
 def resolve_adata(
-    data: AnnData | SpatialData, *, table_key: str | None, copy: bool
+    data: AnnData | SpatialData,
+    *,
+    table_key: str | None,
+    copy: bool,
+    scores_only: bool = False,
 ) -> AnnData:
-    """The AnnData to work on: the table of a SpatialData, or a copy if asked."""
-    if isinstance(data, AnnData):
+    """The AnnData to work on: the table of a SpatialData, or a copy if asked.
+
+    With ``scores_only`` a MuData will do, which has all that AnnData has but a matrix.
+    """
+    if isinstance(data, AnnData) or (scores_only and is_mudata(data)):
         if table_key is not None:
             msg = f"table_key={table_key!r} only applies to a SpatialData."
             raise ValueError(msg)
         adata = data
+        if is_mudata(data) and data.is_view:
+            msg = "This MuData is a view, which cannot take results. Copy it first."
+            raise ValueError(msg)
     elif hasattr(data, "tables"):
         if table_key is None and len(data.tables) == 1:
             (table_key,) = data.tables
@@ -69,6 +79,11 @@ def resolve_adata(
         )
         raise ValueError(msg)
     return adata.copy()
+
+
+def is_mudata(data: Any) -> bool:
+    """Whether this is a MuData, without a need for the package."""
+    return hasattr(data, "mod") and hasattr(data, "obsmap")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from anndata import AnnData
 
+from .read import is_mudata
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def of_table[F: Callable[..., Any]](function: F) -> F:
-    """Let a function that reads an AnnData read the table of a SpatialData.
+    """Let a function that reads an AnnData read a MuData, or a SpatialData's table.
 
     Its signature stays: of a SpatialData with several tables, users give one.
     """
@@ -27,8 +29,8 @@ def of_table[F: Callable[..., Any]](function: F) -> F:
 
 
 def _table(data: AnnData | SpatialData) -> AnnData:
-    if isinstance(data, AnnData):
-        return data
+    if isinstance(data, AnnData) or is_mudata(data):
+        return cast("AnnData", data)
     tables = getattr(data, "tables", None)
     if tables is None:
         msg = f"Expected an AnnData or a SpatialData, not a {type(data).__name__}."

@@ -30,7 +30,7 @@ _ALIASES = {
 
 # Types that are found by the names of classes, without importing their packages.
 _CLASSES = {
-    *("AnnData", "SpatialData", "Axes", "Colormap", "DataFrame", "Generator"),
+    *("AnnData", "SpatialData", "MuData", "Axes", "Colormap", "DataFrame", "Generator"),
     *("Atlas", "MapDistances", "Series", "str", "bytes"),
 }
 

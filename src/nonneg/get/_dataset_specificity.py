@@ -33,6 +33,8 @@ class Metagenes:
     batches: list[str]
     specific: NDArray[np.float32]
     """(n_vars, n_batches, k)"""
+    measured: NDArray[np.bool_]
+    """Variables that all of these data sets have."""
 
     @property
     def shared(self) -> NDArray[np.float32]:
@@ -51,7 +53,8 @@ class Metagenes:
 
     def specificity(self) -> NDArray[np.float64]:
         """In per cent, (n_batches, k): negative where a data set has more."""
-        size = np.sqrt(np.nansum(self.total.astype(np.float64) ** 2, axis=0))
+        both = self.total[self.measured].astype(np.float64)
+        size = np.sqrt(np.nansum(both**2, axis=0))
         with np.errstate(divide="ignore", invalid="ignore"):
             others = (size.sum(axis=0) - size) / (len(size) - 1)
             return np.asarray(100 * (1 - size / others))
@@ -69,7 +72,12 @@ def read_metagenes(
     present = [str(name) for name in np.asarray(entry.batches)]
     chosen = present if batches is None else _check_batches(batches, present)
     where = [present.index(name) for name in chosen]
-    return Metagenes(factors, chosen, specific[:, where])
+    # Not known of simulated ones, which have all variables everywhere.
+    scale = adata.varm.get(side_key(factors.keys, "varm", "scale"))
+    measured = np.ones(len(specific), bool)
+    if scale is not None:
+        measured = (np.asarray(scale)[:, where] > 0).all(axis=1)
+    return Metagenes(factors, chosen, specific[:, where], measured)
 
 
 def _check_batches(batches: Sequence[str], present: list[str]) -> list[str]:
@@ -100,7 +108,7 @@ def dataset_specificity(
     Zero means that a factor is equally strong in both; it is negative where the first
     data set has more of it, and positive where the second has. For more data sets,
     the norm of each is compared with the mean of the norms of the others, which for
-    two is the same.
+    two is the same. Variables that one of them lacks do not take part.
 
     Parameters
     ----------

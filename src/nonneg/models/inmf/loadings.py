@@ -37,8 +37,12 @@ def _alternate(
     rule: UpdateRule,
     n_rounds: int,
     active: jax.Array | None,
+    common: jax.Array | None,
 ) -> Loadings:
-    """Update W, then V, a few times; only V of ``active`` data sets."""
+    """Update W, then V, a few times; only V of ``active`` data sets.
+
+    W stays zero but for the variables that data sets have in ``common``.
+    """
     gram, product = statistics
     lam, weight = (jnp.asarray(x, gram.dtype) for x in penalties)
     shared_gram = jnp.einsum("d,dkl->kl", weight, gram)
@@ -67,6 +71,8 @@ def _alternate(
 
     def update(_: int, loadings: Loadings) -> Loadings:
         w = shared(*loadings)
+        if common is not None:
+            w = jnp.where(common, w, 0)
         v = jax.vmap(partial(specific, w))(loadings.V, gram, product, lam)
         if active is not None:
             v = jnp.where(active[:, None, None], v, loadings.V)
@@ -81,8 +87,12 @@ def update_loadings(
     penalties: Penalties,
     rule: UpdateRule = "hals",
     active: NDArray[np.bool_] | jax.Array | None = None,
+    shared: NDArray[np.bool_] | jax.Array | None = None,
 ) -> Loadings:
-    """Update W and V, in their precision, and leave them on the host or a device."""
+    """Update W and V, in their precision, and leave them on the host or a device.
+
+    Only V of ``active`` data sets, and W of ``shared`` variables; ``None``: all.
+    """
     dtype = loadings.W.dtype
     new = _alternate(
         Loadings(*map(jnp.asarray, loadings)),
@@ -91,6 +101,7 @@ def update_loadings(
         rule=rule,
         n_rounds=1 if rule == "mu" else _LOADING_ROUNDS,
         active=None if active is None else jnp.asarray(active),
+        common=None if shared is None else jnp.asarray(shared),
     )
     return to_host(new) if isinstance(statistics.gram, np.ndarray) else new
 

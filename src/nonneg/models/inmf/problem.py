@@ -1,7 +1,9 @@
 """Integrative NMF: metagenes that data sets share, and parts of their own.
 
 Minimises ``Σ_d ‖X_d - H_d (W + V_d)‖² + λ_d ‖H_d V_d‖²`` over non-negative factors
-:cite:p:`Welch2019`. The data enter through ``X_d (W + V_d)ᵀ`` and ``H_dᵀX_d``; scaling
+:cite:p:`Welch2019`. Variables that some data sets lack have no shared part
+:cite:p:`Kriebel2022`: W is zero there, and so are the scales, and with them V, of data
+sets without them. The data enter through ``X_d (W + V_d)ᵀ`` and ``H_dᵀX_d``; scaling
 of cells and of genes is applied to these products, never to the data.
 """
 
@@ -96,13 +98,24 @@ class ScaledData:
     """Squared norm of each data set, scaled."""
     on_device: bool = False
     """Whether all arrays of the fit stay in the memory of a device."""
+    shared: Any = None
+    """(n_vars,): variables that all data sets have; ``None``: all."""
 
     def to_device(self) -> ScaledData:
         """With scales in the memory of the device that holds the cells."""
         return replace(
             self,
             gene_scale=jnp.asarray(self.gene_scale),
+            shared=None if self.shared is None else jnp.asarray(self.shared),
             on_device=True,
+        )
+
+    def measured(self, loadings: Loadings) -> Loadings:
+        """Loadings that are zero where there are no data to fit them to."""
+        if self.shared is None:
+            return loadings
+        return Loadings(
+            loadings.W * self.shared, loadings.V * (self.gene_scale > 0)[:, None]
         )
 
     def blocks(self) -> Iterator[Block]:

@@ -97,7 +97,7 @@ class INMFSolver:
             update = partial(update_rows, rule="hals", n_sweeps=ROW_SWEEPS)
             lam = self.penalties.lam
             scores, _ = update_scores(data, loadings, lam, scores, update)
-            loadings = Loadings(*map(_positive, loadings))
+            loadings = data.measured(Loadings(*map(_positive, loadings)))
             scores = _positive(scores)
         total = data.dtype if data.on_device else np.float64
         n_batches, n_vars = len(data.names), data.shape[1]
@@ -125,7 +125,9 @@ class INMFSolver:
         scores, statistics = update_scores(
             data, loadings, penalties.lam, scores, update
         )
-        loadings = update_loadings(loadings, statistics, penalties, self.rule)
+        loadings = update_loadings(
+            loadings, statistics, penalties, self.rule, shared=data.shared
+        )
         value = objectives(data.sq_norm, loadings, statistics, penalties.lam)
         weight: Any = penalties.weight
         if isinstance(value, np.ndarray):

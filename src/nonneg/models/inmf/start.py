@@ -41,7 +41,8 @@ def start(
     v = np.stack(
         [random_cells(sample, part, rank, seed, attempt) for part in sample.parts]
     )
-    loadings = Loadings(*(unit_rows(x).astype(sample.dtype) for x in (w, v)))
+    loadings = sample.measured(Loadings(w, v))
+    loadings = Loadings(*(unit_rows(x).astype(sample.dtype) for x in loadings))
     return refine(sample, loadings, penalties)
 
 
@@ -65,7 +66,11 @@ def refine(
             sample, loadings, current.lam, scores, update
         )
         loadings = update_loadings(
-            loadings, add(statistics, known), current, active=active
+            loadings,
+            add(statistics, known),
+            current,
+            active=active,
+            shared=sample.shared,
         )
     return loadings
 

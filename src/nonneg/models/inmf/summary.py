@@ -48,12 +48,14 @@ def summarise(
     scale_genes: bool,
     seed: int,
     gene_scale: Floats | None = None,
+    measured: NDArray[np.bool_] | None = None,
     on_device: bool = False,
 ) -> DataSummary:
     """Read everything once: scales, norms, and cells to start from.
 
     Cells are divided by ``totals``, or by the sums of their entries if it is ``None``.
-    ``gene_scale`` are those that are known, NaN where they are not. With ``on_device``,
+    ``gene_scale`` are those that are known, NaN where they are not. ``measured`` are the
+    variables of each data set, (n_batches, n_vars); ``None``: all. With ``on_device``,
     all arrays of a fit stay in the memory of a device if the cells can.
     """
     n_batches, n_vars = len(names), parts[0].op.shape[1]
@@ -103,6 +105,8 @@ def summarise(
         scales[squares == 0] = 1
     if gene_scale is not None:
         scales = np.where(np.isnan(gene_scale), scales, gene_scale)
+    if measured is not None:
+        scales = np.where(measured, scales, 0)
     data = ScaledData(
         parts,
         names,
@@ -112,6 +116,7 @@ def summarise(
         cell_scale,
         scales.astype(dtype),
         np.sum(squares * scales**2, axis=1),
+        shared=None if measured is None else measured.all(axis=0),
     )
     joined = {d: join_stats(blocks) for d, blocks in enumerate(stats) if blocks}
     sample = _sample(data, taken)
@@ -158,4 +163,5 @@ def _sample(
         data.gene_scale,
         # Only differences of objectives matter on a sample.
         np.zeros(len(data.names)),
+        shared=data.shared,
     )

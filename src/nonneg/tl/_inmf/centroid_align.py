@@ -13,13 +13,14 @@ from .align import assign_clusters, read_scores, write_aligned
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
     from spatialdata import SpatialData
 
 
 @checked
 @shared_docs
 def centroid_align(
-    adata: AnnData | SpatialData,
+    adata: AnnData | SpatialData | MuData,
     key: str = "inmf",
     *,
     batch_key: str | None = None,
@@ -88,7 +89,7 @@ def centroid_align(
     """
     check_at_least(lam, 0, "lam")
     n_neighbors = check_positive_int(n_neighbors, "n_neighbors")
-    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    target = resolve_adata(adata, table_key=table_key, copy=copy, scores_only=True)
     data = read_scores(target, key, batch_key)
     aligned = align.centroid_align(data.scores, data.batch, lam=lam)
     clusters = assign_clusters(data, n_neighbors, refine=refine)

@@ -39,13 +39,35 @@ def summarise_data(
         totals=data_sets.totals,
         scale_genes=scaling.scale,
         gene_scale=gene_scale,
+        measured=data_sets.measured,
         seed=seed,
         on_device=on_accelerator(),
     )
     for d, stats in summary.stats.items():
         where = f"{data_sets.where}, data set {data_sets.names[d]!r},"
         check_nonnegative(stats, where)
+    if data_sets.measured is not None:
+        _check_unshared(summary, data_sets, data_sets.measured)
     return summary
+
+
+def _check_unshared(
+    summary: DataSummary, data_sets: DataSets, measured: NDArray[np.bool_]
+) -> None:
+    """Raise if a data set holds counts of variables that it is said not to have."""
+    for name, has, seen in zip(
+        data_sets.names, measured, summary.expressed, strict=True
+    ):
+        extra = np.flatnonzero(seen & ~has)
+        if extra.size:
+            if data_sets.used is not None:
+                extra = data_sets.used[extra]
+            msg = (
+                f"Data set {name!r} has counts of {extra.size} variables that are "
+                f"unshared in others, e.g. {list(data_sets.var_names[extra[:3]])}. Name "
+                "them for it as well, or leave those that all have out of `unshared`."
+            )
+            raise ValueError(msg)
 
 
 def warn_about_data(
@@ -67,16 +89,20 @@ def warn_about_data(
     nowhere = ~summary.expressed.any(axis=0)
     if nowhere.any():
         warn(f"{int(nowhere.sum())} genes are zero in all cells.")
+    lacking = ~summary.expressed & ~nowhere
+    if data_sets.measured is not None:
+        lacking &= data_sets.measured
     missing = {
-        data_sets.names[d]: int((~summary.expressed[d] & ~nowhere).sum())
+        data_sets.names[d]: int(lacking[d].sum())
         for d in summary.stats
-        if (~summary.expressed[d] & ~nowhere).any()
+        if lacking[d].any()
     }
     if missing:
         warn(
             f"Genes that are zero in all cells of a data set, but not in others: "
             f"{missing}. They are taken as not expressed there; leave out, with "
-            "mask_var, those that were not measured."
+            "mask_var, those that were not measured, or name them as `unshared` in "
+            "`nonneg.tl.inmf`."
         )
 
 

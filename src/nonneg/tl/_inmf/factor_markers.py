@@ -310,7 +310,9 @@ class _Tests:
                 for k in np.flatnonzero(alike)
             ]
         ).rename(columns={"group": "dataset"})
-        weight = self.metagenes.specific[self.used]
+        # Others differ between data sets because some lack them.
+        measured = self.metagenes.measured[self.used, None, None]
+        weight = self.metagenes.specific[self.used] * measured
         return tests.assign(
             kind="specific",
             weight=weight[tests["gene"], tests["dataset"], tests["factor"]],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..._adata.data_sets import Scaling, read_data, read_params
 from ..._adata.integration import Integration, write_integration
-from ..._adata.read import Read, resolve_adata
+from ..._adata.mosaic import resolve_mosaic
+from ..._adata.read import Read
 from ..._adata.write import keys_to_write
 from ..._core.arguments import checked
 from ..._core.docs import shared_docs
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
+    from mudata import MuData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -41,12 +44,13 @@ if TYPE_CHECKING:
 @checked
 @shared_docs
 def inmf(
-    adata: AnnData | SpatialData,
+    adata: AnnData | SpatialData | MuData | Mapping[str, AnnData],
     n_components: int = 20,
     *,
     batch_key: str,
     layer: str | None = None,
     mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
+    unshared: Mapping[str, str | Sequence[str] | NDArray[np.bool_]] | None = None,
     lam: float | Mapping[str, float] = 5.0,
     dataset_weights: Literal["cells", "equal"] = "cells",
     size_factors: str | NDArray[np.floating[Any]] | None = None,
@@ -79,6 +83,12 @@ def inmf(
     stay sparse. For data that do not fit in memory or
     that keep arriving, see :func:`nonneg.tl.online_inmf`.
 
+    **Unshared variables.** Variables that only some data sets have, such as genes that a
+    panel lacks or peaks between genes, take part as well :cite:p:`Kriebel2022`: they have
+    a part of each data set that has them, and none in common. What they tell of the
+    cells goes into the scores, and so into the shared metagenes. See `unshared`;
+    mappings and MuData say by themselves what data sets share.
+
     Cells without counts are kept, with zero scores. Starting values are iterated on a
     random sample of the cells, drawn for each data set from the seed and its name: the
     order of the data sets does not matter.
@@ -86,12 +96,24 @@ def inmf(
     Parameters
     ----------
     adata
-        Annotated data with non-negative entries, cells x genes.
+        Annotated data with non-negative entries, cells x genes. Or a mapping of names of
+        data sets to AnnData, which may have partly different variables. Or a
+        :class:`~mudata.MuData`, of which every data set has some modalities: those that
+        all have are shared, others are not; normalise each modality before.
     n_components
         Number of components.
     batch_key
-        Column of `adata.obs` that names the data set of every cell.
+        Column of `obs` that names the data set of every cell. For a mapping, the column
+        that names are written to.
     %(integrated)s
+    unshared
+        By data set, variables that it has and others lack: a boolean column of
+        `adata.var`, an array, or their names. All others are shared. A variable of
+        several data sets, but not all, is named for each. Entries of data sets without
+        it must be zero, as in :func:`anndata.concat` with `join="outer"` and
+        `fill_value=0`. Their metagenes are penalised like all specific ones, so that each
+        counts 1 / (1 + `lam`) of what a shared one counts for the scores: try lower
+        values of `lam` where they tell kinds of cells apart that shared ones do not.
     %(lam)s
     %(scaling)s
     solver
@@ -112,7 +134,9 @@ def inmf(
 
     Returns
     -------
-    `None`, or the annotated copy if `copy=True`. Sets the following fields:
+    `None`, or the annotated copy if `copy=True`; of a mapping, a new AnnData with all
+    cells and variables, data sets sorted by name. Sets the following fields, of a MuData
+    those of the object itself:
 
     `.obsm['X_inmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_obs, n_components)`)
         Scores.
@@ -127,7 +151,8 @@ def inmf(
     ------
     ValueError
         If there is one data set only, one has fewer cells than `n_components`, labels
-        are missing, entries are negative or NaN, or an argument does not suit.
+        are missing, entries are negative or NaN, no variable is shared, a data set has
+        counts of what it is said to lack, or an argument does not suit.
     %(matrix_errors)s
 
     See Also
@@ -143,6 +168,14 @@ def inmf(
     >>> nng.tl.inmf(adata, 6, batch_key="batch", size_factors="total")
     >>> adata.varm["inmf"].shape, adata.varm["inmf_specific"].shape
     ((300, 6), (300, 3, 6))
+
+    Two data sets, one of which lacks the last 100 genes:
+
+    >>> of = adata.obs["batch"]
+    >>> both = {"all": adata[of == "batch_0"], "panel": adata[of == "batch_1", :200]}
+    >>> joined = nng.tl.inmf(both, 6, batch_key="batch", size_factors="total")
+    >>> joined.shape, joined.varm["inmf"][200:].max()
+    ((1000, 300), np.float32(0.0))
     """
     n_components = check_positive_int(n_components, "n_components")
     check_one_of(solver, ("hals", "anls", "mu"), "solver")
@@ -152,12 +185,33 @@ def inmf(
     if chunk_size is not None:
         check_positive_int(chunk_size, "chunk_size")
     seed = as_seed(rng)
-    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    source, target, own, is_new = resolve_mosaic(
+        adata,
+        batch_key=batch_key,
+        layer=layer,
+        mask_var=mask_var,
+        unshared=unshared,
+        table_key=table_key,
+        copy=copy,
+    )
+    if source is not target and size_factors is not None:
+        msg = (
+            f"size_factors={size_factors!r} would mix the modalities of a MuData, whose "
+            "counts differ in kind. Normalise each, e.g. with `scanpy.pp.normalize_total`."
+        )
+        raise ValueError(msg)
     keys = keys_to_write(target, "inmf", key_added)
     read = Read(layer=layer, mask_var=mask_var, chunk_size=chunk_size)
     scaling = Scaling(size_factors, scale)
     with computing(), progress("inmf", None) as callback:
-        data_sets = read_data(target, batch_key, read, size_factors)
+        data_sets = read_data(
+            source,
+            batch_key,
+            # Modalities were taken from their layers.
+            read if source is target else replace(read, layer=None),
+            size_factors,
+            unshared=own,
+        )
         check_data_sets(data_sets, n_components)
         penalties = Penalties(
             read_lam(lam, data_sets.names),
@@ -211,7 +265,7 @@ def inmf(
     # Last: a warning that is turned into an error must not cost the fit.
     _warn_about_fit(result, max_iter, tol)
     warn_about_data(summary, data_sets, scaling)
-    return target if copy else None
+    return target if copy or is_new else None
 
 
 def _warn_about_fit(result: INMFResult, max_iter: int, tol: float) -> None:

@@ -155,6 +155,12 @@ def online_inmf_update(
             "Use the integration that was fitted."
         )
         raise ValueError(msg)
+    if (before.gene_scale == 0).any():
+        msg = (
+            f"key={key!r} has variables that some data sets lack, which updates do not "
+            "know. Fit all data sets together with `nonneg.tl.inmf`."
+        )
+        raise ValueError(msg)
     if size_factors is None and was_array(fitted["size_factors"]):
         msg = (
             "The integration was fitted with an array of size_factors, of its own cells. "

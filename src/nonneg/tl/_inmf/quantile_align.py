@@ -16,6 +16,7 @@ from .align import assign_clusters, read_scores, write_aligned
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @checked
 @shared_docs
 def quantile_align(
-    adata: AnnData | SpatialData,
+    adata: AnnData | SpatialData | MuData,
     key: str = "inmf",
     *,
     batch_key: str | None = None,
@@ -113,7 +114,7 @@ def quantile_align(
     }
     sizes = {name: check_positive_int(value, name) for name, value in sizes.items()}
     seed = as_seed(rng)
-    target = resolve_adata(adata, table_key=table_key, copy=copy)
+    target = resolve_adata(adata, table_key=table_key, copy=copy, scores_only=True)
     data = read_scores(target, key, batch_key)
     chosen = _reference(data, reference)
     clusters = assign_clusters(data, sizes["n_neighbors"], refine=refine)
