@@ -104,7 +104,7 @@ def test_the_published_objective_never_rises(rule, n_steps, x64):
 
 
 def test_first_order_conditions(x64):
-    found = inmf(read(), RANK, PENALTIES, tol=0, max_iter=600)
+    found = inmf(read(), RANK, PENALTIES, tol=0, max_iter=1500)
     of_w, scale, worst = 0.0, 0.0, 0.0
 
     def violation(factor, gradient, scale):

@@ -87,6 +87,7 @@ def update_loadings(
     penalties: Penalties,
     rule: UpdateRule = "hals",
     active: NDArray[np.bool_] | jax.Array | None = None,
+    *,
     shared: NDArray[np.bool_] | jax.Array | None = None,
 ) -> Loadings:
     """Update W and V, in their precision, and leave them on the host or a device.

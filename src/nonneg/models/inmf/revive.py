@@ -39,7 +39,9 @@ def revive(
 
     def revived() -> tuple[Loadings, Any]:
         missing, cells = _worst_explained(data, loadings, scores)
-        return _reseed(data.shared, loadings, reseeds, dead, missing, cells)
+        if data.shared is not None:
+            cells = cells * data.shared
+        return _reseed(loadings, reseeds, dead, missing, cells)
 
     if isinstance(dead, jax.core.Tracer):
         return jax.lax.cond(dead.any(), revived, lambda: (loadings, reseeds))
@@ -71,12 +73,7 @@ def _worst_explained(
 
 
 def _reseed(
-    shared: Any,
-    loadings: Loadings,
-    reseeds: Any,
-    dead: Any,
-    missing: Array,
-    cells: Array,
+    loadings: Loadings, reseeds: Any, dead: Any, missing: Array, cells: Array
 ) -> tuple[Loadings, Any]:
     """The first dead factor takes the worst cell, the next one the second worst."""
     xp = namespace(loadings.W)
@@ -84,8 +81,6 @@ def _reseed(
     taken = dead & (turn < len(missing))
     turn = xp.clip(turn, 0, len(missing) - 1)
     revived = taken & (missing[turn] > 0)
-    if shared is not None:
-        cells = cells * shared
     w = xp.where(revived[:, None], cells[turn], loadings.W)
     v = xp.where(revived[:, None], 0, loadings.V)
     return Loadings(w, v.astype(w.dtype)), reseeds + taken
