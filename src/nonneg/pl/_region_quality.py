@@ -116,6 +116,8 @@ def region_quality(
             ax.axvline(limit, color="0.2", lw=0.8, ls="--")
     panels[0].set_yticks(place, shown, fontsize="small")
     for i, value in enumerate(rows["r2"]):
+        if np.isnan(value):
+            continue
         # Bars that are all but full differ in their last digits.
         panels[1].annotate(
             f"{value:.3f}", (value, i), (-2, 0), textcoords="offset points",

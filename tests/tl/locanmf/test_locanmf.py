@@ -401,6 +401,70 @@ def test_interrupted(monkeypatch):
     assert np.isfinite(adata.obsm["X_locanmf"]).all()
 
 
+@QUIET
+def test_interrupted_before_the_first_step_of_a_later_fit(monkeypatch):
+    """Wherever it was stopped, what was found before is kept."""
+    from nonneg.models.locanmf.solver import LocaNMFSolver
+
+    step, first = LocaNMFSolver.step, []
+
+    def stop(self, state):
+        first.append(state.n_steps == 0)
+        if sum(first) == 3:
+            raise KeyboardInterrupt
+        return step(self, state)
+
+    monkeypatch.setattr(LocaNMFSolver, "step", stop)
+    adata = session()
+    try:
+        nng.tl.locanmf(adata, max_rank=4)
+    except KeyboardInterrupt:
+        pytest.fail("what was found before is lost")
+    found = adata.uns["locanmf"]
+    assert found["interrupted"]
+    assert not found["converged"]
+    assert found["n_iter"] == len(first) - 1 > 0
+    assert set(found["region"]) == set(found["regions"].index)
+    assert np.isfinite(adata.obsm["X_locanmf"]).all()
+
+
+@pytest.mark.parametrize("threshold", [0.999, 1])
+def test_a_device_holds_footprints_as_the_host_does(monkeypatch, threshold):
+    """There, sums of what is inside and of all differ by rounding."""
+    from nonneg.models.locanmf import search
+    from nonneg.models.locanmf.passes import DeviceFootprints
+
+    host = session()
+    device = host.copy()
+    arguments = dict(min_rank=3, max_rank=3, r2_threshold=0, loc_threshold=threshold)
+    nng.tl.locanmf(host, **arguments)
+    monkeypatch.setattr(search, "place_footprints", DeviceFootprints)
+    nng.tl.locanmf(device, **arguments)
+    assert device.uns["locanmf"]["converged"]
+    assert device.uns["locanmf"]["localization"].min() >= threshold - 1e-6
+    np.testing.assert_allclose(
+        device.uns["locanmf"]["regions"]["r2"],
+        host.uns["locanmf"]["regions"]["r2"],
+        atol=1e-3,
+    )
+
+
+def test_regions_without_a_component_are_named():
+    adata = session()
+    dark = (adata.obs["region"] == "region_2_left").to_numpy()
+    adata.obsm["X_svd"][dark] = 0
+    with pytest.warns(UserWarning, match=r"1 regions have no component.*region_2_left"):
+        nng.tl.locanmf(adata, max_rank=4)
+    regions = adata.uns["locanmf"]["regions"]
+    assert regions.loc["region_2_left", "rank"] == 0
+    assert np.isnan(regions.loc["region_2_left", "r2"])
+    assert regions["r2"].drop("region_2_left").min() > 0.95
+
+
+def nan_mean(adata):
+    adata.obs["svd_mean"] = np.where(np.arange(adata.n_obs) == 3, np.nan, 0)
+
+
 def nan_pixel(adata):
     adata.obsm["X_svd"][7] = np.nan
 
@@ -431,7 +495,9 @@ def zero(adata):
         (None, {"min_rank": 3, "max_rank": 2}, ValueError, "exceeds max_rank"),
         (None, {"min_rank": 40, "max_rank": 40}, ValueError, "components of the movie"),
         (None, {"loc_threshold": 70}, ValueError, "share"),
+        (nan_mean, {"nonnegative_traces": True}, ValueError, "svd_mean.* 1 values"),
         (None, {"penalty_growth": 1}, ValueError, "above 1"),
+        (None, {"penalty_growth": np.inf}, ValueError, "finite"),
         (None, {"penalty": 0.0}, ValueError, "would not grow"),
         (None, {"init": "random"}, ValueError, "n_components"),
         (None, {"n_components": 3}, ValueError, "init='random'"),

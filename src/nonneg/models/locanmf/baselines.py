@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .problem import explained
 from .vanilla import strongest
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def _summarise(
         rows = movie.rows(j)
         data = movie.data[rows]
         left = data - (data @ span.T) @ span
-        misfit = np.square(left).sum(dtype=np.float64)
-        r2[j] = 1 - misfit / max(movie.variance[rows].sum(), 1e-30)
+        misfit = np.square(left).sum(axis=1, dtype=np.float64)
+        r2[j] = explained(misfit, movie.variance[rows], movie.energy[rows])
     return Summary(
         region,
         np.ascontiguousarray(a, np.float32),

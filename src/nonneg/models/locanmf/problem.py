@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -58,6 +58,30 @@ class Movie:
         """Pixels of a region."""
         inside = np.flatnonzero(self.region == region)
         return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+# Of the energy: less than this is what rounding leaves of a variance.
+_CONSTANT = 1e-6
+
+
+def explained(
+    left: NDArray[np.floating[Any]],
+    variance: NDArray[np.float64],
+    energy: NDArray[np.float64],
+    kind: Literal["pooled", "mean"] = "pooled",
+) -> float:
+    """Share of the variance of pixels that is explained, of their squares ``left``.
+
+    Of all of them together, or the mean of that of each. Pixels that do not vary have
+    none; NaN if no pixel varies.
+    """
+    if kind == "pooled":
+        varies = variance.sum() > _CONSTANT * energy.sum()
+        return float(1 - left.sum() / variance.sum()) if varies else np.nan
+    varying = variance > _CONSTANT * energy
+    if not varying.any():
+        return np.nan
+    return float(1 - np.mean(left[varying] / variance[varying]))
 
 
 def orthonormal_frames(

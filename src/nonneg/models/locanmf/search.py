@@ -9,7 +9,7 @@ import numpy as np
 
 from ..loop import drive
 from .passes import place_footprints
-from .problem import binned
+from .problem import binned, explained
 from .solver import LocaNMFSolver
 from .start import start_region
 from .temporal import Traces, free_traces, nonnegative_traces
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .solver import Options, State
 
 
+# Of energies that are the same but for rounding, as in mirrored hemispheres.
+_EQUAL = 1 - 1e-6
 # Passes of fits that only say where components are missing. More of them would move
 # components that are held back by far more than they should be.
 _ROUGH_STEPS = 5
@@ -176,29 +178,36 @@ def _search_level(
         number = np.bincount(found.region, minlength=movie.n_regions)
         changed = np.empty(0, np.intp)
     while True:
-        found = _with_new(movie, found, number, changed, options)
-        current = solver if settled else rough
-        footprints = place_footprints(movie, found.region, found.a, width)
-        weight = found.weight
-        if not settled:
-            weight = np.full(number.sum(), rough.options.weight)
-        state = loops.drive(current, current.init((footprints, found.traces, weight)))
-        if not settled:
-            # Time courses stay, so that no component can leave its region.
-            footprints.sweep(
-                state.traces.basis, state.traces.gram,
-                solver.penalties(state._replace(weight=found.weight)),
-                n_sweeps=options.n_sweeps, everywhere=True,
-            )  # fmt: skip
-        found = found._replace(
-            a=footprints.on_host(),
-            traces=state.traces,
-            weight=state.weight if settled else found.weight,
-            damping=state.damping,
-        )
-        r2 = regional_r2(movie, found, ranks.kind)
-        poor = (r2 < ranks.r2) & (number < ranks.largest)
-        changed = _growing(movie, found, poor)
+        try:
+            fitted = _with_new(movie, found, number, changed, options)
+            current = solver if settled else rough
+            footprints = place_footprints(movie, fitted.region, fitted.a, width)
+            weight = fitted.weight
+            if not settled:
+                weight = np.full(number.sum(), rough.options.weight)
+            start = (footprints, fitted.traces, weight)
+            state = loops.drive(current, current.init(start))
+            if not settled:
+                # Time courses stay, so that no component can leave its region.
+                footprints.sweep(
+                    state.traces.basis, state.traces.gram,
+                    solver.penalties(state._replace(weight=fitted.weight)),
+                    n_sweeps=options.n_sweeps, everywhere=True,
+                )  # fmt: skip
+            found = fitted._replace(
+                a=footprints.on_host(),
+                traces=state.traces,
+                weight=state.weight if settled else fitted.weight,
+                damping=state.damping,
+            )
+            r2 = regional_r2(movie, found, ranks.kind)
+            poor = (r2 < ranks.r2) & (number < ranks.largest)
+            changed = _growing(movie, found, poor)
+        except KeyboardInterrupt:
+            # Between two fits, or before the first step of one.
+            if found is None:
+                raise
+            loops.converged, loops.interrupted = False, True
         if loops.interrupted or (settled and not changed.size):
             return found
         settled = not changed.size
@@ -240,7 +249,7 @@ def _growing(
     grams = [x.T.astype(np.float64) @ x for x in left]
     leading = [np.linalg.eigh(gram)[1][:, -1] for gram in grams]
     energy = np.array([[v @ gram @ v for v in leading] for gram in grams])
-    return regions[energy.argmax(axis=0) == np.arange(regions.size)]
+    return regions[np.diagonal(energy) >= _EQUAL * energy.max(axis=0)]
 
 
 def _with_new(
@@ -307,10 +316,7 @@ def _first_weight(
 def regional_r2(
     movie: Movie, found: Components, kind: Literal["pooled", "mean"]
 ) -> NDArray[np.float64]:
-    """(n_regions,): share of the variance over time that is explained.
-
-    Of all pixels of a region together, or the mean of that of each.
-    """
+    """(n_regions,): share of the variance over time that is explained."""
     # What the basis does not hold of time courses is a misfit too.
     outside = found.traces.gram - found.traces.basis @ found.traces.basis.T
     basis = found.traces.basis.astype(np.float32)
@@ -321,9 +327,5 @@ def regional_r2(
         left = np.square(movie.data[rows] - a @ basis).sum(axis=1, dtype=np.float64)
         if found.traces.full is not None:
             left = left + np.einsum("nk,nk->n", a @ outside, a)
-        variance = movie.variance[rows]
-        if kind == "pooled":
-            r2[j] = 1 - left.sum() / max(variance.sum(), 1e-30)
-        else:
-            r2[j] = 1 - np.mean(left / np.maximum(variance, 1e-30))
+        r2[j] = explained(left, movie.variance[rows], movie.energy[rows], kind)
     return r2

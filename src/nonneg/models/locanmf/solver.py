@@ -164,7 +164,8 @@ class LocaNMFSolver:
 
     def short(self, localization: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Components with less of their energy inside than there should be."""
-        if not self.options.adaptive:
+        # A threshold of 1 is met from the start, whatever rounding makes of it.
+        if not self.options.adaptive or self.options.threshold == 1:
             return np.zeros(localization.size, bool)
         return np.nan_to_num(localization, nan=1.0) < self.options.threshold
 
@@ -252,7 +253,8 @@ class LocaNMFSolver:
 
     def report(self, state: State) -> Report:
         """Squares that are left, relative to those of the data."""
-        return Report(state.objective / self.movie.sq_norm)
+        # The difference of large sums may round to less than nothing.
+        return Report(max(state.objective, 0.0) / self.movie.sq_norm)
 
 
 def _drifted(peak: NDArray[np.float64]) -> NDArray[np.float64] | None:

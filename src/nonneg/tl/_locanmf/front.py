@@ -78,6 +78,14 @@ def build_movie(
     movie = read_movie(adata, key)
     u, traces = np.asarray(movie.u), np.asarray(movie.traces)
     if with_mean and movie.mean is not None:
+        bad = ~np.isfinite(movie.mean)
+        if bad.any():
+            msg = (
+                f"adata.obs['{key}_mean'] has {int(bad.sum())} values that are NaN or "
+                "infinite, and non-negative time courses are of the movie with its mean. "
+                "Leave these pixels out."
+            )
+            raise ValueError(msg)
         u = np.column_stack([u, movie.mean])
         traces = np.column_stack([traces, np.ones(len(traces))])
     data, basis = orthonormal_frames(u, traces)

@@ -75,7 +75,7 @@ def locanmf(
 
     For widefield calcium imaging, in two or three dimensions, after
     :func:`nonneg.pp.svd` and :func:`nonneg.atlas.annotate`. Takes a few seconds for
-    30,000 pixels and minutes for 200,000. :doc:`/widefield` describes the method.
+    30,000 pixels and half a minute for 200,000. :doc:`/widefield` describes the method.
 
     Parameters
     ----------
@@ -126,7 +126,8 @@ def locanmf(
         threshold and take longer.
     nonnegative_traces
         Time courses that are non-negative, of the movie with its mean. For ΔF/F above a
-        baseline. Takes all frames instead of their basis: slower.
+        baseline: a signal that is corrected for hemodynamics has no mean, and half of it
+        would be lost. Takes all frames instead of their basis: slower.
     init
         `"regions"`: components of each region alone. `"random"`: the published
         comparison, semi-NMF from random pixels, without penalties; takes
@@ -163,9 +164,10 @@ def locanmf(
         Time courses, in units of the movie.
     `.uns['locanmf' | key_added]` : :class:`dict`
         `region` of each component; `localization`, the share of its energy inside;
-        `penalty` at the end; `damping`, of what lies outside; `regions`, a data frame with `n_pixels`, `rank`, `r2` and
-        the lowest `localization`; `objective`, the share of the squares that is left
-        after every iteration; `n_iter`, `converged`, `interrupted` and `params`.
+        `penalty` at the end; `damping`, of what lies outside; `regions`, a data frame
+        with `n_pixels`, `rank`, `r2`, NaN where nothing varies, and the lowest
+        `localization`; `objective`, the share of the squares that is left after every
+        iteration; `n_iter`, `converged`, `interrupted` and `params`.
 
     Raises
     ------
@@ -213,7 +215,8 @@ def locanmf(
     if penalty == 0:
         msg = "penalty=0 would not grow. Take loc_threshold=0 for none."
         raise ValueError(msg)
-    if not penalty_growth > 1:
+    check_at_least(penalty_growth, 1, "penalty_growth")
+    if penalty_growth == 1:
         msg = f"penalty_growth={penalty_growth!r} must be above 1."
         raise ValueError(msg)
     check_at_least(tol, 0, "tol")
@@ -402,6 +405,13 @@ def _report(
             f"{fit.region.size} components of a movie of rank {width}: time courses depend "
             "on each other linearly, and only regions tell them apart. Lower max_rank or "
             "r2_threshold, or keep more components in `nonneg.pp.svd`."
+        )
+    empty = np.setdiff1d(np.arange(len(names)), fit.region)
+    if empty.size:
+        warn(
+            f"{empty.size} regions have no component: nothing varies in them, or "
+            f"components of others explain it: "
+            f"{', '.join(names[j] for j in empty[:5])}."
         )
     poor = np.flatnonzero(fit.r2 < r2_threshold)
     if poor.size and searched:
