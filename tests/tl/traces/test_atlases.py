@@ -86,6 +86,9 @@ def test_atlases_that_are_refused(adata):
         nng.tl.compare_atlases(adata, ["region", "other"])
     with pytest.raises(ValueError, match="n_folds=1"):
         nng.tl.compare_atlases(adata, ["region"], n_folds=1)
+    for name in ("copy", "key_added"):
+        with pytest.raises(TypeError, match=f"{name} cannot be given"):
+            nng.tl.compare_atlases(adata, ["region"], **{name: "x"})
     adata.obs["none"] = pd.Categorical([None] * adata.n_obs)
     with pytest.raises(ValueError, match="No pixel has a region"):
         nng.tl.compare_atlases(adata, ["region", "none"])

@@ -40,14 +40,14 @@ def compare_atlases(
     For every atlas, components are fitted to all frames but one block, and an
     autocorrelation time of the movie on either side, since frames there are nearly those
     in the block. In it, time courses are found from one half of the pixels, drawn at
-    random, and predict the other half. Compare an atlas with itself, shifted or turned, to see whether its
-    borders matter at all.
+    random, and predict the other half. Compare an atlas with itself, shifted or turned,
+    to see whether its borders matter at all.
 
     More components always describe more of a movie: compare atlases with as many, e.g.
-    of as many regions with `min_rank=3, max_rank=3, r2_threshold=0`. `loc_threshold=1` holds footprints
-    to the borders, which tells atlases apart best: below it, footprints reach over a
-    border that is a few pixels off, which shows in their `localization`, and in the
-    number of components that a search takes.
+    of as many regions with `min_rank=3, max_rank=3, r2_threshold=0`. `loc_threshold=1`
+    holds footprints to the borders, which tells atlases apart best: below it, footprints
+    reach over a border that is a few pixels off, which shows in their `localization`, and
+    in the number of components that a search takes.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def compare_atlases(
     rng
         Of the halves of the pixels: seed or :class:`numpy.random.Generator`.
     kwargs
-        Arguments of :func:`nonneg.tl.locanmf`, such as `max_rank`.
+        Arguments of :func:`nonneg.tl.locanmf`, such as `max_rank`, but for those that say
+        where to store.
 
     Returns
     -------
@@ -75,9 +76,11 @@ def compare_atlases(
     ------
     KeyError
         If there is no such movie or column.
+    TypeError
+        If an argument says where to store.
     ValueError
-        If atlases have no pixel in common, there are too few frames, or :func:`nonneg.tl.locanmf` refuses
-        something.
+        If atlases have no pixel in common, there are too few frames, or
+        :func:`nonneg.tl.locanmf` refuses something.
 
     See Also
     --------
@@ -100,6 +103,10 @@ def compare_atlases(
     if n_folds < 2:
         msg = "n_folds=1 leaves nothing to fit to; it must be at least 2."
         raise ValueError(msg)
+    refused = sorted({"region_key", "key_added", "copy", "table_key"} & kwargs.keys())
+    if refused:
+        msg = f"{', '.join(refused)} cannot be given: nothing is stored in adata."
+        raise TypeError(msg)
     names = [region_keys] if isinstance(region_keys, str) else list(region_keys)
     for name in names:
         check_key(adata, "obs", name, hint="Call `nonneg.atlas.annotate` first.")
