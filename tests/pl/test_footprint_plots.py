@@ -155,6 +155,15 @@ def test_quality_of_regions_without_components(fitted):
     assert np.isnan(inside.patches[-1].get_width())
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_movie_without_change(fitted):
+    still = fitted.copy()
+    still.varm["svd"][:] = 1
+    animation = nng.pl.movie(still)
+    assert not np.ma.filled(animation._fig.axes[0].images[0].get_array(), 0).any()
+    animation._draw_was_started = True
+
+
 def centred(x):
     return x - x.mean(axis=1, keepdims=True)
 

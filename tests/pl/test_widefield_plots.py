@@ -99,6 +99,17 @@ def test_report(session):
     )
 
 
+def test_report_of_motion_on_a_circle(session):
+    """All frames are as far from the reference, and yet they move."""
+    angle = np.linspace(0, 12, session.n_vars)
+    part = session.copy()
+    part.varm["shifts"] = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    texts = [text.get_text() for text in nng.pl.widefield_report(part)[0].texts]
+    step = 2 * np.sin(np.diff(angle)[0] / 2)
+    moved = texts[texts.index("from frame to frame") + 1]
+    assert moved == f"{step:.3f} pixels, median"
+
+
 def test_report_of_fewer_steps(session):
     part = session.copy()
     for key in ("hemo", "svd_violet"):

@@ -245,7 +245,7 @@ class _Frames:
             float(np.quantile(np.abs(self.u @ self.v[frame]), _WITHIN))
             for frame in some
         ]
-        return max(*largest, float(np.finfo(np.float32).tiny))
+        return max(largest) or 1.0
 
     def images(self, frame: int, limit: float) -> list[NDArray[Any]]:
         """Data, coloured components and residual of a frame."""

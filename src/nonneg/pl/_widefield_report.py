@@ -154,14 +154,17 @@ def _recording(adata: AnnData) -> _Rows:
 
 def _motion(adata: AnnData) -> _Rows:
     time = read_video(adata).time
-    far = np.hypot(*np.asarray(adata.varm[check_motion(adata, None)], np.float64).T)
+    shifts = np.asarray(adata.varm[check_motion(adata, None)], np.float64)
+    far = np.hypot(*shifts.T)
+    # Not of the distance from the reference, which a circle around it leaves as it is.
+    steps = np.hypot(*np.diff(shifts, axis=0).T)
     fit = np.asarray(adata.var["motion_correlation"], np.float64)
     worst = int(np.nanargmin(fit))
     return [
         ("largest shift", f"{far.max():.2f} pixels, at {time[far.argmax()]:.1f} s"),
         (
             "from frame to frame",
-            f"{np.median(np.abs(np.diff(far))):.3f} pixels, median",
+            f"{np.median(steps):.3f} pixels, median",
         ),
         ("lowest correlation", f"{fit[worst]:.3f}, at {time[worst]:.1f} s"),
     ]
