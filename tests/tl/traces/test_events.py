@@ -246,6 +246,16 @@ def test_demixing(session):
             lambda by=by: nng.tl.demixed_pca(session, by, events, window=(-0.3, 0.6)),
             session,
         )
+    session.varm["locanmf"][:] = 1
+    for ridge in (None, 0.1):
+        refused(
+            ValueError,
+            "do not vary",
+            lambda ridge=ridge: nng.tl.demixed_pca(
+                session, "side", window=(-0.3, 0.6), ridge=ridge
+            ),
+            session,
+        )
 
 
 def test_demixing_recovers_what_was_planted():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from ..._core.random import RNGLike
@@ -104,8 +105,8 @@ def demixed_pca(
         If there are no such components, regions, events or columns.
     ValueError
         If a combination of conditions has no complete trials (or fewer than two, to
-        choose the penalty), a column has one label only, or events are outside of the
-        recording, or in one frame where the penalty is chosen.
+        choose the penalty), a column has one label only, averages do not vary, or events
+        are outside of the recording, or in one frame where the penalty is chosen.
 
     See Also
     --------
@@ -167,6 +168,7 @@ def demixed_pca(
     for place, some in of_condition.items():
         at: tuple[Any, ...] = (slice(None), slice(None), *place)
         x[at] = some.mean(axis=0).T
+    _check_varies(x, key)
     errors = np.empty(0)
     if ridge is None:
         ridge, errors = choose_ridge(
@@ -211,3 +213,9 @@ def demixed_pca(
     }
     write_values(target, {("uns", trace_key(key, "demixed_pca")): entry})
     return target if copy else None
+
+
+def _check_varies(averages: NDArray[np.float64], key: str) -> None:
+    if not np.ptp(averages, axis=tuple(range(1, averages.ndim))).any():
+        msg = f"The averages of key={key!r} do not vary: there is nothing to split."
+        raise ValueError(msg)
