@@ -187,7 +187,7 @@ CALLS = {
         adata, key="stored", quantile=0.8, **kwargs
     ),
     "tl.locanmf": lambda adata, **kwargs: nng.tl.locanmf(
-        adata, key="stored", max_rank=2, **kwargs
+        adata, key="stored", max_rank=1, r2_threshold=0.0, **kwargs
     ),
     "tl.region_traces": lambda adata, **kwargs: nng.tl.region_traces(
         adata, key="stored", **kwargs
