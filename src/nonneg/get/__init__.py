@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._cell_type_counts import cell_type_counts
+from ._cluster_composition import cluster_composition
 from ._coexpression_graph import coexpression_graph
 from ._dataset_specificity import dataset_specificity
 from ._dominant_type import dominant_type
@@ -17,6 +18,7 @@ from ._top_genes import top_genes
 
 __all__ = [
     "cell_type_counts",
+    "cluster_composition",
     "coexpression_graph",
     "dataset_specificity",
     "dominant_type",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._canonical_pair import canonical_pair
 from ._cluster_composition import cluster_composition
+from ._cluster_dots import cluster_dots
 from ._coexpression_network import coexpression_network
 from ._compare_patterns import compare_patterns
 from ._comparison import comparison
@@ -48,6 +49,7 @@ from ._widefield_report import widefield_report
 __all__ = [
     "canonical_pair",
     "cluster_composition",
+    "cluster_dots",
     "coexpression_network",
     "compare_patterns",
     "comparison",

@@ -10,9 +10,9 @@ import pandas as pd
 
 from .._adata.labels import read_labels
 from .._adata.tables import of_table
-from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
+from ..get._cluster_composition import NO_CLUSTER, find_batch_key
 from ._colors import default_palette
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-# The label of cells without a cluster, besides missing ones.
-_NONE = "-1"
 _GREY = "0.85"
 # Least entries in a column of the legend.
 _LEGEND_ROWS = 8
@@ -76,14 +74,14 @@ def cluster_composition(
     ['batch_0', 'batch_1']
     """
     if batch_key is None:
-        batch_key = _batch_key(adata, key)
+        batch_key = find_batch_key(adata, key)
     batches = read_labels(adata, batch_key, hint="Name another column as `batch_key`.")
     if cluster_key is None:
         cluster_key = f"{key}_cluster"
     hint = "Call `nonneg.tl.quantile_align` first, or name a column as `cluster_key`."
     clusters = read_labels(adata, cluster_key, hint=hint)
     code = clusters.codes.copy()
-    code[np.isin(code, np.flatnonzero(clusters.names == _NONE))] = -1
+    code[np.isin(code, np.flatnonzero(clusters.names == NO_CLUSTER))] = -1
     labels = [*clusters.names, "none"]
     colors = [*_colors(adata, cluster_key, clusters.names), _GREY]
     # Code -1 counts in the last place.
@@ -144,14 +142,3 @@ def _colors(adata: AnnData, cluster_key: str, names: NDArray[Any]) -> list[str]:
         return [str(known[name]) for name in names]
     palette = default_palette(len(column))
     return [palette[i] for i in column.get_indexer(pd.Index(names)).tolist()]
-
-
-def _batch_key(adata: AnnData, key: str) -> str:
-    params = read_factors(adata, key).entry.params
-    if "batch_key" not in params:
-        msg = (
-            f"adata.uns[{key!r}] knows no data sets. Name the column of adata.obs that "
-            "tells them apart as `batch_key`."
-        )
-        raise ValueError(msg)
-    return str(params["batch_key"])
