@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .views import Factors
     from .volume import Volume
 
+# Column of obs that functions look for unless they are told another one.
+_HEMISPHERE = "hemisphere"
 # Of pixels on a side of the coarse grid that a search is made on.
 _COARSE_PIXELS = 8000
 # Coarse pixels of the smallest region, for every component that it may have.
@@ -170,9 +172,14 @@ def sided_regions(
             f"e.g. `adata.obs[{region_key!r}].replace('nan', None)`."
         )
         raise ValueError(msg)
-    if hemisphere_key is None or hemisphere_key not in adata.obs:
+    if hemisphere_key is None:
         return regions.codes, names
-    check_key(adata, "obs", hemisphere_key)
+    if hemisphere_key not in adata.obs and hemisphere_key == _HEMISPHERE:
+        # Not asked for by name: an atlas without sides.
+        return regions.codes, names
+    check_key(
+        adata, "obs", hemisphere_key, hint="hemisphere_key=None: regions as they are."
+    )
     sides = read_labels(adata, hemisphere_key)
     pairs = pd.DataFrame({"region": regions.codes, "side": sides.codes})
     pairs.loc[pairs["region"] < 0, "side"] = -1

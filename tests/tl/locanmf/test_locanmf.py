@@ -243,6 +243,20 @@ def test_pixels_of_an_unknown_hemisphere():
 
 
 @QUIET
+def test_without_hemispheres_regions_stay_as_they_are():
+    adata = session()
+    adata.obs["region"] = adata.obs["region"].str.rsplit("_", n=1).str[0]
+    nng.tl.region_traces(adata, key_added="sides")
+    nng.tl.region_traces(adata, hemisphere_key=None, key_added="none")
+    del adata.obs["hemisphere"]
+    nng.tl.region_traces(adata, key_added="missing")
+    assert len(adata.uns["sides"]["region"]) == 6
+    assert len(adata.uns["none"]["region"]) == 3
+    np.testing.assert_array_equal(
+        adata.varm["none"], adata.varm["missing"], strict=True
+    )
+
+
 def test_resolution_does_not_matter():
     fine = session(shape=(80, 96), n_sources=(1, 2))
     shape = fine.uns["volume"]["shape"]
@@ -490,6 +504,7 @@ def zero(adata):
         (zero, {}, ValueError, "all zero"),
         (None, {"key": "hemo"}, KeyError, "pp.svd"),
         (None, {"region_key": "area"}, KeyError, "atlas.annotate"),
+        (None, {"hemisphere_key": "side"}, KeyError, "side.*hemisphere_key=None"),
         (None, {"min_pixels": 5000}, ValueError, "No region .* has 5000 pixels"),
         (None, {"min_pixels": 3}, ValueError, "at least max_rank"),
         (None, {"min_rank": 3, "max_rank": 2}, ValueError, "exceeds max_rank"),

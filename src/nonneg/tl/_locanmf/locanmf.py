@@ -89,7 +89,7 @@ def locanmf(
         Column of `adata.obs` with regions.
     hemisphere_key
         Column of `adata.obs` with hemispheres, which are different regions:
-        `VISp_left`. `None`, or no such column: regions as they are.
+        `VISp_left`. `None`, or no column `hemisphere`: regions as they are.
     min_rank
         Number of components with which regions start.
     max_rank

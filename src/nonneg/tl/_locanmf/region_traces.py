@@ -54,7 +54,7 @@ def region_traces(
         Column of `adata.obs` with regions.
     hemisphere_key
         Column of `adata.obs` with hemispheres, which are different regions. `None`, or
-        no such column: regions as they are.
+        no column `hemisphere`: regions as they are.
     min_pixels
         Smaller regions are left out.
     key_added
