@@ -143,6 +143,10 @@ def test_quality_of_regions(fitted):
     assert [t.get_text() for t in few[0].get_yticklabels()] == [*table.index[[2, 0]]]
     with pytest.raises(KeyError, match="no regions"):
         nng.pl.region_quality(fitted, regions=["x"])
+    one = nng.pl.region_quality(fitted, regions=table.index[1])
+    assert [t.get_text() for t in one[0].get_yticklabels()] == [table.index[1]]
+    with pytest.raises(ValueError, match="names none"):
+        nng.pl.region_quality(fitted, regions=[])
     with pytest.raises(ValueError, match="says nothing of how well"):
         nng.pl.region_quality(fitted, "truth")
 

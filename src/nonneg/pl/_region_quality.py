@@ -29,7 +29,7 @@ _ROW, _PANEL = 0.17, 2.0
 @checked
 @shared_docs
 def region_quality(
-    adata: AnnData, key: str = "locanmf", *, regions: Sequence[str] | None = None
+    adata: AnnData, key: str = "locanmf", *, regions: str | Sequence[str] | None = None
 ) -> list[Axes]:
     """Show number of components, variance explained and localisation, by region.
 
@@ -52,7 +52,7 @@ def region_quality(
     KeyError
         If there is no such factorization or region.
     ValueError
-        If components have no regions, or there is nothing known of these.
+        If components have no regions, there is nothing known of these, or none is named.
 
     See Also
     --------
@@ -80,11 +80,15 @@ def region_quality(
     of_components = as_text(entry.region)
     names = [str(name) for name in table.index]
     if regions is not None:
+        regions = [regions] if isinstance(regions, str) else list(regions)
+        if not regions:
+            msg = "regions names none."
+            raise ValueError(msg)
         unknown = [name for name in regions if name not in names]
         if unknown:
             msg = f"There are no regions {unknown}; there are {names[:10]} …"
             raise KeyError(msg)
-    shown = names if regions is None else list(regions)
+    shown = names if regions is None else regions
     rows = table.set_axis(names).loc[shown]
     place = np.arange(len(shown))
     palette = region_colors(np.array(names))

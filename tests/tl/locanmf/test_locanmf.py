@@ -389,6 +389,35 @@ def test_projection_on_fixed_footprints():
             nng.tl.project(other, adata, key="locanmf")
 
 
+def test_projections_explain_what_they_say():
+    """Of the recording that is projected, not of the one that was fitted."""
+    adata = session()
+    nng.tl.locanmf(adata, max_rank=4)
+    fitted = adata.uns["locanmf"]["regions"]
+    same, noise = adata.copy(), adata.copy()
+    nng.tl.project(same, adata, key="locanmf")
+    np.testing.assert_allclose(
+        same.uns["locanmf"]["regions"]["r2"], fitted["r2"], atol=1e-4
+    )
+    u = np.random.default_rng(0).normal(size=adata.obsm["X_svd"].shape)
+    noise.obsm["X_svd"] = u
+    nng.tl.project(noise, adata, key="locanmf")
+    table = noise.uns["locanmf"]["regions"]
+    assert table["r2"].max() < 0.2
+    np.testing.assert_array_equal(table["n_pixels"], fitted["n_pixels"])
+    # As written out.
+    name = table.index[1]
+    rows = (adata.obs["region"] == name).to_numpy()
+    movie = u[rows] @ adata.varm["svd"].T.astype(float)
+    left = movie - noise.obsm["X_locanmf"][rows] @ noise.varm["locanmf"].T
+    r2 = 1 - np.square(left).sum() / (movie.var(axis=1) * adata.n_vars).sum()
+    assert table.loc[name, "r2"] == pytest.approx(r2, abs=1e-4)
+    unknown = adata.copy()
+    del unknown.obs["region"]
+    nng.tl.project(same, unknown, key="locanmf")
+    assert same.uns["locanmf"]["regions"]["r2"].isna().all()
+
+
 def test_regions_of_the_components_correlate_with_them():
     adata = session()
     nng.tl.locanmf(adata, max_rank=4)

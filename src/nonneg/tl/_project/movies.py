@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._adata.checks import check_unique_names
-from ..._adata.footprints import read_movie
+from ..._adata.footprints import read_movie, sided_regions
 from ..._adata.volume import has_volume, read_volume
 from ..._adata.write import write_factors
 from ..._core.warnings import warn
-from ...models.locanmf.problem import orthonormal_frames
+from ...models.locanmf.problem import explained, orthonormal_frames
 from ...models.locanmf.project import project_traces
 from ...operators.threads import computing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
+    from numpy.typing import NDArray
 
     from ..._adata.keys import FactorKeys
     from ..._adata.views import Factors
@@ -51,7 +53,11 @@ def project_movie(
         frames = np.column_stack([frames, np.ones(len(frames))])
     with computing():
         data, basis = orthonormal_frames(u[there], frames)
-        traces = project_traces(footprints[there], data, basis, nonnegative=nonnegative)
+        a = footprints[there]
+        traces = project_traces(a, data, basis, nonnegative=nonnegative)
+    regions = _regions_here(
+        reference, factors, position[there], (data, basis), a, traces
+    )
     write_factors(
         target,
         keys,
@@ -63,9 +69,10 @@ def project_movie(
             "projected": float(share),
             **{
                 name: value
-                for name in ("region", "localization", "regions")
+                for name in ("region", "localization")
                 if (value := getattr(factors.entry, name)) is not None
             },
+            **({} if regions is None else {"regions": regions}),
         },
     )
     if not there.all() or share < 1:
@@ -74,6 +81,49 @@ def project_movie(
             f"{share:.1%} of the energy of its footprints is in adata; time courses are "
             "those that explain the common pixels best."
         )
+
+
+def _regions_here(  # noqa: PLR0917
+    reference: AnnData,
+    factors: Factors,
+    pixels: NDArray[np.intp],
+    movie: tuple[NDArray[np.float64], NDArray[np.float64]],
+    a: NDArray[np.float32],
+    traces: NDArray[np.float64],
+) -> pd.DataFrame | None:
+    """The table of regions, with what is explained of this recording.
+
+    NaN where the reference no longer says which region pixels are of.
+    """
+    table: pd.DataFrame | None = getattr(factors.entry, "regions", None)
+    if table is None:
+        return None
+    params = factors.entry.params
+    table = table.assign(r2=np.nan)
+    try:
+        codes, names = sided_regions(
+            reference, str(params.get("region_key")), params.get("hemisphere_key")
+        )
+    except KeyError:
+        return table
+    data, basis = movie
+    fitted = traces @ basis.T
+    # What the basis does not hold of non-negative time courses is a misfit too.
+    outside = traces @ traces.T - fitted @ fitted.T
+    left = np.square(data - a @ fitted).sum(axis=1)
+    left += np.maximum(np.einsum("nk,nk->n", a @ outside, a), 0)
+    energy = np.square(data).sum(axis=1)
+    mean = data @ basis.mean(axis=1)
+    variance = np.maximum(energy - basis.shape[1] * np.square(mean), 0)
+    kind = params.get("r2", "pooled")
+    for name in table.index:
+        if name in names:
+            rows = codes[pixels] == names.index(name)
+            table.loc[name, "n_pixels"] = rows.sum()
+            table.loc[name, "r2"] = explained(
+                left[rows], variance[rows], energy[rows], kind
+            )
+    return table
 
 
 def _check_same_grid(target: AnnData, reference: AnnData) -> None:
