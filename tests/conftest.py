@@ -30,8 +30,13 @@ COMPILED = {
 }
 
 
+# Workers are as many as cores: threads of BLAS on top would wait for each other.
+ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
 def pytest_configure(config):
-    for name, value in COMPILED.items():
+    shared = ALONE if getattr(config.option, "numprocesses", None) else {}
+    for name, value in (COMPILED | shared).items():
         os.environ.setdefault(name, value)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
