@@ -41,7 +41,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: AnyPath, made_by: Mapping[str, Any]) -> None:
-        self._path = Path(path)
+        # Links are followed, and the working directory may change.
+        self._path = Path(path).resolve()
         # As it comes back from the file.
         self._made_by = json.loads(json.dumps(made_by))
         self._saved = perf_counter()
@@ -49,7 +50,7 @@ class Checkpoint:
         self._label = f"checkpoint={str(path)!r}"
         self._tried = Tried(self._label)
         if not self._path.parent.exists():
-            msg = f"The folder of checkpoint={str(path)!r} does not exist."
+            msg = f"The folder of {self._label} does not exist."
             raise ValueError(msg)
 
     @contextmanager
@@ -75,13 +76,13 @@ class Checkpoint:
             TypeError,
             BadZipFile,
         ) as error:
-            msg = f"checkpoint={str(self._path)!r} is not a checkpoint: {error}"
+            msg = f"{self._label} is not a checkpoint: {error}"
             raise ValueError(msg) from error
         differing = differences(made_by, self._made_by)
         if differing:
             msg = (
-                f"checkpoint={str(self._path)!r} belongs to another fit. Differences, "
-                f"as (there, here): {differing}. Give another path, or remove the file."
+                f"{self._label} belongs to another fit. Differences, as (there, here): "
+                f"{differing}. Give another path, or remove the file."
             )
             raise ValueError(msg)
         return state

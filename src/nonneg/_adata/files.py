@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -50,7 +51,7 @@ def writing(what: str, safe: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         msg = f"{what} could not be written: {reason}. {safe}"
-        raise OSError(error.errno or 0, msg) from error
+        raise OSError(*filter(None, [error.errno]), msg) from error
 
 
 @contextmanager
@@ -83,18 +84,20 @@ def locked(path: AnyPath, label: str) -> Iterator[None]:
     try:
         yield
     finally:
-        remove(lock)
+        # Another process has it if the user removed this one's.
+        if _holder(lock) in ({}, _process(os.getpid())):
+            remove(lock)
 
 
 def _acquire(lock: Path, label: str) -> None:
     for _ in range(2):
         try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             holder = _holder(lock)
             if _is_running(holder, lock):
                 break
-            lock.unlink(missing_ok=True)
+            _clear(lock, holder)
         else:
             try:
                 with os.fdopen(descriptor, "w") as file:
@@ -109,6 +112,19 @@ def _acquire(lock: Path, label: str) -> None:
         f"remove {lock} if there is no such process."
     )
     raise ValueError(msg)
+
+
+def _clear(lock: Path, holder: dict[str, Any]) -> None:
+    """Remove the lock of a process that has died, unless another was faster.
+
+    One process alone can move a file away, and then looks whose it was.
+    """
+    moved = lock.with_name(f"{lock.name}-{os.getpid()}-{threading.get_ident()}")
+    with suppress(FileNotFoundError):
+        lock.rename(moved)
+        if _holder(moved) != holder:
+            moved.rename(lock)
+        remove(moved)
 
 
 def _process(pid: int) -> dict[str, Any]:
@@ -131,7 +147,7 @@ def _holder(lock: Path) -> dict[str, Any]:
 
 def _is_running(holder: dict[str, Any], lock: Path) -> bool:
     pid = holder.get("pid")
-    if not isinstance(pid, int):
+    if type(pid) is not int or not 0 < pid < 2**31:
         # Made a moment ago, or by a process that died before it wrote.
         with suppress(OSError):
             return time.time() - lock.stat().st_mtime < _FRESH
@@ -145,7 +161,8 @@ def _is_running(holder: dict[str, Any], lock: Path) -> bool:
         return False
     except PermissionError:
         pass
-    return _process(pid)["began"] == holder.get("began")
+    # Not to be seen on macOS, and where processes of others are hidden.
+    return _process(pid)["began"] in (None, holder.get("began"))
 
 
 # --- HDF5 and zarr ----------------------------------------------------------------------

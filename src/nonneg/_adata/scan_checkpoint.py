@@ -34,7 +34,8 @@ class ScanCheckpoint:
     """
 
     def __init__(self, path: AnyPath, made_by: Mapping[str, Any]) -> None:
-        self._path = Path(path)
+        # Links are followed, and the working directory may change.
+        self._path = Path(path).resolve()
         self._label = label = f"checkpoint={str(path)!r}"
         self._tried = Tried(label)
         # As it comes back from the file.

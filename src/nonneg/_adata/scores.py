@@ -93,9 +93,7 @@ class ScoresInSources(ScoreSink):
 
     def complete(self, model: AnnData) -> None:
         """All sources get theirs, or none."""
-        names = ", ".join(one.name for one in self._staged)
-        with writing(f"The scores of {names}", self._safe):
-            commit_all(self._staged)
+        commit_all(self._staged, self._safe)
 
     def discard(self) -> None:
         for one in self._staged:
@@ -132,7 +130,8 @@ class ScoresInFile(ScoreSink):
         safe: Callable[[], str],
     ) -> None:
         super().__init__(rank)
-        self._path = Path(path)
+        # Links are followed, and the working directory may change.
+        self._path = Path(path).resolve()
         self._label = f"scores={str(path)!r}"
         self._more = safe
         self._unfinished = beside(self._path, "unfinished")
@@ -262,10 +261,11 @@ def check_target(
     if target.suffix not in {".h5ad", ".zarr"}:
         msg = f"scores={str(path)!r} must end in .h5ad or .zarr."
         raise ValueError(msg)
-    if target.resolve() in {Path(used).resolve() for used in inputs}:
-        msg = f"scores={str(path)!r} is one of the files to read."
+    target = target.resolve()
+    if any(target.is_relative_to(Path(used).resolve()) for used in inputs):
+        msg = f"scores={str(path)!r} is one of the files to read, or within it."
         raise ValueError(msg)
-    if checkpoint is not None and target.resolve() == Path(checkpoint).resolve():
+    if checkpoint is not None and target == Path(checkpoint).resolve():
         msg = f"scores={str(path)!r} is the checkpoint as well. Give it another path."
         raise ValueError(msg)
     if target.exists():

@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from anndata.io import write_elem
 
-from .files import NewGroup, beside, locked, new_array, remove
+from .files import NewGroup, beside, locked, new_array, remove, writing
 from .stored import StoredAnnData, open_group
 from .write import write_values
 
@@ -39,10 +39,10 @@ class Staged(Protocol):
         """All scores are there: write what is held back."""
 
     def commit(self) -> None:
-        """Put them in their place. Where this fails, nothing has changed."""
+        """Put them in their place."""
 
     def undo(self) -> None:
-        """Bring back what was there before."""
+        """Bring back what was there before, however far that came."""
 
     def discard(self) -> None:
         """Remove everything that is not in its place."""
@@ -58,24 +58,31 @@ def stage(source: Source, key: str, rank: int) -> Staged:
     return _StagedHDF5(data, key, rank)
 
 
-def commit_all(staged: Sequence[Staged]) -> None:
-    """Put all in their places, or none."""
-    for one in staged:
-        one.seal()
-    done: list[Staged] = []
+def commit_all(staged: Sequence[Staged], safe: str) -> None:
+    """Put all in their places, or none, where it says what is ``safe``."""
+    names = f"The scores of {', '.join(one.name for one in staged)}"
+    begun: list[Staged] = []
     try:
-        for one in staged:
-            one.commit()
-            done.append(one)
+        with writing(names, safe):
+            for one in staged:
+                one.seal()
+            for one in staged:
+                begun.append(one)
+                one.commit()
     except BaseException as error:
-        for one in reversed(done):
+        lost = []
+        for one in reversed(begun):
             try:
                 one.undo()
             except OSError as failed:
-                error.add_note(
-                    f"{one.name} holds its new scores; what it was could not be "
-                    f"brought back: {failed}."
-                )
+                kept = beside(Path(one.name).resolve(), "before")
+                lost.append(f"{one.name} ({failed}), which is beside it as {kept.name}")
+        if lost:
+            msg = (
+                f"{names} could not be written to all of them, and it was not possible "
+                f"to bring back what was there before in {'; '.join(lost)}."
+            )
+            raise OSError(msg) from error
         raise
 
 
@@ -99,10 +106,10 @@ class _StagedInMemory:
 
     def undo(self) -> None:
         place = ("obsm", self._key)
-        if self._before is None:
-            write_values(self._adata, {}, [place])
-        else:
+        if self._before is not None:
             write_values(self._adata, {place: self._before})
+        elif self._key in self._adata.obsm:
+            write_values(self._adata, {}, [place])
 
     def discard(self) -> None:
         pass
@@ -118,6 +125,8 @@ class _StagedFile:
         self._path = Path(data.path).resolve()
         self._unfinished = beside(self._path, "unfinished")
         self._before = beside(self._path, "before")
+        # Whether that is all there is of what was there.
+        self._keeps_before = False
         self._shape = (data.n_obs, rank)
         self._lock = ExitStack()
         self._lock.enter_context(locked(self._path, self.name))
@@ -132,10 +141,20 @@ class _StagedFile:
         self._group.close()
         self._data.close()
 
+    def undo(self) -> None:
+        self._keeps_before = True
+        self._bring_back()
+        self._keeps_before = False
+
+    def _bring_back(self) -> None:
+        raise NotImplementedError
+
     def discard(self) -> None:
         if hasattr(self, "_group"):
             self._group.abandon()
         remove(self._unfinished)
+        if not self._keeps_before:
+            remove(self._before)
         self._lock.close()
 
 
@@ -148,6 +167,7 @@ class _StagedHDF5(_StagedFile):
 
     def __init__(self, data: StoredAnnData, key: str, rank: int) -> None:
         super().__init__(data, rank)
+        self._has_begun = False
         try:
             self._stamp = self._state()
             shutil.copyfile(self._path, self._unfinished)
@@ -172,27 +192,21 @@ class _StagedHDF5(_StagedFile):
 
     def commit(self) -> None:
         if self._state() != self._stamp:
-            msg = f"{self.name} was changed by something else during the fit."
+            msg = f"{self.name} was changed by something else during the fit"
             raise OSError(msg)
+        # Of a process that was killed.
+        self._before.unlink(missing_ok=True)
+        self._has_begun = True
         try:
             os.link(self._path, self._before)
         except OSError:
             # Not all file systems have links.
             self._path.replace(self._before)
-        try:
-            self._unfinished.replace(self._path)
-        except BaseException:
-            self.undo()
-            raise
+        self._unfinished.replace(self._path)
 
-    def undo(self) -> None:
-        self._before.replace(self._path)
-
-    def discard(self) -> None:
-        super().discard()
-        # Unless it is all there is.
-        if self._path.exists():
-            remove(self._before)
+    def _bring_back(self) -> None:
+        if self._has_begun and self._before.exists():
+            self._before.replace(self._path)
 
 
 class _StagedZarr(_StagedFile):
@@ -216,23 +230,21 @@ class _StagedZarr(_StagedFile):
             raise
 
     def commit(self) -> None:
-        with ExitStack() as undo:
-            old = self._path / "obsm" / self._key
-            new = self._unfinished / "obsm" / self._key
-            if "obsm" not in open_group(self._path, "r+"):
-                old, new = old.parent, new.parent
-            elif old.exists():
-                self._move(old, self._before, undo)
-            self._move(new, old, undo)
-            self._consolidate(undo)
-            self._undo = undo.pop_all()
+        old = self._path / "obsm" / self._key
+        new = self._unfinished / "obsm" / self._key
+        if "obsm" not in open_group(self._path, "r+"):
+            old, new = old.parent, new.parent
+        elif old.exists():
+            self._move(old, self._before)
+        self._move(new, old)
+        self._consolidate()
 
-    def _move(self, one: Path, other: Path, undo: ExitStack) -> None:
+    def _move(self, one: Path, other: Path) -> None:
         remove(other)
         one.replace(other)
-        undo.callback(other.replace, one)
+        self._undo.callback(other.replace, one)
 
-    def _consolidate(self, undo: ExitStack) -> None:
+    def _consolidate(self) -> None:
         """Bring consolidated metadata up to date, where there are some."""
         group = zarr.open_group(self._path, mode="r")
         if group.metadata.consolidated_metadata is None:
@@ -240,14 +252,10 @@ class _StagedZarr(_StagedFile):
         name = "zarr.json" if group.metadata.zarr_format == 3 else ".zmetadata"
         kept = self._unfinished / f"before-{name}"
         shutil.copyfile(self._path / name, kept)
-        undo.callback(kept.replace, self._path / name)
+        self._undo.callback(kept.replace, self._path / name)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
             zarr.consolidate_metadata(self._path)
 
-    def undo(self) -> None:
+    def _bring_back(self) -> None:
         self._undo.close()
-
-    def discard(self) -> None:
-        super().discard()
-        remove(self._before)

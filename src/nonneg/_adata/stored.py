@@ -15,6 +15,7 @@ from anndata.io import read_elem, sparse_dataset
 
 from ..operators.validate import reading
 from .checks import check_shape
+from .files import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,12 @@ def open_stored(path: AnyPath, *, write: bool = False) -> StoredAnnData:
     """Open an .h5ad or .zarr file, which can be written to later if that is asked."""
     if not Path(path).exists():
         msg = f"There is no file {path}."
+        before = beside(Path(path).resolve(), "before")
+        if before.exists():
+            msg += (
+                f" A process that was killed while it replaced it has left {before}: "
+                "give that its name."
+            )
         raise FileNotFoundError(msg)
     # Scores are written beside it first.
     if write and not all(

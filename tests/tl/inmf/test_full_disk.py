@@ -19,6 +19,7 @@ import pytest
 import nonneg as nng
 from nonneg._adata import checkpoint as _checkpoint
 from nonneg._adata import files
+from nonneg._adata import staged as _staged
 from testing.nonneg import assert_same, snapshot
 from testing.nonneg._disk import FailingDisk
 from testing.nonneg._online import (
@@ -179,12 +180,70 @@ def test_what_cannot_be_brought_back_is_said(folder, monkeypatch):
         return original(self, target)
 
     monkeypatch.setattr(files.Path, "replace", replace)
-    with pytest.raises(OSError, match="Input/output error") as raised:
+    match = (
+        r"not possible to bring back .* in .*batch_0\.h5ad \(.*\.before-batch_0\.h5ad"
+    )
+    with pytest.raises(OSError, match=match) as raised:
         fit(data, write_back=True, **SMALL)
-    (note,) = raised.value.__cause__.__notes__
-    assert "batch_0.h5ad holds its new scores" in note
+    assert "No file has changed" not in str(raised.value)
     assert "X_inmf" in read(data["batch_0"]).obsm
     assert "X_inmf" not in read(data["batch_1"]).obsm
+    assert "X_inmf" not in read(folder / ".before-batch_0.h5ad").obsm
+    assert [path.name for path in folder.glob(".*")] == [".before-batch_0.h5ad"]
+
+
+def test_a_file_that_is_moved_away_is_not_lost(folder, monkeypatch):
+    """Without links the file has no name for a moment, in which a process may die."""
+
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    data, original = _files(folder, "h5ad"), files.Path.replace
+
+    def replace(self, target):
+        if "unfinished" in self.name or self.name == ".before-batch_0.h5ad":
+            refuse()
+        return original(self, target)
+
+    before = contents(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        patch.setattr(files.Path, "replace", replace)
+        with pytest.raises(OSError, match=r"\.before-batch_0\.h5ad"):
+            fit(data, write_back=True, **SMALL)
+    assert not data["batch_0"].exists()
+    with pytest.raises(FileNotFoundError, match=r"has left .*\.before-batch_0\.h5ad"):
+        fit(data, write_back=True, **SMALL)
+    (folder / ".before-batch_0.h5ad").rename(data["batch_0"])
+    assert contents(folder) == before
+    fit(data, write_back=True, **SMALL)
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_an_interruption_between_files_changes_none(folder, form, monkeypatch):
+    data = _files(folder, form)
+    kinds = {"h5ad": _staged._StagedHDF5, "zarr": _staged._StagedZarr}
+    commit = kinds[form].commit
+    before = contents(folder)
+
+    def committed(self):
+        commit(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kinds[form], "commit", committed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, write_back=True, **SMALL)
+    assert contents(folder) == before
+    assert not list(folder.glob(".*"))
+
+
+def test_what_a_killed_process_left_is_replaced(folder):
+    data = _files(folder, "h5ad")
+    for what in ("before", "unfinished"):
+        (folder / f".{what}-batch_0.h5ad").write_bytes(b"old")
+    fit(data, write_back=True, **SMALL)
+    assert "X_inmf" in read(data["batch_0"]).obsm
+    assert not list(folder.glob(".*"))
 
 
 def test_a_file_that_was_changed_meanwhile_is_kept(folder, monkeypatch):
@@ -210,6 +269,8 @@ def test_one_file_takes_scores_once(folder):
     path = folder / "batch_0.h5ad"
     with pytest.raises(ValueError, match=r"batch_0\.h5ad'\] are given twice"):
         fit({"a": path, "b": folder / "../data/batch_0.h5ad"}, write_back=True)
+    adata = parts()["batch_0"]
+    refused(ValueError, "an AnnData.* twice", {"a": adata, "b": adata}, write_back=True)
 
 
 def test_links_stay_links(folder):
@@ -219,6 +280,39 @@ def test_links_stay_links(folder):
     fit(data, write_back=True, **SMALL)
     assert data["batch_0"].is_symlink()
     assert "X_inmf" in read(target).obsm
+
+
+def test_new_files_are_where_links_point(folder, adata):
+    """As to a disk that is larger, even if what they point at is not there yet."""
+    (folder / "large").mkdir()
+    links = {name: folder / name for name in ("s.h5ad", "c.npz")}
+    for name, link in links.items():
+        link.symlink_to(folder / "large" / name)
+    data = _files(folder, "h5ad")
+    fit(data, scores=links["s.h5ad"], checkpoint=links["c.npz"], **SMALL)
+    assert all(link.is_symlink() for link in links.values())
+    assert tree(folder / "large") == ["c.npz", "s.h5ad"]
+
+
+def test_the_working_directory_may_change(adata, tmp_path, monkeypatch):
+    from nonneg.models.inmf.online import OnlineSolver
+
+    step = OnlineSolver.step
+
+    def moving(self, *args):
+        os.chdir(tmp_path.parent)
+        return step(self, *args)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(OnlineSolver, "step", moving)
+    fit(adata, checkpoint="c.npz")
+    assert tree(tmp_path) == ["c.npz"]
+
+
+def test_no_scores_within_a_folder_that_is_read(folder):
+    data = _files(folder, "zarr")
+    path = data["batch_0"] / "s.h5ad"
+    refused(ValueError, "or within it", data, scores=path, **SMALL)
 
 
 # --- checkpoints ------------------------------------------------------------------------
@@ -313,6 +407,8 @@ LOCKS = {
     "of another machine": (lambda: _holder(host="elsewhere"), True),
     "just made": (lambda: "", True),
     "damaged": (lambda: "[]", True),
+    "of a number that there cannot be": (lambda: _holder(pid=10**30), True),
+    "of a group of processes": (lambda: _holder(pid=-1), True),
 }
 
 
@@ -332,6 +428,49 @@ def test_locks(case, tmp_path):
     with files.locked(tmp_path / "a", "a"):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
     assert tree(tmp_path) == []
+
+
+def test_a_lock_is_taken_over_once(tmp_path, monkeypatch):
+    """Two processes find the lock of one that died; the other one is faster."""
+    lock, other = tmp_path / ".lock-a", _holder(host="faster")
+    lock.write_text(_holder(pid=2**22 + 1))
+    is_running = files._is_running
+
+    def slow(*args):
+        running = is_running(*args)
+        if not running:
+            lock.write_text(other)
+        return running
+
+    monkeypatch.setattr(files, "_is_running", slow)
+    with (
+        pytest.raises(ValueError, match=r"in use by process .* on faster"),
+        files.locked(tmp_path / "a", "a"),
+    ):
+        pass
+    assert lock.read_text() == other
+    assert tree(tmp_path) == [".lock-a"]
+
+
+def test_the_lock_of_another_is_left(tmp_path):
+    """A user may have removed ours, and another process has made its own."""
+    lock, other = tmp_path / ".lock-a", _holder(host="elsewhere")
+    with files.locked(tmp_path / "a", "a"):
+        lock.write_text(other)
+    assert lock.read_text() == other
+
+
+def test_processes_that_are_hidden_hold_their_locks(tmp_path, monkeypatch):
+    """Such as those of other users: they can be asked, but not looked at."""
+    (tmp_path / ".lock-a").write_text(_holder())
+    process = files._process
+
+    def hidden(pid):
+        return {**process(pid), "began": None}
+
+    monkeypatch.setattr(files, "_process", hidden)
+    with pytest.raises(ValueError, match="in use"), files.locked(tmp_path / "a", "a"):
+        pass
 
 
 def test_a_lock_without_content_grows_old(tmp_path):

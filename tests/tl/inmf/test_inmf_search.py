@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -115,3 +118,32 @@ def test_plot_along_penalties():
     assert axes[0].get_xscale() == "log"
     assert axes[0].get_legend() is None
     plt.close("all")
+
+
+@pytest.mark.parametrize("name", ["inmf", "_judge"])
+@pytest.mark.parametrize("n_finished", [0, 1])
+def test_interruption_keeps_what_is_finished(monkeypatch, name, n_finished):
+    """Before a fit has made a step, and while it is judged."""
+    search = sys.modules["nonneg.tl._inmf.inmf_search"]
+    original, n_calls = getattr(search, name), 0
+
+    def interrupted(*args, **kwargs):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls > n_finished:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(search, name, interrupted)
+    adata = nng.datasets.batches((40, 30), 20, 2)
+    call = partial(nng.tl.inmf_search, adata, (2, 3), (5,), batch_key="batch")
+    if not n_finished:
+        before = snapshot(adata)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert_same(snapshot(adata), before)
+        return
+    with pytest.warns(UserWarning, match="Interrupted after 1 of 2 fits"):
+        call()
+    assert adata.uns["inmf_search"]["interrupted"]
+    assert len(adata.uns["inmf_search"]["table"]) == 1

@@ -150,3 +150,22 @@ def test_interruption_of_a_comparison_keeps_what_is_finished(adata, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         nng.tl.compare(adata, "pnmf", [2, 3, 4], n_splits=1)
     assert_same(snapshot(adata), before)
+
+
+@pytest.mark.parametrize("where", ["__init__", "score"])
+def test_interruption_between_the_fits_of_a_comparison(adata, monkeypatch, where):
+    from nonneg.tl._nsf import compare
+
+    original, n_calls = getattr(compare._Split, where), 0
+
+    def second(*args):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 2:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(compare._Split, where, second)
+    with pytest.warns(UserWarning, match="Interrupted after 1 of 2 fits, which are"):
+        nng.tl.compare(adata, "intercept", n_splits=2)
+    assert adata.uns["comparison"].attrs["interrupted"]

@@ -154,36 +154,38 @@ def inmf_search(
         summary = summarise_data(fitted, scaling, seed=seed)
         gene_scale = np.asarray(summary.data.gene_scale)
         unseen = summarise_data(others, scaling, seed=seed, gene_scale=gene_scale)
-        for rank, value in product(ranks, lams):
-            penalties = Penalties(
-                read_lam(value, fitted.names), read_weights("cells", fitted.n_cells)
-            )
-            start = perf_counter()
-            result = inmf(
-                summary, rank, penalties, tol=tol, max_iter=max_iter, seed=seed
-            )
-            seconds = perf_counter() - start
-            if result.trace.interrupted:
-                break
-            rows.append(
-                {
-                    "n_components": rank,
-                    "lam": value,
-                    **_judge(
-                        result,
-                        summary,
-                        unseen,
-                        penalties,
-                        batch=fitted.codes,
-                        seed=seed,
-                    ),
-                    "converged": result.trace.converged,
-                    "seconds": seconds,
-                }
-            )
-            callback(len(rows), Report(None))
-    if not rows:
-        raise KeyboardInterrupt
+        try:
+            for rank, value in product(ranks, lams):
+                penalties = Penalties(
+                    read_lam(value, fitted.names), read_weights("cells", fitted.n_cells)
+                )
+                start = perf_counter()
+                result = inmf(
+                    summary, rank, penalties, tol=tol, max_iter=max_iter, seed=seed
+                )
+                seconds = perf_counter() - start
+                if result.trace.interrupted:
+                    raise KeyboardInterrupt
+                rows.append(
+                    {
+                        "n_components": rank,
+                        "lam": value,
+                        **_judge(
+                            result,
+                            summary,
+                            unseen,
+                            penalties,
+                            batch=fitted.codes,
+                            seed=seed,
+                        ),
+                        "converged": result.trace.converged,
+                        "seconds": seconds,
+                    }
+                )
+                callback(len(rows), Report(None))
+        except KeyboardInterrupt:
+            if not rows:
+                raise
     n_fits = len(ranks) * len(lams)
     found = {
         "params": {

@@ -77,9 +77,12 @@ def resolve_data(
 
 
 def _check_unique(files: Sequence[Any]) -> None:
-    """Raise if scores of two data sets would go to the same file."""
+    """Raise if scores of two data sets would go to the same file or object."""
     paths = [Path(one).resolve() for one in files if not isinstance(one, AnnData)]
     twice = sorted({str(path) for path in paths if paths.count(path) > 1})
+    objects = [id(one) for one in files if isinstance(one, AnnData)]
+    if len(set(objects)) < len(objects):
+        twice.append("an AnnData")
     if twice:
         msg = f"{twice} are given twice, and can take scores with write_back=True once."
         raise ValueError(msg)

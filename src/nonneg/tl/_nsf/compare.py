@@ -182,38 +182,36 @@ def compare(
     check_replaced(target, key_added, "deviance")
     data = _Data.read(target, layer, spatial_key, library_key)
     given = {} if model_kwargs is None else model_kwargs
-    rows, interrupted = [], False
+    rows: list[dict[str, Any]] = []
     told: Told = []
+    interrupted = False
     with tqdm(
         total=n_splits * len(settings_), desc="compare", disable=not settings.progress
     ) as bar:
-        for split, out in enumerate(data.splits(n_splits, test_size, seed)):
-            part = _Split(data, ~out, out, spatial_key, library_key)
-            for setting in settings_:
-                begin = time.perf_counter()
-                kwargs = {**given.get(setting.method, {}), "rng": seed}
-                try:
+        try:
+            for split, out in enumerate(data.splits(n_splits, test_size, seed)):
+                part = _Split(data, ~out, out, spatial_key, library_key)
+                for setting in settings_:
+                    begin = time.perf_counter()
+                    kwargs = {**given.get(setting.method, {}), "rng": seed}
                     with quietly() as messages:
                         mean = _MODELS[setting.method].mean(part, setting, kwargs)
                     told += messages
-                except KeyboardInterrupt:
-                    interrupted = True
-                    break
-                rows.append(
-                    {
-                        "model": setting.method,
-                        "n_components": setting.n_components or 0,
-                        "n_spatial": setting.n_spatial or 0,
-                        "split": split,
-                        "deviance": part.score(mean),
-                        "seconds": time.perf_counter() - begin,
-                    }
-                )
-                bar.update()
-            if interrupted:
-                break
-    if not rows:
-        raise KeyboardInterrupt
+                    rows.append(
+                        {
+                            "model": setting.method,
+                            "n_components": setting.n_components or 0,
+                            "n_spatial": setting.n_spatial or 0,
+                            "split": split,
+                            "deviance": part.score(mean),
+                            "seconds": time.perf_counter() - begin,
+                        }
+                    )
+                    bar.update()
+        except KeyboardInterrupt:
+            if not rows:
+                raise
+            interrupted = True
     table = pd.DataFrame(rows)
     table.index = table.index.astype(str)
     if interrupted:
