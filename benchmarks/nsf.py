@@ -48,7 +48,7 @@ def compare(*, quick: bool) -> str:
     rows = []
     for name, kwargs in {
         "nonneg": {},
-        "nonneg, dispersion=1": {"dispersion": 1.0},
+        "nonneg, temperature=1": {"temperature": 1.0},
         "nonneg, 300 inducing points": {"n_inducing": 300},
     }.items():
         begin = time.perf_counter()

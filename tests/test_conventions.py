@@ -25,7 +25,7 @@ POSITIONAL = (
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
 )
 # No search of the kernel.
-KERNEL = dict(length_scale=3, amplitude=1, dispersion=1, max_iter=10)
+KERNEL = dict(length_scale=3, amplitude=1, temperature=1, max_iter=10)
 
 
 def located():
@@ -116,7 +116,7 @@ CALLS = {
     "tl.nsfh": lambda adata, **kwargs: nng.tl.nsfh(adata, 3, **KERNEL, **kwargs),
     "tl.pnmf": lambda adata, **kwargs: nng.tl.pnmf(adata, 3, **kwargs),
     "tl.rsf": lambda adata, **kwargs: nng.tl.rsf(
-        adata, 3, length_scale=3, dispersion=1, **kwargs
+        adata, 3, length_scale=3, temperature=1, **kwargs
     ),
     "tl.fa": lambda adata, **kwargs: nng.tl.fa(adata, 3, **kwargs),
     "tl.compare": lambda adata, **kwargs: untimed(

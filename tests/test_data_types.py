@@ -143,9 +143,9 @@ VERBS = {
     "fa": _fitted("fa"),
     "pnmf": _fitted("pnmf"),
     # No search of the kernel: it sees what all verbs read.
-    "rsf": _fitted("rsf", length_scale=3, dispersion=1),
-    "nsf": _fitted("nsf", length_scale=3, amplitude=1, dispersion=1),
-    "nsfh": _fitted("nsfh", length_scale=3, amplitude=1, dispersion=1, n_spatial=1),
+    "rsf": _fitted("rsf", length_scale=3, temperature=1),
+    "nsf": _fitted("nsf", length_scale=3, amplitude=1, temperature=1),
+    "nsfh": _fitted("nsfh", length_scale=3, amplitude=1, temperature=1, n_spatial=1),
     "compare": _compared,
     "inmf": _integrated,
     "inmf_search": _searched,

@@ -176,7 +176,7 @@ def test_sections_after_concatenation():
     one, two = nng.datasets.ggblocks(8, 20), nng.datasets.ggblocks(8, 20, rng=1)
     both = ad.concat({"one": one, "two": two}, label="slide", index_unique="-")
     nng.tl.nsf(
-        both, 2, library_key="slide", length_scale=3.0, amplitude=1.0, dispersion=1.0,
+        both, 2, library_key="slide", length_scale=3.0, amplitude=1.0, temperature=1.0,
         max_iter=3,
     )  # fmt: skip
     axes = nng.pl.factor_maps(both, "nsf", factors=[0])
@@ -190,7 +190,7 @@ def test_sections_after_concatenation():
 def test_spatial_fits_can_be_saved(form, tmp_path):
     """muon 76: a fit with covariates of an AnnData cannot be written."""
     adata = nng.datasets.ggblocks(8, 20)
-    nng.tl.nsf(adata, 2, length_scale=3.0, amplitude=1.0, dispersion=1.0, max_iter=3)
+    nng.tl.nsf(adata, 2, length_scale=3.0, amplitude=1.0, temperature=1.0, max_iter=3)
     getattr(adata, f"write_{form}")(tmp_path / f"a.{form}")
     read = getattr(ad, f"read_{form}")(tmp_path / f"a.{form}")
     here, there = (nng.tl.predict(x, np.ones((1, 2))).X for x in (adata, read))
@@ -201,7 +201,7 @@ def test_cells_at_one_place():
     """squidpy 925: several cells share their coordinates."""
     adata = nng.datasets.ggblocks(8, 20)
     adata.obsm["spatial"] = np.repeat(adata.obsm["spatial"][::4], 4, axis=0)
-    nng.tl.nsf(adata, 2, length_scale=3.0, amplitude=1.0, dispersion=1.0, max_iter=5)
+    nng.tl.nsf(adata, 2, length_scale=3.0, amplitude=1.0, temperature=1.0, max_iter=5)
     scores = adata.obsm["X_nsf"]
     assert np.isfinite(scores).all()
     # One place, one value of the field.

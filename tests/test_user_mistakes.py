@@ -109,7 +109,7 @@ def test_logarithms_are_told(adata):
 
 def test_size_factors_that_nobody_has(adata):
     given = dict(size_factors=np.ones(adata.n_obs), length_scale=3.0)
-    nng.tl.nsf(adata, 3, amplitude=1.0, dispersion=1.0, **given, **SHORT)
+    nng.tl.nsf(adata, 3, amplitude=1.0, temperature=1.0, **given, **SHORT)
     with pytest.raises(ValueError, match=r"array of size factors.*column of"):
         nng.tl.project(nng.datasets.ggblocks(8, 20, rng=1), adata, key="nsf")
 

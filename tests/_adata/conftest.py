@@ -12,7 +12,7 @@ import nonneg as nng
 
 KEY = "fit"
 _SHORT = dict(max_iter=2, key_added=KEY)
-_SPATIAL = dict(length_scale=3.0, dispersion=1.0)
+_SPATIAL = dict(length_scale=3.0, temperature=1.0)
 
 
 def spots():

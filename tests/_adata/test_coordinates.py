@@ -13,7 +13,7 @@ import nonneg as nng
 from nonneg._adata.coordinates import read_coordinates
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-SHORT = dict(max_iter=2, length_scale=3.0, dispersion=1.0)
+SHORT = dict(max_iter=2, length_scale=3.0, temperature=1.0)
 N_OBS = 144
 
 

@@ -12,7 +12,7 @@ from nonneg._adata.labels import read_labels, read_sections
 from testing.nonneg import counts
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-SHORT = dict(max_iter=2, length_scale=3.0, dispersion=1.0)
+SHORT = dict(max_iter=2, length_scale=3.0, temperature=1.0)
 CODES = np.array([1, 0, 1, 2, 0, 2])
 
 # A column, its sorted names, and its names in the user's order.

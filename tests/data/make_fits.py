@@ -31,7 +31,7 @@ def main() -> None:
     nng.tl.nmf(adata, 2, obsm="X_pca", key_added="nmf_of_obsm")
     nng.tl.seminmf(adata, 3, key_added="seminmf")
 
-    spatial = {"max_iter": 3, "length_scale": 3.0, "dispersion": 1.0}
+    spatial = {"max_iter": 3, "length_scale": 3.0, "temperature": 1.0}
     nng.tl.nsf(adata, 3, amplitude=1.0, **spatial)
     nng.tl.nsfh(adata, 3, n_spatial=2, amplitude=1.0, library_key="batch", **spatial)
     nng.tl.rsf(adata, 2, **spatial)

@@ -285,13 +285,19 @@ def test_score_differs_from_scipy_by_a_constant(case, name, form):
     }[name]()
 
     def expected(m):
-        rate = np.exp(m + var / 2) @ w.T
+        factors = np.exp(m + var / 2)
+        rate, spread = factors @ w.T, (factors**2 * np.expm1(var)) @ (w**2).T
         if name == "gaussian":
-            return st.norm.logpdf(x, rate, np.sqrt(likelihood.noise)).sum(1)
-        rate = size[:, None] * rate
+            sd = np.sqrt(likelihood.noise + spread)
+            return st.norm.logpdf(x, rate, sd).sum(1)
+        # Rates with a gamma distribution of the same moments.
+        rate, spread = size[:, None] * rate, size[:, None] ** 2 * spread
+        phi = 0.3
         if name == "poisson":
-            return st.poisson.logpmf(x, rate).sum(1)
-        return log_nb(x, rate, 0.3).sum(1)
+            # What genes scatter beyond that, by moments.
+            excess = ((x - rate) ** 2 - rate - spread).sum(0)
+            phi = np.maximum(excess / (rate**2 + spread).sum(0), 0)
+        return log_nb(x, rate, phi + (1 + phi) * spread / rate**2).sum(1)
 
     noise, others = likelihood.noise, Observations(op, size)
     ours = [likelihood.score(noise, others, m, var, w) for m in (mean, mean + 0.3)]

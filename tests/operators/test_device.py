@@ -205,7 +205,7 @@ def test_sums_of_logarithms_are_in_double_precision(kind):
     assert float(found) == pytest.approx(exact, rel=1e-8)
 
 
-FIXED = dict(length_scale=3.0, amplitude=1.0, dispersion=1.0, tol=0, max_iter=5)
+FIXED = dict(length_scale=3.0, amplitude=1.0, temperature=1.0, tol=0, max_iter=5)
 SPATIAL_FITS = {
     # Kernels are searched, and locations have several inducing points each.
     "nsf": ("nsf", dict(n_inducing=40)),
@@ -215,7 +215,7 @@ SPATIAL_FITS = {
     "monte_carlo": ("nsf", dict(FIXED, estimator="monte_carlo")),
     "batches": ("nsf", dict(FIXED, batch_size=40)),
     "nsfh": ("nsfh", dict(FIXED, n_spatial=2)),
-    "rsf": ("rsf", dict(length_scale=3.0, dispersion=1.0, tol=0, max_iter=5)),
+    "rsf": ("rsf", dict(length_scale=3.0, temperature=1.0, tol=0, max_iter=5)),
 }
 # Dispersions follow from differences of large logarithms in single precision.
 SPATIAL_TOLERANCE = {"negative_binomial": 1e-3}

@@ -62,7 +62,7 @@ FITS = """
     from nonneg.operators import place
     from testing.nonneg import counts, fitted_mean
     nng.settings.progress = False
-    KERNEL = dict(length_scale=3.0, amplitude=1.0, dispersion=1.0)
+    KERNEL = dict(length_scale=3.0, amplitude=1.0, temperature=1.0)
     budget = place.data_budget
     full = counts(121, 40)
     place_of = np.arange(121)
@@ -90,7 +90,7 @@ CALLS = {
     "seminmf": "seminmf(data, 4, copy=True, tol=1e-3)",
     "nsf": "nsf(data, 4, copy=True, n_inducing=40)",
     "nsfh": "nsfh(data, 4, copy=True, n_spatial=2, max_iter=5, **KERNEL)",
-    "rsf": "rsf(data, 4, copy=True, max_iter=5, length_scale=3.0, dispersion=1.0)",
+    "rsf": "rsf(data, 4, copy=True, max_iter=5, length_scale=3.0, temperature=1.0)",
     "negative_binomial": (
         "nsf(data, 4, copy=True, likelihood='negative_binomial', max_iter=5, **KERNEL)"
     ),

@@ -69,7 +69,7 @@ def test_nsf(crossings, likelihood, budget, monkeypatch):
     adata = nng.datasets.ggblocks(20, 12)
     assert adata.n_obs == N_OBS
     kernel = dict(
-        length_scale=3.0, amplitude=1.0, dispersion=1.0, n_inducing=N_INDUCING
+        length_scale=3.0, amplitude=1.0, temperature=1.0, n_inducing=N_INDUCING
     )
     found = []
     for max_iter in (3, 12):
@@ -123,7 +123,7 @@ def test_another_seed_compiles_nothing():
     kwargs = dict(
         length_scale=3.0,
         amplitude=1.0,
-        dispersion=1.0,
+        temperature=1.0,
         n_inducing=N_INDUCING,
         estimator="monte_carlo",
         tol=10,

@@ -105,7 +105,13 @@ def test_no_comparison(adata):
 def hybrid(adata):
     with pytest.warns(UserWarning, match="Not converged"):
         nng.tl.nsfh(
-            adata, 4, length_scale=5.0, amplitude=1.0, dispersion=1.0, max_iter=3, tol=0
+            adata,
+            4,
+            length_scale=5.0,
+            amplitude=1.0,
+            temperature=1.0,
+            max_iter=3,
+            tol=0,
         )
     return adata
 

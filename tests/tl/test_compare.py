@@ -12,7 +12,7 @@ from testing.nonneg import assert_same, snapshot
 
 # Convergence is no matter here.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-KERNEL = dict(length_scale=5.0, amplitude=1.0, dispersion=1.0, max_iter=20)
+KERNEL = dict(length_scale=5.0, amplitude=1.0, temperature=1.0, max_iter=20)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_locations_are_held_out_as_a_whole(adata):
 
 def test_models_of_the_family(adata):
     models = ["nmf", "pnmf", "fa", "rsf", "intercept"]
-    kwargs = {"rsf": dict(length_scale=5.0, dispersion=1.0, max_iter=20)}
+    kwargs = {"rsf": dict(length_scale=5.0, temperature=1.0, max_iter=20)}
     nng.tl.compare(adata, models, 4, n_splits=2, test_size=0.2, model_kwargs=kwargs)
     mean = adata.uns["comparison"].groupby("model")["deviance"].mean()
     assert set(mean.index) == set(models)

@@ -46,7 +46,7 @@ def point_spacing(coords: NDArray[np.floating[Any]]) -> float:
     return float(np.median(distances[:, -1]))
 
 
-# Area of the box that layouts are scaled to, per axis.
+# Side of the box that layouts are scaled to.
 _BOX = 4.0
 
 
@@ -71,7 +71,10 @@ class Transform(NamedTuple):
 def fit_transform(
     coords: NDArray[np.float64], section: NDArray[np.intp], names: NDArray[Any]
 ) -> Transform:
-    """Scale to a box of side 4, in the geometric mean over axes."""
+    """Scale to the size of a box of side 4, however a section is turned.
+
+    By the root mean square distance from the centre, which rotations do not change.
+    """
     spans = np.stack(
         [np.ptp(coords[section == s], axis=0) for s in range(len(names))]
     ).max(0)
@@ -85,5 +88,7 @@ def fit_transform(
         raise ValueError(msg)
     used = coords[:, axes]
     centers = np.stack([used[section == s].mean(0) for s in range(len(names))])
-    scale = _BOX / float(np.exp(np.log(spans[axes]).mean()))
+    size = max(np.var(used[section == s], axis=0).sum() for s in range(len(names)))
+    # Uniform in the box, each axis has a variance of its side squared by 12.
+    scale = _BOX * float(np.sqrt(axes.sum() / 12 / size))
     return Transform(scale, axes, centers, names)

@@ -56,7 +56,9 @@ class ProbabilisticEntry(Entry):
     total_std: NDArray[Any] | None = None
     nonspatial_prior: NDArray[Any] | None = None
     nonspatial_elsewhere: NDArray[Any] | None = None
+    temperature: float | None = None
     dispersion: float | None = None
+    """What earlier versions called the temperature."""
     kernel: Mapping[str, Any] | None = None
     search: pd.DataFrame | None = None
     transform: Mapping[str, Any] | None = None

@@ -98,10 +98,17 @@ _SHARED = {
         amplitude
             Standard deviation of a factor's logarithm. `None`: chosen.
         """,
-    "dispersion": """
-        dispersion
-            Overdispersion of the counts relative to the likelihood; the log likelihood is
-            divided by it. With 1, factors follow every location; higher values smooth
+    "nugget": """
+        nugget
+            Variance that the logarithm of a factor has at each location for itself,
+            relative to the squared amplitude of its field: what neighbours do not share,
+            as at the border of a layer, or single cells of another kind. 0: fields only,
+            which round borders off.
+        """,
+    "temperature": """
+        temperature
+            How little the counts of a location are trusted: the log likelihood is divided
+            by it. With 1, factors follow every location; higher values smooth
             over neighbours. `None`: chosen.
         n_inducing
             Number of inducing points. All locations if there are no more; otherwise

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DOCUMENTED = (TypeError, ValueError, KeyError, ImportError, OSError)
 
 _KERNEL: dict[str, Any] = dict(
-    length_scale=3.0, amplitude=1.0, dispersion=1.0, max_iter=3
+    length_scale=3.0, amplitude=1.0, temperature=1.0, max_iter=3
 )
 
 
@@ -188,7 +188,7 @@ def calls() -> dict[str, Make]:
         "tl.nsfh": of(spatial, n_components=3, **_KERNEL),
         "tl.pnmf": of(spatial, n_components=3, max_iter=3),
         "tl.rsf": of(
-            spatial, n_components=3, length_scale=3.0, dispersion=1.0, max_iter=3
+            spatial, n_components=3, length_scale=3.0, temperature=1.0, max_iter=3
         ),
         "tl.fa": of(spatial, n_components=3, max_iter=3),
         "tl.compare": of(

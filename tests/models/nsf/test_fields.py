@@ -28,7 +28,7 @@ def make(n_locations=60, n_inducing=10_000, *, n_sections=1, n_neighbors=8, seed
     rng = np.random.default_rng(seed)
     sites = rng.uniform(-2, 2, (n_locations, 2))
     section = np.arange(n_locations) % n_sections
-    inducing = choose_inducing(sites, section, n_inducing, 0)
+    inducing = choose_inducing(sites, section, np.arange(n_locations), n_inducing, 0)
     return make_layout(sites, section, *inducing, n_neighbors)
 
 
@@ -299,7 +299,7 @@ def test_sections_are_independent():
 def test_every_section_has_inducing_points():
     rng = np.random.default_rng(0)
     sites, section = rng.random((200, 2)), np.repeat([0, 1, 2], [150, 48, 2])
-    inducing, label = choose_inducing(sites, section, 20, 0)
+    inducing, label = choose_inducing(sites, section, np.arange(len(sites)), 20, 0)
     assert np.bincount(label).tolist() == [15, 5, 1]
     layout = make_layout(sites, section, inducing, label, 6)
     for i, own in enumerate(layout.neighbors):

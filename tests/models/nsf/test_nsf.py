@@ -28,7 +28,7 @@ from nonneg.operators.threads import computing
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 # No search of the kernel.
-FIXED = dict(length_scale=2.0, amplitude=1.0, dispersion=1.0)
+FIXED = dict(length_scale=2.0, amplitude=1.0, temperature=1.0)
 LIKELIHOODS = pytest.mark.parametrize(
     "likelihood", ["poisson", "negative_binomial", "gaussian"]
 )
@@ -152,7 +152,7 @@ def test_both_loops_agree(adata, x64):
     options = Options(n_inducing=50)
     space = make_space(scaled(adata), np.zeros(adata.n_obs, np.intp), options)
     space = jax.tree.map(jnp.asarray, space)
-    kernels = Kernels(np.full((4, 1), 2.0), np.ones(4), 1.0)
+    kernels = Kernels(np.full((4, 1), 2.0), np.ones(4), 0.0, 1.0)
     prior = Priors("matern32", space.layout, 1).at(kernels.length_scale)
     likelihood = Poisson(op, np.ones(adata.n_obs)).place(jnp.asarray)
     ascent = Ascent(FactorModel(likelihood, space, 4), kernels, prior, max_iter=60)
@@ -237,7 +237,7 @@ def _ascent(adata):
     """Of counts, at fixed kernels, before its first step."""
     options = Options(n_inducing=50)
     space = make_space(scaled(adata), np.zeros(adata.n_obs, np.intp), options)
-    kernels = Kernels(np.full((4, 1), 2.0), np.ones(4), 1.0)
+    kernels = Kernels(np.full((4, 1), 2.0), np.ones(4), 0.0, 1.0)
     prior = Priors("matern32", space.layout, 1).at(kernels.length_scale)
     likelihood = Poisson(as_operator(adata.X, where="X"), np.ones(144, np.float32))
     ascent = Ascent(FactorModel(likelihood, space, 4), kernels, prior)
@@ -269,7 +269,7 @@ def test_parts_learn_dispersions(adata):
 
 def test_recovery(simulated):
     # Totals of the simulation follow its patterns.
-    result, size = run(simulated, total=False, dispersion=1.0)
+    result, size = run(simulated, total=False, temperature=1.0)
     factors = expected(result.mean, result.var)
     # Blocks of 3 x 3 locations have mostly borders, which fields round off.
     assert similarity(simulated.obsm["truth"], factors).min() > 0.92
@@ -283,7 +283,7 @@ def test_recovery(simulated):
 
 @LIKELIHOODS
 def test_recovery_at_a_fixed_kernel(simulated, likelihood):
-    kernel = dict(length_scale=1.0, amplitude=5.0, dispersion=1.0)
+    kernel = dict(length_scale=1.0, amplitude=5.0, temperature=1.0)
     result, _ = run(simulated, likelihood, total=False, **kernel)
     factors = expected(result.mean, result.var)
     assert similarity(simulated.obsm["truth"], factors).min() > 0.97
@@ -309,7 +309,7 @@ def test_hybrid_puts_each_kind_where_it_belongs():
 def test_length_scale_to_zero_is_pnmf(adata):
     plain, size = run(adata, n_spatial=0, max_iter=300)
     amplitude = float(np.sqrt(plain.iid[1].mean()))
-    kernel = dict(length_scale=1e-6, amplitude=amplitude, dispersion=1.0)
+    kernel = dict(length_scale=1e-6, amplitude=amplitude, temperature=1.0)
     spatial, _ = run(adata, trend="constant", max_iter=300, **kernel)
     ours, theirs = fitted(spatial, size), fitted(plain, size)
     assert np.abs(ours - theirs).mean() < 0.03 * theirs.mean()
@@ -318,24 +318,24 @@ def test_length_scale_to_zero_is_pnmf(adata):
 
 @pytest.mark.parametrize("kernel", ["matern32", "matern52", "rbf"])
 def test_length_scale_to_infinity_is_constant(adata, kernel):
-    given = dict(length_scale=1e6, amplitude=1.0, dispersion=1.0)
+    given = dict(length_scale=1e6, amplitude=1.0, temperature=1.0)
     result, _ = run(adata, trend="constant", kernel=kernel, **given)
     assert np.ptp(result.mean, axis=0).max() < 0.05
 
 
 def test_linear_trend_remains(adata):
     """Where fields are constant, log factors are linear in the coordinates."""
-    result, _ = run(adata, length_scale=1e6, amplitude=1.0, dispersion=1.0)
+    result, _ = run(adata, length_scale=1e6, amplitude=1.0, temperature=1.0)
     basis = np.column_stack([np.ones(adata.n_obs), scaled(adata)])
     rest = result.mean - basis @ np.linalg.lstsq(basis, result.mean)[0]
     assert np.abs(rest).max() < 0.05
     assert np.ptp(result.mean, axis=0).max() > 0.5
 
 
-def test_dispersion_widens(adata):
+def test_temperature_widens(adata):
     """Counts that are trusted less leave more uncertainty."""
     sure, _ = run(adata, **FIXED)
-    unsure, _ = run(adata, **FIXED | {"dispersion": 10.0})
+    unsure, _ = run(adata, **FIXED | {"temperature": 10.0})
     assert np.median(unsure.var) > 2 * np.median(sure.var)
 
 
@@ -350,7 +350,7 @@ def test_given_kernels_are_kept(adata):
     result, _ = run(adata, **FIXED)
     assert not result.tried
     np.testing.assert_array_equal(result.kernels.amplitude, np.ones(4))
-    assert result.kernels.dispersion == 1
+    assert result.kernels.temperature == 1
 
 
 def test_shared_kernel_is_one(searched):
@@ -438,6 +438,7 @@ def test_predictions_between_sites_are_those_of_a_process(adata, n_inducing):
         n_neighbors=options.n_neighbors,
         length_scale=result.kernels.length_scale,
         amplitude=result.kernels.amplitude,
+        nugget=0.0,
         inducing=layout.inducing,
         inducing_section=layout.inducing_section,
         inducing_mean=result.post.inducing_mean,
@@ -485,9 +486,10 @@ def test_intervals_cover():
             train,
             2,
             size_factors=None,
-            dispersion=1.0,
+            temperature=1.0,
             length_scale=1.0,
             amplitude=1.0,
+            nugget=0,
             trend="constant",
         )
         found = nng.tl.predict(train, held.obsm["spatial"])

@@ -9,11 +9,11 @@ import nonneg as nng
 from testing.nonneg import assert_same, snapshot
 
 # No search of the kernel, which takes longer than the fit; in units of the grid.
-KERNEL = dict(length_scale=5.0, amplitude=1.0, dispersion=1.0)
+KERNEL = dict(length_scale=5.0, amplitude=1.0, temperature=1.0)
 KERNEL_OF = {
     "nsf": KERNEL,
     "nsfh": KERNEL,
-    "rsf": dict(length_scale=5.0, dispersion=1.0),
+    "rsf": dict(length_scale=5.0, temperature=1.0),
     "pnmf": {},
     "fa": {},
 }

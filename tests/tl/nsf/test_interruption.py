@@ -88,7 +88,7 @@ def test_interruption_of_the_search_keeps_the_best_kernel(
         assert tried.empty
     else:
         best = tried.loc[tried["score"].idxmax()]
-        assert stored["dispersion"] == pytest.approx(best["dispersion"])
+        assert stored["temperature"] == pytest.approx(best["temperature"])
         assert stored["kernel"]["amplitude"][0] == pytest.approx(best["amplitude"])
     # What is stored is a fit like others.
     found = nng.tl.predict(adata, np.ones((1, 2)), key=method)
@@ -123,7 +123,7 @@ def test_interruption_of_the_start_leaves_nothing(adata, kernel, monkeypatch):
     monkeypatch.setattr(KullbackLeiblerSolver, "step", interrupted)
     before = snapshot(adata)
     with pytest.raises(KeyboardInterrupt):
-        nng.tl.nsf(adata, 4, dispersion=1.0, **kernel)
+        nng.tl.nsf(adata, 4, temperature=1.0, **kernel)
     assert_same(snapshot(adata), before)
 
 

@@ -57,7 +57,7 @@ def test_held_out_locations(adata):
     """Better than the rates of genes."""
     held = np.random.default_rng(0).random(144) < 0.2
     train = adata[~held].copy()
-    fit(train, "nsf", dispersion=5.0)
+    fit(train, "nsf", temperature=5.0)
     found = nng.tl.predict(train, adata[held].obsm["spatial"], expression=True)
     counts = adata[held].X.toarray()
     size = counts.sum(1) / np.median(train.X.toarray().sum(1))
@@ -121,3 +121,30 @@ def test_after_a_projection(fits):
     nng.tl.project(new, fits["nsf"], key="nsf")
     with pytest.raises(ValueError, match="Predict with the reference"):
         nng.tl.predict(new, np.ones((1, 2)))
+
+
+def test_nugget_is_not_shared_with_neighbours(adata):
+    """Next to a location of the fit, its own part is unknown."""
+    fit(adata, "nsf", nugget=0.5)
+    assert adata.uns["nsf"]["kernel"]["nugget"] == 0.5
+    at, beside = (
+        nng.tl.predict(adata, adata.obsm["spatial"] + shift, key="nsf")
+        for shift in (0.0, 1e-3)
+    )
+    spread = [np.log1p((x.layers["std"] / x.X) ** 2) for x in (at, beside)]
+    # With an amplitude of 1.
+    assert (spread[1] > 0.5 * 0.99).all()
+    assert np.median(spread[0]) < 0.6 * np.median(spread[1])
+
+
+def test_a_nugget_follows_what_neighbours_do_not_share():
+    """Without one, borders are rounded off by fields this smooth."""
+    adata = nng.datasets.ggblocks(18, 60)
+    similarity = []
+    for nugget in (0.0, 0.1):
+        fit(adata, "nsf", length_scale=8.0, size_factors=None, nugget=nugget)
+        match = nng.metrics.match_factors(
+            adata.obsm["truth"], adata.obsm["X_nsf"], metric="pearson"
+        )
+        similarity.append(match.similarity.mean())
+    assert similarity[1] > max(similarity[0], 0.985)

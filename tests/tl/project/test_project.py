@@ -178,7 +178,7 @@ def test_penalty_of_the_reference(train):
 # --- by method --------------------------------------------------------------
 
 QUICK = dict(max_iter=3, key_added="fit")
-SPATIAL = dict(length_scale=3.0, dispersion=1.0)
+SPATIAL = dict(length_scale=3.0, temperature=1.0)
 MODELS = {
     "nmf": {},
     "stability": {"n_bootstraps": 3},

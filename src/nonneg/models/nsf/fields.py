@@ -51,7 +51,7 @@ class Posterior(NamedTuple):
 
 
 def _residuals(prior: Prior, amplitude: Any) -> Any:
-    """Variance that inducing points leave, (n_locations, k)."""
+    """Variance of each location's own, (n_locations, k)."""
     xp = namespace(prior.residual)
     return xp.atleast_2d(prior.residual).T * amplitude**2
 

@@ -20,6 +20,7 @@ from .likelihood import (
     column_sq_norm,
     exp,
     expected,
+    log_moments,
     score_blocks,
 )
 
@@ -85,9 +86,9 @@ class Gaussian(Likelihood):
     ) -> Any:
         return score_blocks(
             others.op,
-            expected(mean, var).astype(w.dtype),
-            lambda x, rows: _gaussian_score(
-                x, rows, w, noise.astype(w.dtype), np.zeros(len(w), w.dtype)
+            *log_moments(mean, var, 1),
+            lambda x, *rows: _gaussian_score(
+                x, *rows, w, noise.astype(w.dtype), np.zeros(len(w), w.dtype)
             ),
         )
 
@@ -147,8 +148,9 @@ class LinearGaussian(Likelihood):
         return score_blocks(
             others.op,
             mean.astype(w.dtype),
-            lambda x, rows: _gaussian_score(
-                x, rows, w, noise.astype(w.dtype), self.center.astype(w.dtype)
+            var.astype(w.dtype),
+            lambda x, *rows: _gaussian_score(
+                x, *rows, w, noise.astype(w.dtype), self.center.astype(w.dtype)
             ),
         )
 
@@ -175,7 +177,13 @@ def _gaussian_value(error: Any, noise: Any, n_obs: int) -> Any:
 
 
 @jax.jit
-def _gaussian_score(
-    x: jax.Array, factors: jax.Array, w: jax.Array, noise: jax.Array, center: jax.Array
+def _gaussian_score(  # noqa: PLR0917
+    x: jax.Array,
+    factors: jax.Array,
+    spread: jax.Array,
+    w: jax.Array,
+    noise: jax.Array,
+    center: jax.Array,
 ) -> jax.Array:
-    return -(jnp.square(x - center - factors @ w.T) / noise).sum(1) / 2
+    var = noise + spread @ (w**2).T
+    return -(jnp.square(x - center - factors @ w.T) / var + jnp.log(var)).sum(1) / 2

@@ -27,14 +27,21 @@ class Layout(NamedTuple):
 
 
 def choose_inducing(
-    locations: Floats, section: NDArray[np.intp], n_inducing: int, seed: int
+    locations: Floats,
+    section: NDArray[np.intp],
+    order: NDArray[np.intp],
+    n_inducing: int,
+    seed: int,
 ) -> tuple[Floats, NDArray[np.intp]]:
-    """All locations, or centres of k-means in every section in proportion to its size."""
+    """All locations, or centres of k-means in every section in proportion to its size.
+
+    The start of k-means is drawn along ``order``.
+    """
     if n_inducing >= len(locations):
         return locations, section
     points, labels = [], []
     for s in np.unique(section):
-        own = locations[section == s]
+        own = locations[order[section[order] == s]]
         n_own = max(round(n_inducing * len(own) / len(locations)), 1)
         if n_own < len(own):
             # Mini-batches are as good for covering a plane, and much faster.

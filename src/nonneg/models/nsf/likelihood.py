@@ -17,7 +17,9 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import xlogy
 
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
@@ -119,7 +121,11 @@ class Likelihood(ABC):
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
     ) -> Any:
-        """Log likelihood of each of some other observations, up to a constant."""
+        """Log predictive density of each of some other observations, up to a constant.
+
+        The sum over variables of what their density is in expectation over the factors,
+        whose means and variances are given.
+        """
 
     @abstractmethod
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> Likelihood:
@@ -178,9 +184,61 @@ def column_sq_norm(op: MatrixOperator) -> Floats:
 
 
 def score_blocks(
-    op: MatrixOperator, factors: Any, part: Callable[[Any, Any], jax.Array]
+    op: MatrixOperator,
+    factors: Any,
+    spread: Any,
+    part: Callable[[Any, Any, Any], jax.Array],
 ) -> Any:
-    """Scores of all observations, from dense blocks of rows and their factors."""
+    """Scores of all observations, from dense blocks of rows and their factors.
+
+    ``spread`` are the variances of the factors.
+    """
     xp = namespace(factors)
-    blocks = [xp.asarray(part(x, factors[rows])) for rows, x in op.dense_blocks()]
+    blocks = [
+        xp.asarray(part(x, factors[rows], spread[rows]))
+        for rows, x in op.dense_blocks()
+    ]
     return xp.concatenate(blocks).astype(float)
+
+
+def log_moments(mean: Any, var: Any, size: Any) -> tuple[Any, Any]:
+    """Means and variances of factors, given those of their logarithms, times sizes."""
+    xp = namespace(mean)
+    factors = size * expected(mean, var)
+    spread = factors**2 * xp.expm1(xp.minimum(var, MAX_LOG))
+    # Squares of it are finite in single precision.
+    return factors.astype(np.float32), xp.minimum(spread, 1e18).astype(np.float32)
+
+
+def relative_variance(mean: jax.Array, spread: jax.Array, w: jax.Array) -> jax.Array:
+    """Variances of rates, by the squares of their means."""
+    tiny = jnp.finfo(mean.dtype).tiny
+    # In this order, since squares of small means are zero.
+    return (spread @ (w**2).T) / (mean + tiny) / (mean + tiny)
+
+
+# Stirling's series is exact in single precision from here on.
+_SHIFT = 4
+
+
+def count_log_density(
+    x: jax.Array, mean: jax.Array, dispersion: jax.Array
+) -> jax.Array:
+    """Log densities of counts with variance ``mean + dispersion * mean²``, summed by row.
+
+    Negative binomial, without the factorial of the counts. The ratio of gamma functions
+    is that of a shape which is larger by four, by Stirling's series, so that nothing is
+    lost where the shape is large.
+    """
+    shape = jnp.clip(1 / dispersion, 1e-3, 1e7)
+    above = shape + _SHIFT
+    ratio = (above + x - 0.5) * jnp.log1p(x / above) - x
+    ratio += 1 / (12 * (above + x)) - 1 / (12 * above)
+    steps = [(shape + x + i) / (shape + i) for i in range(_SHIFT)]
+    ratio += (
+        x * jnp.log(above / shape)
+        - jnp.log(steps[0] * steps[1])
+        - jnp.log(steps[2] * steps[3])
+    )
+    log_mean = xlogy(x, mean + jnp.finfo(mean.dtype).tiny)
+    return (ratio + log_mean - (x + shape) * jnp.log1p(mean / shape)).sum(1)

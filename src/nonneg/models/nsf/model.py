@@ -64,7 +64,7 @@ class FactorModel:
         assert self.space is not None
         xp, t = namespace(precision), self.n_spatial
         lam, h = (
-            self.space.sum_by_location(x[:, :t]) / kernels.dispersion
+            self.space.sum_by_location(x[:, :t]) / kernels.temperature
             for x in (precision, shift)
         )
         return xp.maximum(lam, MIN_PRECISION), h
@@ -119,7 +119,7 @@ class FactorModel:
             post = gp.condition(prior, self.space.basis, amplitude, lam, h)
             means.append(post.mean[self.space.index])
             variances.append(post.var[self.space.index])
-            penalty = kernels.dispersion * gp.divergence(post, lam, h).sum()
+            penalty = kernels.temperature * gp.divergence(post, lam, h).sum()
         if t < precision.shape[1]:
             # Counts are trusted here: what scatters from place to place is what
             # these factors are for.
@@ -159,6 +159,7 @@ def predict_factors(
         space,
         kernels.length_scale,
         kernels.amplitude,
+        kernels.nugget,
         trend=state.post.trend,
         inducing_mean=state.post.inducing_mean,
         inducing_cov=state.post.inducing_cov,
@@ -199,6 +200,7 @@ def predict_field(
     space: Space,
     length_scale: Floats,
     amplitude: Floats,
+    nugget: float,
     *,
     trend: Any,
     inducing_mean: Any,
@@ -215,5 +217,5 @@ def predict_field(
         )
     carry = interpolation(space.layout, weights)
     mean = space.basis @ trend.T + carry.matmul(inducing_mean)
-    var = xp.asarray(amplitude) ** 2 * xp.atleast_2d(residual).T
+    var = xp.asarray(amplitude) ** 2 * (xp.atleast_2d(residual).T + nugget)
     return mean, var + carry.variances(inducing_cov)

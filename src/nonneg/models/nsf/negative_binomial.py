@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln, xlogy
+from jax.scipy.special import gammaln
 
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
@@ -18,9 +18,12 @@ from .likelihood import (
     Sites,
     allocate,
     count_loadings,
+    count_log_density,
     exp,
     expected,
+    log_moments,
     newton_sites,
+    relative_variance,
     score_blocks,
 )
 
@@ -95,9 +98,9 @@ class NegativeBinomial(Likelihood):
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
     ) -> Any:
-        factors = (others.size[:, None] * expected(mean, var)).astype(w.dtype)
+        moments = log_moments(mean, var, others.size[:, None])
         return score_blocks(
-            others.op, factors, lambda x, rows: _nb_score(x, rows, w, noise)
+            others.op, *moments, lambda x, *rows: _nb_score(x, *rows, w, noise)
         )
 
 
@@ -147,9 +150,12 @@ def _nb_block(
 
 @jax.jit
 def _nb_score(
-    x: jax.Array, factors: jax.Array, w: jax.Array, dispersion: jax.Array
+    x: jax.Array,
+    factors: jax.Array,
+    spread: jax.Array,
+    w: jax.Array,
+    dispersion: jax.Array,
 ) -> jax.Array:
     mean = factors @ w.T
-    ratio = jnp.log1p(dispersion * mean) / dispersion
-    log_mean = xlogy(x, mean + jnp.finfo(mean.dtype).tiny)
-    return (log_mean - x * jnp.log1p(dispersion * mean) - ratio).sum(1)
+    of_rates = relative_variance(mean, spread, w)
+    return count_log_density(x, mean, dispersion + (1 + dispersion) * of_rates)

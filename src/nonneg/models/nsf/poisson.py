@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import xlogy
 
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
@@ -19,9 +18,12 @@ from .likelihood import (
     Sites,
     allocate,
     count_loadings,
+    count_log_density,
     exp,
     expected,
+    log_moments,
     newton_sites,
+    relative_variance,
     score_blocks,
 )
 
@@ -70,9 +72,16 @@ class Poisson(Likelihood):
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
     ) -> Any:
-        factors = (others.size[:, None] * expected(mean, var)).astype(w.dtype)
+        moments = log_moments(mean, var, others.size[:, None])
+        excess: Any = 0.0
+        for rows, x in others.op.dense_blocks():
+            part = _excess_variance(x, *(y[rows] for y in moments), w)
+            excess = excess + namespace(mean).asarray(part)
+        dispersion = namespace(mean).maximum(excess[0] / excess[1], 0)
         return score_blocks(
-            others.op, factors, lambda x, rows: _poisson_score(x, rows, w)
+            others.op,
+            *moments,
+            lambda x, *rows: _poisson_score(x, *rows, w, dispersion),
         )
 
 
@@ -127,6 +136,27 @@ class PoissonMonteCarlo(Poisson):
 
 
 @jax.jit
-def _poisson_score(x: jax.Array, factors: jax.Array, w: jax.Array) -> jax.Array:
+def _excess_variance(
+    x: jax.Array, factors: jax.Array, spread: jax.Array, w: jax.Array
+) -> jax.Array:
+    """Of genes, beyond what counting and factors explain; and what it is relative to."""
     mean = factors @ w.T
-    return (xlogy(x, mean + jnp.finfo(mean.dtype).tiny) - mean).sum(1)
+    var = spread @ (w**2).T
+    residual = jnp.square(x - mean) - mean - var
+    squares = jnp.square(mean) + var + jnp.finfo(mean.dtype).tiny
+    return jnp.stack([residual.sum(0), squares.sum(0)])
+
+
+@jax.jit
+def _poisson_score(
+    x: jax.Array,
+    factors: jax.Array,
+    spread: jax.Array,
+    w: jax.Array,
+    dispersion: jax.Array,
+) -> jax.Array:
+    mean = factors @ w.T
+    # A rate of these moments with a gamma distribution. Counts of a gene scatter more
+    # than the likelihood says: fields that are unsure are no remedy for that.
+    of_rates = relative_variance(mean, spread, w)
+    return count_log_density(x, mean, dispersion + (1 + dispersion) * of_rates)

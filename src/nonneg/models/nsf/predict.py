@@ -34,6 +34,7 @@ class Fields(NamedTuple):
     """(k, 1 or n_dims)"""
     amplitude: Floats
     """(k,)"""
+    nugget: float
     inducing: Floats
     inducing_section: NDArray[np.integer[Any]]
     inducing_mean: Floats
@@ -71,15 +72,16 @@ def predict_fields(
     # As many columns as the fit had, whichever sections are asked for.
     n_sections = int(inducing_section.max()) + 1
     basis = trend_basis(coords, section, fields.trend_kind, n_sections)
-    new = Space(layout(coords, section), np.arange(len(coords)), basis)
+    new = Space(layout(coords, section), np.arange(len(coords)), basis, ())
     scales = fields.length_scale
-    prior = Priors(fields.kernel, seen, len(scales)).at(scales)
+    prior = Priors(fields.kernel, seen, len(scales)).at(scales, fields.nugget)
     cov, _ = gp.site_covariance(prior, fields.amplitude, fields.site_precision)
     mean, var = predict_field(
         fields.kernel,
         new,
         scales,
         fields.amplitude,
+        fields.nugget,
         trend=fields.trend,
         inducing_mean=fields.inducing_mean,
         inducing_cov=cov,

@@ -46,7 +46,8 @@ class Prior(NamedTuple):
     interpolation: Interpolation
     """From inducing points to locations."""
     residual: Any
-    """(n_locations,): variance that the inducing points leave."""
+    """(n_locations,): variance of each location's own: what the inducing points leave,
+    and the nugget."""
 
 
 class Priors:
@@ -56,8 +57,8 @@ class Priors:
         self.kernel, self.layout, self.n_kept = kernel, layout, n_kept
         self._kept: dict[tuple[float, ...], Prior] = {}
 
-    def at(self, length_scale: Floats) -> Prior:
-        """The prior of factors with these length scales, (k, 1 or n_dims)."""
+    def at(self, length_scale: Floats, nugget: float = 0.0) -> Prior:
+        """The prior of factors with these length scales, (k, 1 or n_dims), and a nugget."""
         keys = [tuple(own) for own in length_scale.tolist()]
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         if missing:
@@ -69,7 +70,8 @@ class Priors:
         used = [self._kept[key] for key in keys]
         while len(self._kept) > max(self.n_kept, len(set(keys))):
             self._kept.pop(next(iter(self._kept)))
-        return used[0] if len(set(keys)) == 1 else stack_priors(used)
+        prior = used[0] if len(set(keys)) == 1 else stack_priors(used)
+        return prior._replace(residual=prior.residual + nugget)
 
 
 def make_priors(kernel: Kernel, layout: Layout, length_scales: Floats) -> list[Prior]:

@@ -101,7 +101,10 @@ def finish(
         ),
         total_var=total_var[order],
         kernels=Kernels(
-            kernels.length_scale[first], kernels.amplitude[first], kernels.dispersion
+            kernels.length_scale[first],
+            kernels.amplitude[first],
+            kernels.nugget,
+            kernels.temperature,
         ),
         post=state.post and gp.pick(state.post, first),
         noise=state.noise,

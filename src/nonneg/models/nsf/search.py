@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from .ascent import Ascent
 from .layout import choose_inducing, make_layout
 from .likelihood import Observations
 from .model import FactorModel, iid_elsewhere, with_iid
-from .problem import Kernels, NSFState, Options, Space
+from .problem import Kernels, NSFState, Options, SearchOptions, Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,42 +30,20 @@ if TYPE_CHECKING:
     from .priors import Prior, Priors
 
 
-# Held out while the kernel is chosen.
-_VALIDATION = 0.2
-
-_MAX_VALIDATION_LOCATIONS = 2_000
-
-_MAX_SEARCH_LOCATIONS = 20_000
-
-# Folds until so many locations were held out altogether with five of them.
-_FOLD_LOCATIONS, _MAX_FOLDS = 1_200, 4
-
-# Layouts up to this size are searched with all their inducing points.
-_SMALL, _SEARCH_INDUCING = 1_500, 500
-
-# Loadings must have settled on smooth fields before rougher ones are tried.
-_SEARCH_START, _SEARCH_EVERY, _SEARCH_ITERATIONS = 8, 3, 26
-
-_FIRST_STEP, _LAST_STEP = 1.0, 0.2
-
-_LENGTH_RANGE, _AMPLITUDE_RANGE, _DISPERSION_RANGE = (0.02, 8.0), (0.05, 20.0), (1, 1e4)
-
-_ROUGHEN, _TOLERANCE, _TRUSTED = 1.25, 2.0, 2.0
-
-
 def free_parameters(options: Options) -> list[str]:
     """Names of what is to be chosen."""
-    names = ("length_scale", "amplitude", "dispersion")
+    names = ("length_scale", "amplitude", "temperature")
     return [name for name in names if getattr(options, name) is None]
 
 
 def coarsen(space: Space, options: Options) -> Space:
     """Fewer inducing points where there are many: kernels can be judged with those."""
-    layout = space.layout
-    if len(layout.inducing) <= _SEARCH_INDUCING or len(layout.locations) <= _SMALL:
+    layout, n_inducing = space.layout, options.search.n_inducing
+    few = len(layout.locations) <= options.search.n_small
+    if len(layout.inducing) <= n_inducing or few:
         return space
     inducing = choose_inducing(
-        layout.locations, layout.section, _SEARCH_INDUCING, options.seed
+        layout.locations, layout.section, space.order, n_inducing, options.seed
     )
     return space._replace(
         layout=make_layout(
@@ -83,12 +62,14 @@ class Held(NamedTuple):
     """Observations at the locations held out."""
 
 
-def hold_out(space: Space, rng: np.random.Generator) -> list[Held]:
-    """Disjoint sets of locations; several where there are few locations."""
+def hold_out(
+    space: Space, rng: np.random.Generator, options: SearchOptions
+) -> list[Held]:
+    """Disjoint sets of locations; each location once where there are few."""
     n_locations = len(space.layout.locations)
-    used = rng.permutation(n_locations)[:_MAX_SEARCH_LOCATIONS]
-    n_held = max(min(round(_VALIDATION * n_locations), _MAX_VALIDATION_LOCATIONS), 1)
-    n_folds = int(np.clip(-(-_FOLD_LOCATIONS // n_locations), 1, _MAX_FOLDS))
+    used = space.order[rng.permutation(n_locations)[: options.max_locations]]
+    n_held = min(math.ceil(options.held_out * n_locations), options.max_held_out)
+    n_folds = min(math.ceil(options.n_scored / n_held), math.ceil(1 / options.held_out))
     found = []
     for fold in range(n_folds):
         held = used[fold * n_held : (fold + 1) * n_held]
@@ -108,7 +89,7 @@ class Found(NamedTuple):
     states: list[NSFState]
     kernels: Kernels
     tried: list[tuple[int, Kernels, float]]
-    """Iteration, kernels, and the log likelihood of held-out observations."""
+    """Iteration, kernels, and the log predictive density of held-out observations."""
     interrupted: bool = False
 
 
@@ -157,7 +138,7 @@ class Search:
 
     def prior(self, kernels: Kernels) -> Prior:
         """Of the spatial factors."""
-        return self.priors.at(kernels.length_scale)
+        return self.priors.at(kernels.length_scale, kernels.nugget)
 
     def ascent(self, kernels: Kernels) -> Ascent:
         """Steps at these kernels."""
@@ -213,6 +194,7 @@ def search(
     step is complete it is passed on.
     """
     options = parts[0].options
+    how = options.search
     free = free_parameters(options)
     tried: list[tuple[int, Kernels, float]] = []
 
@@ -232,13 +214,13 @@ def search(
                 return candidate, value
         return None
 
-    size, iteration, stepped = _FIRST_STEP, 0, False
+    size, iteration, stepped = how.first_move, 0, False
     ascents = [
         part.ascent(kernels).init(state)
         for part, state in zip(parts, states, strict=True)
     ]
     try:
-        for iteration in range(1, _SEARCH_ITERATIONS + 1):
+        for iteration in range(1, how.max_steps + 1):
             ascents = [
                 part.ascent(kernels).step(ascent)
                 for part, ascent in zip(parts, ascents, strict=True)
@@ -248,11 +230,11 @@ def search(
                 callback(
                     iteration, Report(sum(float(a.best.objective) for a in ascents))
                 )
-            if iteration < _SEARCH_START or (iteration - _SEARCH_START) % _SEARCH_EVERY:
+            if iteration < how.first or (iteration - how.first) % how.every:
                 continue
             best, before = float(score(kernels).sum()), kernels
             for _ in range(2):
-                better = improve(moves(kernels, size, free), best)
+                better = improve(moves(kernels, size, free, how), best)
                 if better is None:
                     size /= 2
                 else:
@@ -260,12 +242,11 @@ def search(
             if kernels is not before:
                 # Another prior, another bound.
                 ascents = [_forget(ascent) for ascent in ascents]
-            if size < _LAST_STEP:
+            if size < how.last_move:
                 break
-        if "amplitude" in free:
-            kernels = _roughen(kernels, score)
         if not options.shared_kernel:
-            kernels = _separate(kernels, free, improve, float(score(kernels).sum()))
+            best = float(score(kernels).sum())
+            kernels = _separate(kernels, free, improve, best, how)
     except KeyboardInterrupt:
         if not stepped:
             raise
@@ -281,37 +262,19 @@ def _forget(ascent: AscentState) -> AscentState:
     return ascent._replace(best=ascent.best._replace(objective=objective))
 
 
-def _roughen(kernels: Kernels, score: Callable[[Kernels], Any]) -> Kernels:
-    """The roughest fields that predict about as well, where counts are trusted.
-
-    Held-out locations tell little between smooth and rough fields where factors
-    have sharp borders; but where counts scatter as the likelihood says, fields that
-    are too smooth misfit the locations that were seen.
-    """
-    if kernels.dispersion > _TRUSTED:
-        return kernels
-    best = score(kernels)
-    while kernels.amplitude.max() * _ROUGHEN < _AMPLITUDE_RANGE[1]:
-        candidate = kernels._replace(amplitude=kernels.amplitude * _ROUGHEN)
-        loss = best - score(candidate)
-        if loss.sum() > _TOLERANCE * loss.std() * np.sqrt(loss.size):
-            break
-        kernels = candidate
-    return kernels
-
-
 def _separate(
     kernels: Kernels,
     free: list[str],
     improve: Callable[[list[Kernels], float], tuple[Kernels, float] | None],
     best: float,
+    how: SearchOptions,
 ) -> Kernels:
     """A length scale and amplitude for each factor, from common ones."""
-    free = [name for name in free if name != "dispersion"]
+    free = [name for name in free if name != "temperature"]
     for size in (0.5, 0.25):
         for j in range(len(kernels.amplitude)):
             candidates = []
-            for candidate in moves(kernels, size, free):
+            for candidate in moves(kernels, size, free, how):
                 length, amplitude = (np.copy(x) for x in kernels[:2])
                 length[j] = candidate.length_scale[j]
                 amplitude[j] = candidate.amplitude[j]
@@ -324,42 +287,20 @@ def _separate(
     return kernels
 
 
-def moves(kernels: Kernels, size: float, free: list[str]) -> list[Kernels]:
+def moves(
+    kernels: Kernels, size: float, free: list[str], how: SearchOptions
+) -> list[Kernels]:
     """Neighbours of the kernels at a distance on a log scale."""
     directions = [
         ({"length_scale": 1.0}),
         ({"amplitude": 1.0}),
-        ({"dispersion": -1.0}),
+        ({"temperature": -1.0}),
         # Fields as rough as before, but over longer or shorter distances.
         ({"length_scale": 1.0, "amplitude": 1.5}),
-        ({"amplitude": 1.0, "dispersion": 2.0}),
+        ({"amplitude": 1.0, "temperature": 2.0}),
     ]
     found = []
-    for direction in directions:
-        if not set(direction) <= set(free):
-            continue
-        for sign in (1, -1):
-            step = {name: np.exp(sign * size * d) for name, d in direction.items()}
-            moved = Kernels(
-                np.clip(
-                    kernels.length_scale * step.get("length_scale", 1), *_LENGTH_RANGE
-                ),
-                np.clip(
-                    kernels.amplitude * step.get("amplitude", 1), *_AMPLITUDE_RANGE
-                ),
-                float(
-                    np.clip(
-                        kernels.dispersion * step.get("dispersion", 1),
-                        *_DISPERSION_RANGE,
-                    )
-                ),
-            )
-            if not (
-                np.array_equal(moved.length_scale, kernels.length_scale)
-                and np.array_equal(moved.amplitude, kernels.amplitude)
-                and moved.dispersion == kernels.dispersion
-            ):
-                found.append(moved)
+    # Axes first: where a pattern runs along one, all lengths at once lead astray.
     n_axes = kernels.length_scale.shape[1]
     if n_axes > 1 and "length_scale" in free:
         for axis in range(n_axes):
@@ -367,6 +308,33 @@ def moves(kernels: Kernels, size: float, free: list[str]) -> list[Kernels]:
                 length = kernels.length_scale.copy()
                 length[:, axis] *= np.exp(sign * size)
                 found.append(
-                    kernels._replace(length_scale=np.clip(length, *_LENGTH_RANGE))
+                    kernels._replace(length_scale=np.clip(length, *how.length_range))
                 )
+    for direction in directions:
+        if not set(direction) <= set(free):
+            continue
+        for sign in (1, -1):
+            step = {name: np.exp(sign * size * d) for name, d in direction.items()}
+            moved = Kernels(
+                np.clip(
+                    kernels.length_scale * step.get("length_scale", 1),
+                    *how.length_range,
+                ),
+                np.clip(
+                    kernels.amplitude * step.get("amplitude", 1), *how.amplitude_range
+                ),
+                kernels.nugget,
+                float(
+                    np.clip(
+                        kernels.temperature * step.get("temperature", 1),
+                        *how.temperature_range,
+                    )
+                ),
+            )
+            if not (
+                np.array_equal(moved.length_scale, kernels.length_scale)
+                and np.array_equal(moved.amplitude, kernels.amplitude)
+                and moved.temperature == kernels.temperature
+            ):
+                found.append(moved)
     return found

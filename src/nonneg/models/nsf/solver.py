@@ -103,7 +103,9 @@ def fit(
                     options=options,
                     put=put,
                 )
-                for held in hold_out(coarse, stream(options.seed, "hold out"))
+                for held in hold_out(
+                    coarse, stream(options.seed, "hold out"), options.search
+                )
             ]
         starts = [start(part.likelihood, part.held.train) for part in parts]
         with float64():
@@ -132,7 +134,7 @@ def fit(
     with float64():
         whole = jax.tree.map(put, space)
         model = FactorModel(likelihood.place(put), whole, n_spatial)
-        prior = whole and priors(whole).at(kernels.length_scale)
+        prior = whole and priors(whole).at(kernels.length_scale, kernels.nugget)
         ascent = Ascent(
             model,
             kernels,

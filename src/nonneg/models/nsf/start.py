@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 # Where the search begins: smooth fields that follow their data loosely.
-_LENGTH_SCALE, _AMPLITUDE, _DISPERSION = 1.0, 1.0, 100.0
+_LENGTH_SCALE, _AMPLITUDE, _TEMPERATURE = 1.0, 1.0, 100.0
 
 
 def start_counts(
@@ -113,7 +113,8 @@ def first_kernels(
             float(options.length_scale or _LENGTH_SCALE),
         ),
         np.full(n_spatial, float(options.amplitude or _AMPLITUDE)),
-        float(options.dispersion or (_DISPERSION if searched else 1.0)),
+        float(options.nugget),
+        float(options.temperature or (_TEMPERATURE if searched else 1.0)),
     )
 
 

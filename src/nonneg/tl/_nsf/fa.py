@@ -81,10 +81,10 @@ def fa(
     `.var['fa_center']`
         Mean of every gene after normalisation, which factors come on top of.
     `.uns['fa' | key_added]` : :class:`dict`
-        `params`, `elbo` (also as `objective`): the bound, not divided by `dispersion`, by which the
+        `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
-        `dispersion`.
+        `temperature`, which is 1.
 
     Raises
     ------

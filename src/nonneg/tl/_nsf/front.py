@@ -155,7 +155,7 @@ def fit_factors(
             assert coords is not None
             scaled = transform(coords, section)
             options = _scaled_options(choices, scaled, section, seed, transform.scale)
-            space = make_space(scaled, section, options)
+            space = make_space(scaled, section, options, stats.row_sums)
         result = fit(
             likelihood,
             space,
@@ -248,8 +248,11 @@ def _check(choices: Choices) -> None:
         if value is not None and not 0 < value < np.inf:
             msg = f"{name}={value!r} must be positive and finite."
             raise ValueError(msg)
-    if options.dispersion is not None:
-        check_at_least(options.dispersion, 1, "dispersion")
+    if options.temperature is not None:
+        check_at_least(options.temperature, 1, "temperature")
+    if not 0 <= options.nugget < np.inf:
+        msg = f"nugget={options.nugget!r} must be at least 0 and finite."
+        raise ValueError(msg)
     if choices.n_inducing is not None:
         check_positive_int(choices.n_inducing, "n_inducing")
     if options.batch_size is not None:

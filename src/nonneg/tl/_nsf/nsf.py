@@ -40,7 +40,8 @@ def nsf(
     trend: Literal["linear", "constant"] = "linear",
     length_scale: float | None = None,
     amplitude: float | None = None,
-    dispersion: float | None = None,
+    nugget: float = 0.1,
+    temperature: float | None = None,
     n_inducing: int | None = None,
     shared_kernel: bool = True,
     anisotropic: bool = False,
@@ -71,7 +72,7 @@ def nsf(
     pattern, :func:`nonneg.tl.nmf` is faster and knows no space. Subset to informative
     genes first, e.g. with :func:`nonneg.pp.deviant_genes`.
 
-    Where `length_scale`, `amplitude` or `dispersion` are not given, they are chosen on
+    Where `length_scale`, `amplitude` or `temperature` are not given, they are chosen on
     locations that are held out, a fifth at a time, while the model is fitted to the
     others; then all are fitted.
 
@@ -88,7 +89,8 @@ def nsf(
     %(kernel)s
     %(length_scale)s
     %(amplitude)s
-    %(dispersion)s
+    %(nugget)s
+    %(temperature)s
     shared_kernel
         One covariance for all factors, or one for each, chosen in turn.
     anisotropic
@@ -116,11 +118,11 @@ def nsf(
         With the negative binomial likelihood, the dispersion of every gene. Named after
         `key_added` where that is given.
     `.uns['nsf' | key_added]` : :class:`dict`
-        `params`, `elbo` (also as `objective`): the bound, not divided by `dispersion`, by which the
+        `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
-        `dispersion`, `kernel` (length scales in units of the coordinates,
-        amplitudes), `search` (table of the kernels tried and the log likelihood of
+        `temperature`, `kernel` (length scales in units of the coordinates,
+        amplitudes), `search` (table of the kernels tried and the log predictive density of
         held-out locations), `transform` of the coordinates, and `field`: inducing
         points and all that :func:`nonneg.tl.predict` needs.
 
@@ -155,7 +157,8 @@ def nsf(
                 length_scale=length_scale,
                 amplitude=amplitude,
                 shared_kernel=shared_kernel,
-                dispersion=dispersion,
+                nugget=nugget,
+                temperature=temperature,
                 anisotropic=anisotropic,
                 learning_rate=learning_rate,
                 tol=tol,

@@ -84,10 +84,10 @@ def pnmf(
         With the negative binomial likelihood, the dispersion of every gene. Named after
         `key_added` where that is given.
     `.uns['pnmf' | key_added]` : :class:`dict`
-        `params`, `elbo` (also as `objective`): the bound, not divided by `dispersion`, by which the
+        `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
-        `dispersion`.
+        `temperature`, which is 1.
 
     Raises
     ------

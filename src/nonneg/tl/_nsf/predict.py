@@ -94,5 +94,7 @@ def _fields(
         n_neighbors=int(params["n_neighbors"]),
         length_scale=np.asarray(kernel["length_scale"]) * scale,
         amplitude=np.asarray(kernel["amplitude"]),
+        # Fits of earlier versions had none.
+        nugget=float(kernel.get("nugget", 0.0)),
         **{name: np.asarray(value) for name, value in field.items()},
     )

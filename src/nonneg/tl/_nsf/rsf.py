@@ -37,7 +37,7 @@ def rsf(
     kernel: Literal["matern32", "matern52", "rbf"] = "matern32",
     trend: Literal["linear", "constant"] = "linear",
     length_scale: float | None = None,
-    dispersion: float | None = None,
+    temperature: float | None = None,
     n_inducing: int | None = None,
     anisotropic: bool = False,
     learning_rate: float = 1.0,
@@ -54,7 +54,7 @@ def rsf(
     loadings of any sign and a noise variance for every gene :cite:p:`Townes2023`.
     The spatial relative of PCA, and what :func:`nonneg.tl.nsf` is compared with:
     factors are not parts, but predict well where counts are large. All factors have
-    one covariance. The amplitude is 1, and `dispersion` is that of the residuals.
+    one covariance. The amplitude is 1.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def rsf(
     %(space)s
     %(kernel)s
     %(length_scale)s
-    %(dispersion)s
+    %(temperature)s
     anisotropic
         A length scale of its own for each axis.
     learning_rate
@@ -97,11 +97,11 @@ def rsf(
     `.var['rsf_center']`
         Mean of every gene after normalisation, which factors come on top of.
     `.uns['rsf' | key_added]` : :class:`dict`
-        `params`, `elbo` (also as `objective`): the bound, not divided by `dispersion`, by which the
+        `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
-        `dispersion`, `kernel` (length scales in units of the coordinates,
-        amplitudes), `search` (table of the kernels tried and the log likelihood of
+        `temperature`, `kernel` (length scales in units of the coordinates,
+        amplitudes), `search` (table of the kernels tried and the log predictive density of
         held-out locations), `transform` of the coordinates, and `field`: inducing
         points and all that :func:`nonneg.tl.predict` needs.
 
@@ -133,7 +133,7 @@ def rsf(
                 trend=trend,
                 length_scale=length_scale,
                 amplitude=1.0,
-                dispersion=dispersion,
+                temperature=temperature,
                 anisotropic=anisotropic,
                 learning_rate=learning_rate,
                 tol=tol,

@@ -74,7 +74,7 @@ def write_fit(
             "total_std": np.sqrt(result.total_var),
             "nonspatial_prior": result.iid.astype(np.float64),
             "nonspatial_elsewhere": result.elsewhere.astype(np.float64),
-            "dispersion": float(result.kernels.dispersion),
+            "temperature": float(result.kernels.temperature),
             **info,
         },
         side={
@@ -111,13 +111,13 @@ def spatial_info(
                 "length_scale": float(np.exp(np.log(k.length_scale).mean()))
                 / transform.scale,
                 "amplitude": float(np.exp(np.log(k.amplitude).mean())),
-                "dispersion": k.dispersion,
+                "temperature": k.temperature,
                 "iteration": iteration,
                 "score": score,
             }
             for iteration, k, score in result.tried
         ],
-        columns=["length_scale", "amplitude", "dispersion", "iteration", "score"],
+        columns=["length_scale", "amplitude", "temperature", "iteration", "score"],
     )
     table.index = table.index.astype(str)
     return {
@@ -125,6 +125,7 @@ def spatial_info(
             # In the units of the user's coordinates.
             "length_scale": kernels.length_scale / transform.scale,
             "amplitude": kernels.amplitude,
+            "nugget": float(kernels.nugget),
         },
         "search": table,
         "transform": {

@@ -1,0 +1,112 @@
+"""What kernels are chosen by: scores, folds, and what these must not depend on."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import gammaln
+from scipy.stats import nbinom
+
+import nonneg as nng
+from nonneg.models.nsf.likelihood import count_log_density
+from nonneg.models.nsf.problem import Options, SearchOptions, make_space
+from nonneg.models.nsf.search import hold_out
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.mark.parametrize("dispersion", [1e-6, 1e-3, 0.05, 1.0, 30.0])
+def test_density_of_counts(dispersion):
+    """As scipy has it in double precision, also close to Poisson's."""
+    rng = np.random.default_rng(0)
+    mean = rng.gamma(0.5, 20, 200).astype(np.float32) + np.float32(0.01)
+    x = rng.poisson(mean * rng.gamma(1 / 3, 3, 200)).astype(np.float32)
+    columns = (jnp.asarray(a)[:, None] for a in (x, mean))
+    ours = count_log_density(*columns, jnp.float32(dispersion))
+    shape = 1 / dispersion
+    theirs = nbinom.logpmf(x, shape, shape / (shape + mean.astype(float)))
+    np.testing.assert_allclose(ours, theirs + gammaln(x + 1.0), rtol=1e-4, atol=1e-3)
+
+
+def space_of(coords, totals, section=None):
+    section = np.zeros(len(coords), np.intp) if section is None else section
+    return make_space(coords, section, Options(), totals)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_folds"), [(5, 5), (100, 5), (290, 5), (600, 2), (1300, 1)]
+)
+def test_folds_are_disjoint_and_every_location_is_held_out_where_they_are_few(
+    n, n_folds
+):
+    rng = np.random.default_rng(0)
+    space = space_of(rng.uniform(0, 4, (n, 2)), rng.poisson(100, n).astype(float))
+    folds = hold_out(space, rng, SearchOptions())
+    held = np.concatenate([fold.locations for fold in folds])
+    assert len(folds) == n_folds
+    assert len(set(held.tolist())) == len(held)
+    assert len(held) == n if n_folds == 5 else len(held) >= 240
+    for fold in folds:
+        assert not set(fold.rows) & set(fold.train)
+        assert len(fold.rows) + len(fold.train) == n
+
+
+def _turned(coords):
+    angle = np.deg2rad(37)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return coords @ np.array([[cos, -sin], [sin, cos]])
+
+
+CHANGES = {
+    "rotation": _turned,
+    "mirroring": lambda coords: coords * [-1, 1],
+    "shift": lambda coords: coords + 1000.0,
+    "scale": lambda coords: coords * 173.3,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("layout", ["lattice", "random"])
+def test_the_same_locations_are_held_out(change, layout):
+    rng = np.random.default_rng(1)
+    coords = rng.uniform(0, 4, (225, 2))
+    if layout == "lattice":
+        coords = np.stack(np.meshgrid(*[np.arange(15.0)] * 2), -1).reshape(-1, 2)
+    totals = rng.permutation(10_000)[:225].astype(float)
+    rows = rng.permutation(225)
+
+    def observations(coords, totals):
+        space = space_of(coords, totals)
+        folds = hold_out(space, np.random.default_rng(0), SearchOptions())
+        return [set(totals[fold.rows]) for fold in folds]
+
+    before = observations(coords, totals)
+    assert observations(CHANGES[change](coords)[rows], totals[rows]) == before
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "order of rows", "order of genes"])
+def test_factors_do_not_depend_on_how_a_section_lies(change, lying):
+    adata, expected = lying
+    other = adata.copy()
+    rows = np.arange(adata.n_obs)
+    if change == "order of rows":
+        rows = np.random.default_rng(2).permutation(adata.n_obs)
+        other = other[rows].copy()
+    elif change == "order of genes":
+        other = other[:, ::-1].copy()
+    else:
+        other.obsm["spatial"] = CHANGES[change](adata.obsm["spatial"])
+    nng.tl.nsf(other, 4)
+    found = np.empty_like(expected)
+    found[rows] = other.obsm["X_nsf"]
+    match = nng.metrics.match_factors(expected, found, metric="pearson")
+    assert match.similarity.mean() > 0.995
+
+
+@pytest.fixture(scope="module")
+def lying():
+    adata = nng.datasets.ggblocks(10, 40)
+    fitted = adata.copy()
+    nng.tl.nsf(fitted, 4)
+    return adata, fitted.obsm["X_nsf"]
