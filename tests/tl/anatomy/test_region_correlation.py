@@ -363,7 +363,7 @@ def test_allen_annotation():
 @pytest.mark.data
 @pytest.mark.slow
 def test_p_values_on_the_geometry_of_the_brain():
-    """100 smooth maps that know nothing of regions, cut from larger fields."""
+    """60 smooth maps that know nothing of regions, cut from larger fields."""
     from scipy.stats import kstest
 
     adata, labels = allen()
@@ -372,7 +372,7 @@ def test_p_values_on_the_geometry_of_the_brain():
     shape = tuple(side + 2 * margin for side in labels.shape)
     inner = (slice(margin, -margin),) * 3
     maps = []
-    for i in range(100):
+    for i in range(60):
         width = (2, 4, 6)[i % 3]
         noise = rng.normal(size=shape).astype(np.float32)
         field = gaussian_filter(noise, width, truncate=2.5)[inner][mask]
@@ -381,9 +381,9 @@ def test_p_values_on_the_geometry_of_the_brain():
     adata.obsm["maps"] = np.stack([*maps, rng.normal(size=adata.n_obs)], 1)
     nng.tl.region_correlation(adata, key="maps", n_surrogates=39)
     p = nng.get.region_sets(adata, "maps")["p_value"].to_numpy()
-    assert kstest(p[:100], "uniform").pvalue > 0.01
-    assert (p[:100] <= 0.05).mean() <= 0.11
-    assert p[100] > 0.05
+    assert kstest(p[:60], "uniform").pvalue > 0.01
+    assert (p[:60] <= 0.05).mean() <= 0.12
+    assert p[60] > 0.05
 
 
 @pytest.mark.data
