@@ -40,7 +40,7 @@ def test_mistakes_end_in_messages_or_results(mistakes, part):
 
 
 QUICK = (
-    *("tl.nmf", "tl.compare", "tl.inmf_search", "tl.online_inmf"),
+    *("tl.nmf", "tl.inmf_search", "tl.online_inmf"),
     *("tl.locanmf", "tl.quantile_align", "tl.region_cca", "tl.decode_events"),
 )
 

@@ -293,6 +293,7 @@ def calls() -> dict[str, Make]:
         ),
         "get.coexpression_graph": of(located, key="stored"),
         "get.dataset_specificity": of(integrated),
+        "get.cluster_composition": of(integrated),
         "get.cell_type_counts": lambda: {
             "adata": _deconvolved()[0].copy(), "cell_type": "type_0"
         },
@@ -381,6 +382,7 @@ def calls() -> dict[str, Make]:
         "metagenes": (integrated, {"n_genes": 2}),
         "shared_change": (integrated, {"key": "online"}),
         "cluster_composition": (integrated, {}),
+        "cluster_dots": (integrated, {}),
         "comparison": (spatial, {}),
         "spatial_importance": (spatial, {}),
         "stability": (spatial, {}),
