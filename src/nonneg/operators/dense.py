@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._core.precision import partial_sums
 from .protocol import Allocation, Matrix, MatrixOperator
 from .stats import MatrixStats, dense_stats
 
@@ -60,7 +61,7 @@ def _dense_ratio_rmatmul(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
 @jax.jit
 def _dense_log_ratio(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
     ratio = _safe_ratio(x, w, h)
-    return jax.scipy.special.xlogy(x, jnp.where(x > 0, ratio, 1)).sum(1)
+    return partial_sums(jax.scipy.special.xlogy(x, jnp.where(x > 0, ratio, 1)))
 
 
 @jax.jit

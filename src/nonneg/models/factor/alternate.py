@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..._core.precision import partial_sums
 from ...kernels.hals import N_SWEEPS, hals_update
 from ...kernels.kkt import projected_gradient
 from ...kernels.mu import mu_update
@@ -209,7 +210,7 @@ def alternate(
 
 @jax.jit
 def _squared_residuals(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
-    return jnp.square(x - w @ h).sum(1)
+    return partial_sums(jnp.square(x - w @ h))
 
 
 def squared_error(op: MatrixOperator, w: Matrix, h: Matrix) -> float:
