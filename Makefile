@@ -10,9 +10,11 @@ export PYTHON
 # Compiled modules are kept: tests start processes that import all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Where `make demo` writes, and how `make test` is run.
+# Where `make demo` writes, and how `make test` is run: slow tests are left out, and run
+# by themselves with MARKS=slow, or with all others with MARKS='slow or not slow'.
 OUTPUT ?= demo
 JOBS ?= 2
+MARKS ?= not slow
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -22,7 +24,7 @@ BENCH_ARGS ?=
 help:
 	@echo "make demo              run the demonstration, results in $(OUTPUT)/"
 	@echo "make demo DATA=x.h5ad  the same on your own file"
-	@echo "make test              run the tests (PYTEST_ARGS='-m \"not slow\"')"
+	@echo "make test              run the tests (MARKS=slow: the slow ones)"
 	@echo "make lint              ruff and mypy"
 	@echo "make format            let ruff rewrite what it can"
 	@echo "make docs              build the documentation into docs/_build/html"
@@ -41,7 +43,7 @@ demo: .venv/.stamp-demo
 	$(PY) scripts/demo.py --output "$(OUTPUT)" $(if $(DATA),--data "$(DATA)")
 
 test: .venv/.stamp-test
-	$(PY) -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(MARKS)" $(PYTEST_ARGS)
 
 lint: .venv/.stamp-lint
 	$(PY) -m ruff check .

@@ -52,7 +52,9 @@ def test_products_in_jit_are_those_outside(op, product):
         return getattr(op, product)(W, H)
 
     outside = found(op)
-    assert all(isinstance(part, jax.Array) for part in jax.tree.leaves(outside))
+    # The divergence is added up in double precision, on the host.
+    kinds = (jax.Array, float)
+    assert all(isinstance(part, kinds) for part in jax.tree.leaves(outside))
     jax.tree.map(close, jax.jit(found)(op), outside)
 
 

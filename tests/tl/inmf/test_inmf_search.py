@@ -39,7 +39,8 @@ def test_one_row_per_fit(searched):
 
 def test_the_true_number_is_an_elbow(searched):
     few, true, many = (row(searched, k, 5.0)["held_out"] for k in (3, 5, 7))
-    assert few - true > 10 * abs(true - many)
+    # Above 6 with eight other seeds of data and fits.
+    assert few - true > 5 * abs(true - many)
 
 
 def test_penalties_suppress_what_is_specific(searched):

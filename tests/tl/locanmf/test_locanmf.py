@@ -121,6 +121,7 @@ def test_published_simulation_without_regions(published):
 
 
 @QUIET
+@pytest.mark.slow
 def test_what_is_cut_off_goes_to_no_other_component(published):
     """Three true footprints are less localised than asked for, and are cut down.
 
