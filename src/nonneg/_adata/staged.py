@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,7 +116,7 @@ class _StagedInMemory:
         pass
 
 
-class _StagedFile:
+class _StagedFile(ABC):
     """What scores in h5ad and zarr files share."""
 
     def __init__(self, data: StoredAnnData, rank: int) -> None:
@@ -146,8 +147,9 @@ class _StagedFile:
         self._bring_back()
         self._keeps_before = False
 
+    @abstractmethod
     def _bring_back(self) -> None:
-        raise NotImplementedError
+        """Put back what was there."""
 
     def discard(self) -> None:
         if hasattr(self, "_group"):

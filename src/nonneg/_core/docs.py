@@ -46,6 +46,14 @@ _SHARED = {
         table_key
             Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
         """,
+    "cluster_columns": """
+        cluster_key
+            Column of `adata.obs` that names the cluster of every cell; `None`: that of
+            :func:`nonneg.tl.quantile_align`, `"inmf_cluster"` for `key="inmf"`.
+        batch_key
+            Column of `adata.obs` that names the data set; `None`: that of the
+            factorization. With both columns named, no factorization is needed.
+        """,
     "matrix_errors": """
         TypeError
             If the data are not numbers.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,14 @@ from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 # The label of cells without a cluster, besides missing ones.
 NO_CLUSTER = "-1"
 
 
-@checked
 @of_table
+@checked
 @shared_docs
 def cluster_composition(
     adata: AnnData,
@@ -37,12 +38,7 @@ def cluster_composition(
     Parameters
     ----------
     %(key)s
-    cluster_key
-        Column of `adata.obs` that names the cluster of every cell; `None`: that of
-        :func:`nonneg.tl.quantile_align`, `"inmf_cluster"` for `key="inmf"`.
-    batch_key
-        Column of `adata.obs` that names the data set; `None`: that of the
-        factorization. With both columns named, no factorization is needed.
+    %(cluster_columns)s
     normalize
         `None`: numbers of cells. `"batch"`: the share of the data set's cells; cells
         without a cluster, missing or `-1`, count in the total, so that sums may be below
@@ -75,13 +71,7 @@ def cluster_composition(
     """
     if normalize is not None:
         check_one_of(normalize, ("batch", "cluster"), "normalize")
-    if batch_key is None:
-        batch_key = find_batch_key(adata, key)
-    batches = read_labels(adata, batch_key, hint="Name another column as `batch_key`.")
-    if cluster_key is None:
-        cluster_key = f"{key}_cluster"
-    hint = "Call `nonneg.tl.quantile_align` first, or name a column as `cluster_key`."
-    clusters = read_labels(adata, cluster_key, hint=hint)
+    clusters, batches = read_clusters(adata, key, cluster_key, batch_key)
     # Missing ones count in the last place.
     counts = np.zeros((len(clusters.names) + 1, len(batches.names) + 1), np.int64)
     np.add.at(counts, (clusters.codes, batches.codes), 1)
@@ -90,8 +80,8 @@ def cluster_composition(
     named = clusters.names != NO_CLUSTER
     table = pd.DataFrame(
         counts[:-1][named],
-        index=pd.Index(clusters.names[named], name=cluster_key),
-        columns=pd.Index(batches.names, name=batch_key),
+        index=pd.Index(clusters.names[named], name=clusters.key),
+        columns=pd.Index(batches.names, name=batches.key),
     )
     if normalize is None:
         return table
@@ -102,7 +92,32 @@ def cluster_composition(
     return shares.div(sums.where(sums > 0, 1), axis=0)
 
 
-def find_batch_key(adata: AnnData, key: str) -> str:
+class Column(NamedTuple):
+    """Labels, and the column that they are from."""
+
+    key: str
+    names: NDArray[Any]
+    codes: NDArray[np.intp]
+
+
+def read_clusters(
+    adata: AnnData, key: str, cluster_key: str | None, batch_key: str | None
+) -> tuple[Column, Column]:
+    """Clusters and data sets of all cells, of the columns that a factorization has."""
+    if batch_key is None:
+        batch_key = _find_batch_key(adata, key)
+    batches = read_labels(adata, batch_key, hint="Name another column as `batch_key`.")
+    if cluster_key is None:
+        cluster_key = f"{key}_cluster"
+    hint = "Call `nonneg.tl.quantile_align` first, or name a column as `cluster_key`."
+    clusters = read_labels(adata, cluster_key, hint=hint)
+    return (
+        Column(cluster_key, clusters.names, clusters.codes),
+        Column(batch_key, batches.names, batches.codes),
+    )
+
+
+def _find_batch_key(adata: AnnData, key: str) -> str:
     """The column that names the data sets of a factorization."""
     params = read_factors(adata, key).entry.params
     if "batch_key" not in params:

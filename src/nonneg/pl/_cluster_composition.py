@@ -8,11 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .._adata.labels import read_labels
 from .._adata.tables import of_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
-from ..get._cluster_composition import NO_CLUSTER, find_batch_key
+from ..get._cluster_composition import NO_CLUSTER, read_clusters
 from ._colors import default_palette
 
 if TYPE_CHECKING:
@@ -45,12 +44,7 @@ def cluster_composition(
     Parameters
     ----------
     %(key)s
-    cluster_key
-        Column of `adata.obs` that names the cluster of every cell; `None`: that of
-        :func:`nonneg.tl.quantile_align`, `"inmf_cluster"` for `key="inmf"`.
-    batch_key
-        Column of `adata.obs` that names the data set; `None`: that of the
-        factorization. With both columns named, no factorization is needed.
+    %(cluster_columns)s
     ax
         Axes to draw on.
 
@@ -73,17 +67,11 @@ def cluster_composition(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['batch_0', 'batch_1']
     """
-    if batch_key is None:
-        batch_key = find_batch_key(adata, key)
-    batches = read_labels(adata, batch_key, hint="Name another column as `batch_key`.")
-    if cluster_key is None:
-        cluster_key = f"{key}_cluster"
-    hint = "Call `nonneg.tl.quantile_align` first, or name a column as `cluster_key`."
-    clusters = read_labels(adata, cluster_key, hint=hint)
+    clusters, batches = read_clusters(adata, key, cluster_key, batch_key)
     code = clusters.codes.copy()
     code[np.isin(code, np.flatnonzero(clusters.names == NO_CLUSTER))] = -1
     labels = [*clusters.names, "none"]
-    colors = [*_colors(adata, cluster_key, clusters.names), _GREY]
+    colors = [*_colors(adata, clusters.key, clusters.names), _GREY]
     # Code -1 counts in the last place.
     sizes = np.zeros((len(batches.names) + 1, len(labels)), int)
     np.add.at(sizes, (batches.codes, code), 1)
@@ -119,7 +107,7 @@ def cluster_composition(
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.legend(
-        title=cluster_key,
+        title=clusters.key,
         ncols=ncols,
         loc="center left",
         # Beyond the numbers of cells.

@@ -29,8 +29,8 @@ _LARGEST = 190.0
 _LEGEND = (0.1, 0.5, 1.0)
 
 
-@checked
 @of_table
+@checked
 @shared_docs
 def cluster_dots(
     adata: AnnData,
@@ -52,12 +52,7 @@ def cluster_dots(
     Parameters
     ----------
     %(key)s
-    cluster_key
-        Column of `adata.obs` that names the cluster of every cell; `None`: that of
-        :func:`nonneg.tl.quantile_align`, `"inmf_cluster"` for `key="inmf"`.
-    batch_key
-        Column of `adata.obs` that names the data set; `None`: that of the
-        factorization. With both columns named, no factorization is needed.
+    %(cluster_columns)s
     group_key
         Column of `adata.obs` with classes of cells, such as neurons and glia: clusters
         are sorted by the class that most of their cells have, and classes set apart.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...operators._numba import compiled
 
-# A slope that nothing outweighs.
-_NEVER = 1e25
+# As a slope: nothing outweighs it.
+FORBIDDEN = 1e25
 
 
 @compiled
@@ -29,7 +29,7 @@ def sweep_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0917
         for k in range(n_components):
             away = distance[n, region[k]]
             if closed and a[n, k] == 0:
-                slope[n, k] = -_NEVER
+                slope[n, k] = -FORBIDDEN
             elif away > 0:
                 slope[n, k] -= weight[k] * away
         for k in range(n_components):

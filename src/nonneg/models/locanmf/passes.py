@@ -17,7 +17,7 @@ import numpy as np
 from ...kernels.hals import hals_update
 from ...operators.device import selected_devices
 from ...operators.threads import available_cpus, run_parts
-from ._compiled import sweep_pixels
+from ._compiled import FORBIDDEN, sweep_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 # Pixels whose products stay in the second-level cache.
 _TILE = 1024
-# As a penalty: nothing outlives it.
-FORBIDDEN = 1e25
 
 
 class Sums(NamedTuple):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ..loop import Report
-from .passes import FORBIDDEN, Penalties
+from ._compiled import FORBIDDEN
+from .passes import Penalties
 from .temporal import Traces, solve_free, solve_nonnegative
 
 if TYPE_CHECKING:

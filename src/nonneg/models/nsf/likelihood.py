@@ -242,3 +242,18 @@ def count_log_density(
     )
     log_mean = xlogy(x, mean + jnp.finfo(mean.dtype).tiny)
     return (ratio + log_mean - (x + shape) * jnp.log1p(mean / shape)).sum(1)
+
+
+@jax.jit
+def count_score(
+    x: jax.Array,
+    factors: jax.Array,
+    spread: jax.Array,
+    w: jax.Array,
+    dispersion: jax.Array,
+) -> jax.Array:
+    """Log predictive densities of counts, whose rates have these moments, by row."""
+    mean = factors @ w.T
+    # A rate of these moments with a gamma distribution.
+    of_rates = relative_variance(mean, spread, w)
+    return count_log_density(x, mean, dispersion + (1 + dispersion) * of_rates)

@@ -18,12 +18,11 @@ from .likelihood import (
     Sites,
     allocate,
     count_loadings,
-    count_log_density,
+    count_score,
     exp,
     expected,
     log_moments,
     newton_sites,
-    relative_variance,
     score_blocks,
 )
 
@@ -100,7 +99,7 @@ class NegativeBinomial(Likelihood):
     ) -> Any:
         moments = log_moments(mean, var, others.size[:, None])
         return score_blocks(
-            others.op, *moments, lambda x, *rows: _nb_score(x, *rows, w, noise)
+            others.op, *moments, lambda x, *rows: count_score(x, *rows, w, noise)
         )
 
 
@@ -146,16 +145,3 @@ def _nb_block(
     first, second = jax.jvp(slope, (at,), (jnp.ones_like(at),))
     exposure = _nb_noise(x, factors, w, dispersion).T @ factors
     return exposure, total(at), first, second
-
-
-@jax.jit
-def _nb_score(
-    x: jax.Array,
-    factors: jax.Array,
-    spread: jax.Array,
-    w: jax.Array,
-    dispersion: jax.Array,
-) -> jax.Array:
-    mean = factors @ w.T
-    of_rates = relative_variance(mean, spread, w)
-    return count_log_density(x, mean, dispersion + (1 + dispersion) * of_rates)

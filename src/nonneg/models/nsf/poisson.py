@@ -18,12 +18,11 @@ from .likelihood import (
     Sites,
     allocate,
     count_loadings,
-    count_log_density,
+    count_score,
     exp,
     expected,
     log_moments,
     newton_sites,
-    relative_variance,
     score_blocks,
 )
 
@@ -77,11 +76,13 @@ class Poisson(Likelihood):
         for rows, x in others.op.dense_blocks():
             part = _excess_variance(x, *(y[rows] for y in moments), w)
             excess = excess + namespace(mean).asarray(part)
+        # Counts of a gene scatter more than the likelihood says: fields that are unsure
+        # are no remedy for that.
         dispersion = namespace(mean).maximum(excess[0] / excess[1], 0)
         return score_blocks(
             others.op,
             *moments,
-            lambda x, *rows: _poisson_score(x, *rows, w, dispersion),
+            lambda x, *rows: count_score(x, *rows, w, dispersion),
         )
 
 
@@ -145,18 +146,3 @@ def _excess_variance(
     residual = jnp.square(x - mean) - mean - var
     squares = jnp.square(mean) + var + jnp.finfo(mean.dtype).tiny
     return jnp.stack([residual.sum(0), squares.sum(0)])
-
-
-@jax.jit
-def _poisson_score(
-    x: jax.Array,
-    factors: jax.Array,
-    spread: jax.Array,
-    w: jax.Array,
-    dispersion: jax.Array,
-) -> jax.Array:
-    mean = factors @ w.T
-    # A rate of these moments with a gamma distribution. Counts of a gene scatter more
-    # than the likelihood says: fields that are unsure are no remedy for that.
-    of_rates = relative_variance(mean, spread, w)
-    return count_log_density(x, mean, dispersion + (1 + dispersion) * of_rates)
