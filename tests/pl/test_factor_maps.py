@@ -67,8 +67,19 @@ def test_layout(adata):
     grid = axes[0].get_gridspec()
     assert (grid.nrows, grid.ncols) == (2, 3)
     assert axes[0].figure.axes == axes
+    adata.obsm["truth"][:, 0] *= 2
     nng.pl.factor_maps(adata, "truth")
     assert len(plt.gcf().axes) == 8  # with colour bars
+
+
+def test_panels_with_one_range_share_a_bar(adata):
+    nng.pl.factor_maps(adata, "truth", share_scale=True)
+    assert len(plt.gcf().axes) == 5
+    assert plt.gcf().axes[-1].get_ylabel() == "score"
+    adata.obs["section"] = np.where(np.arange(adata.n_obs) < 200, "a", "b")
+    adata.obsm["truth"] *= [1, 2, 3, 4]
+    nng.pl.factor_maps(adata, "truth", factors=[0, 1], library_key="section")
+    assert len(plt.gcf().axes) == 4 + 2
 
 
 def test_choice_of_factors(adata):
@@ -270,7 +281,8 @@ def test_embedding(adata):
         # scanpy draws large values last
         np.testing.assert_array_equal(points_of(ax).get_array(), np.sort(scores))
         assert points_of(ax).get_clim() == (0, 1)
-    assert len(axes[0].figure.axes) == 8
+    # All have the same range, and one bar.
+    assert len(axes[0].figure.axes) == 5
 
 
 def test_arguments_for_squidpy(cells):

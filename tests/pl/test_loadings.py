@@ -56,6 +56,18 @@ def test_normalize_and_factors(fitted):
     assert sorted(genes_of(ax)) == sorted(set(expected))
 
 
+def test_specific_genes(fitted):
+    ax = nng.pl.loadings(fitted, n_top=2, method="specificity")
+    leading = nng.get.top_genes(fitted, 2, method="specificity", normalize="max")
+    assert sorted(genes_of(ax)) == sorted(set(leading["gene"]))
+
+
+def test_dark_figures_begin_with_dark_colours(fitted):
+    with plt.style.context("dark_background"):
+        mesh = nng.pl.loadings(fitted).collections[0]
+    assert mesh.get_cmap().name == "magma"
+
+
 def test_masked_genes_are_left_out(adata):
     mask = np.arange(40) % 2 == 0
     nng.tl.nmf(adata, 4, mask_var=mask)

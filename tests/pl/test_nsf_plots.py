@@ -133,8 +133,12 @@ def test_names_at_both_ends(hybrid):
     ax = nng.pl.spatial_importance(hybrid, n_labels=2)
     order = hybrid.var["nsfh_spatial_importance"].sort_values().index
     low, high = (text.get_text().split("\n") for text in ax.texts)
-    assert set(low) == set(order[:2])
-    assert set(high) == set(order[-2:])
+    assert low == ["least spatial:", *order[:2]]
+    assert high == ["most spatial:", *order[:-3:-1]]
+    # Marks are where the scores are.
+    marks = np.concatenate([line.get_xdata() for line in ax.lines])
+    scores = hybrid.var["nsfh_spatial_importance"][[*low[1:], *high[1:]]]
+    np.testing.assert_array_equal(marks, scores)
 
 
 def test_genes_without_a_score_are_left_out(hybrid):

@@ -17,8 +17,10 @@ def dots_of(ax):
     return ax.collections[-1]
 
 
-@pytest.mark.parametrize("method", ["loading", "specificity"])
-def test_content(fitted, method):
+@pytest.mark.parametrize(
+    ("method", "color"), [("loading", "specificity"), ("specificity", "loading")]
+)
+def test_content(fitted, method, color):
     axes = nng.pl.top_genes(fitted, n=6, method=method)
     ranked = nng.get.top_genes(fitted, 6, method=method)
     assert [ax.get_title() for ax in axes] == [f"nmf_{i}" for i in range(4)]
@@ -27,9 +29,12 @@ def test_content(fitted, method):
         labels = [label.get_text() for label in ax.get_yticklabels()]
         assert labels == list(genes["gene"])
         np.testing.assert_array_equal(
-            dots_of(ax).get_offsets(), genes[["loading", "rank"]]
+            dots_of(ax).get_offsets(), genes[[method, "rank"]]
         )
-        np.testing.assert_array_equal(dots_of(ax).get_array(), genes["specificity"])
+        np.testing.assert_array_equal(dots_of(ax).get_array(), genes[color])
+        # What genes are ranked by falls from the top down.
+        assert (np.diff(dots_of(ax).get_offsets()[:, 0]) <= 0).all()
+        assert ax.get_xlabel() == method
         assert ax.yaxis_inverted()  # rank 1 on top
         assert ax.get_xlim()[0] == 0
 
@@ -46,6 +51,8 @@ def test_colors_are_shared(fitted):
 def test_layout(fitted):
     axes = nng.pl.top_genes(fitted, ncols=2, factors=[3, 0, 1])
     assert [ax.get_title() for ax in axes] == ["nmf_3", "nmf_0", "nmf_1"]
+    # The lowest panel of a column has the label.
+    assert [ax.get_xlabel() for ax in axes] == ["", "loading", "loading"]
     grid = axes[0].get_gridspec()
     assert (grid.nrows, grid.ncols) == (2, 2)
 

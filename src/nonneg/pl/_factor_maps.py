@@ -122,7 +122,8 @@ def factor_maps(
     One panel per factor (and section), drawn by :func:`squidpy.pl.spatial_scatter`,
     or by :func:`scanpy.pl.embedding` on an embedding. Colours start at zero and end
     at a high percentile, so that a few extreme spots do not hide the rest; the colour
-    bar shows with a tip that there are such. Points are as large as the distance
+    bar shows with a tip that there are such. Panels with the same range share a bar: the
+    sections of a factor, or all with `share_scale`. Points are as large as the distance
     between them: squares on a perfect grid, discs elsewhere. Where
     `uns[spatial_key]` holds a picture of the tissue, spots are drawn on it in their
     true size. Observations without a score, such as empty spots after
@@ -235,8 +236,8 @@ def factor_maps(
         else:
             _draw_points(section, spatial_key, style)
         panel.title.set_fontsize("medium")
-        if colorbar:
-            _add_colorbar(panel, scores[:, i])
+    if colorbar:
+        _add_colorbars(panels, [i for i, _ in places], ranges, scores)
     if ax is None:
         fit_titles(panels)
     if basis is None and size is None:
@@ -412,22 +413,36 @@ def _draw_embedding(section: _Section, basis: str, style: dict[str, Any]) -> Non
     sc.pl.embedding(section.maps, basis, show=False, colorbar_loc=None, **style)
 
 
-def _add_colorbar(panel: Axes, scores: NDArray[np.floating[Any]]) -> None:
-    points = panel.collections[-1]
-    low, high = points.get_clim()
-    outside = 2 * (np.nanmin(scores) < low) + (np.nanmax(scores) > high)
-    bar = figure_of(panel).colorbar(
-        points,
-        ax=panel,
-        extend=("neither", "max", "min", "both")[outside],
-        fraction=0.08,
-        pad=0.02,
-        aspect=12,
-        shrink=0.6,
-        ticks=MaxNLocator(3, min_n_ticks=2),
-    )
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize="x-small", length=0, pad=2)
+def _add_colorbars(
+    panels: Sequence[Axes],
+    factors: Sequence[int],
+    ranges: Mapping[int, tuple[float, float]],
+    scores: NDArray[np.floating[Any]],
+) -> None:
+    """Draw a bar for all panels if they have one range, and one per factor if not."""
+    one_range = len({ranges[i] for i in factors}) == 1
+    shared: dict[int, list[int]] = {}
+    for place, i in enumerate(factors):
+        shared.setdefault(factors[0] if one_range else i, []).append(place)
+    for first, places in shared.items():
+        low, high = ranges[first]
+        drawn = scores[:, [factors[place] for place in places]]
+        outside = 2 * (np.nanmin(drawn) < low) + (np.nanmax(drawn) > high)
+        with_bar = [panels[place] for place in places]
+        single = len(places) == 1
+        bar = figure_of(panels[0]).colorbar(
+            with_bar[0].collections[-1],
+            ax=with_bar[0] if single else with_bar,
+            extend=("neither", "max", "min", "both")[outside],
+            fraction=0.08 if single else 0.03,
+            pad=0.02,
+            aspect=12,
+            shrink=0.6,
+            ticks=MaxNLocator(3, min_n_ticks=2),
+        )
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize="x-small", length=0, pad=2)
+        bar.set_label("score", fontsize="x-small", labelpad=2)
 
 
 def _fill(panels: Sequence[Axes], sections: Sequence[_Section]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._core.arguments import checked
-from ._panels import new_panels
+from ._panels import figure_of, new_panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,8 +63,7 @@ def inmf_search(adata: AnnData, key: str = "inmf_search") -> list[Axes]:
     axes = new_panels(len(_PANELS), 2, (3.0, 2.3))
     for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
         for value, rows in table.sort_values(along).groupby(other, sort=True):
-            name = f"{labels[other]} {value:g}"
-            ax.plot(rows[along], rows[column], "o-", ms=4, lw=1.2, label=name)
+            ax.plot(rows[along], rows[column], "o-", ms=4, lw=1.2, label=f"{value:g}")
         if along == "lam" and (table["lam"] > 0).all():
             ax.set_xscale("log")
         ax.set_xticks(sorted(table[along].unique()))
@@ -74,5 +73,13 @@ def inmf_search(adata: AnnData, key: str = "inmf_search") -> list[Axes]:
         ax.tick_params(labelsize="small")
         ax.spines[["top", "right"]].set_visible(False)
     if table[other].nunique() > 1:
-        axes[0].legend(fontsize="small", frameon=False)
+        # Beside the panels, where no curve is.
+        figure_of(axes[0]).legend(
+            *axes[0].get_legend_handles_labels(),
+            loc="outside right center",
+            title=labels[other].replace(" of ", " of\n"),
+            fontsize="small",
+            title_fontsize="small",
+            frameon=False,
+        )
     return axes

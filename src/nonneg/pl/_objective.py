@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from .._adata.schema import ProbabilisticEntry, recorded
 from .._adata.tables import of_table
@@ -84,6 +85,9 @@ def objective(
     if against == "iteration":
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter("{x:.0f}")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
     # A bound from below, which rises.
     label = "ELBO" if isinstance(entry, ProbabilisticEntry) else "objective"
     ax.set(xlabel="iteration" if against == "iteration" else "seconds", ylabel=label)

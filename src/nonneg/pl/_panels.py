@@ -39,6 +39,15 @@ def new_panels(
     return panels
 
 
+def bottom_of_columns(panels: Sequence[Axes]) -> list[Axes]:
+    """Find the lowest panel of every column, where labels are that all share."""
+    lowest = {}
+    for panel in panels:
+        place = panel.get_subplotspec()
+        lowest[place.colspan.start if place else None] = panel
+    return list(lowest.values())
+
+
 def figure_of(ax: Axes) -> Figure:
     """Find the figure that holds the axes, through subfigures."""
     figure = ax.get_figure(root=True)

@@ -103,7 +103,7 @@ def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) 
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set(xlabel="mini-batch", ylabel="relative change of $W$")
+    ax.set(xlabel="mini-batch", ylabel="relative change\nof shared metagenes")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     if names != [_ALL]:
@@ -114,5 +114,8 @@ def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) 
             bbox_to_anchor=(1, 0.5),
             handletextpad=0.1,
             markerscale=1.6,
+            title="data set",
+            title_fontsize="small",
+            alignment="left",
         )
     return ax

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _N_BINS = 25
+# Height of the marks, in that of the axes: above the bars.
+_MARK = 1.04
 
 
 @of_table
@@ -34,8 +36,9 @@ def spatial_importance(
 ) -> Axes:
     """Show how much of genes, or of observations, is spatial.
 
-    A histogram of the scores of :func:`nonneg.tl.nsfh`, with the most and the least
-    spatial genes named. A bimodal histogram indicates two groups of genes.
+    A histogram of the scores of :func:`nonneg.tl.nsfh`. The most and the least spatial
+    genes are named above it, and marked where they lie. A bimodal histogram indicates
+    two groups of genes.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ def spatial_importance(
     check_key(adata, of, name, hint="Only `nonneg.tl.nsfh` gives these scores.")
     scores = getattr(adata, of)[name].dropna().sort_values()
     if ax is None:
-        _, ax = plt.subplots(figsize=(3.4, 2.4), layout="constrained")
+        _, ax = plt.subplots(figsize=(3.4, 2.4 + 0.14 * n_labels), layout="constrained")
     ax.hist(
         scores,
         bins=np.linspace(0, 1, _N_BINS + 1).tolist(),
@@ -88,20 +91,29 @@ def spatial_importance(
     if of == "var" and n_labels and len(scores):
         n_labels = min(n_labels, len(scores) // 2)
         ends = (
-            (scores.index[:n_labels], 0.02, "left"),
-            (scores.index[::-1][:n_labels], 0.98, "right"),
+            (scores.index[:n_labels], "least spatial", 0.0, "left", "C0"),
+            (scores.index[::-1][:n_labels], "most spatial", 1.0, "right", "C1"),
         )
-        for names, x, side in ends:
-            # Above the bars.
+        for names, heading, x, side, color in ends:
+            ax.plot(
+                scores[names],
+                [_MARK] * n_labels,
+                "v",
+                ms=4,
+                color=color,
+                mec="none",
+                transform=ax.get_xaxis_transform(),
+                clip_on=False,
+            )
             ax.text(
                 x,
-                1.02,
-                "\n".join(names),
+                _MARK + 0.05,
+                "\n".join([f"{heading}:", *names]),
                 transform=ax.transAxes,
                 ha=side,
                 va="bottom",
-                fontsize="x-small",
-                style="italic",
+                fontsize="small",
+                color=color,
             )
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
+from matplotlib.ticker import MaxNLocator
 
 from .._adata.tables import of_table
 from .._adata.views import read_factors, select_factors
@@ -13,7 +14,8 @@ from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..get import top_genes as get_top_genes
-from ._panels import figure_of, fit_titles, new_panels
+from ._loadings import LABELS
+from ._panels import bottom_of_columns, figure_of, fit_titles, new_panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
     from .._adata.views import FactorSelection, Normalize
+
+# Inches.
+_LINE = 1.15
+_LETTER = 0.075
 
 
 @of_table
@@ -40,9 +46,14 @@ def top_genes(
 ) -> list[Axes]:
     """Show the leading genes of every factor as ranked dots.
 
-    One panel per factor: how long the line is tells the loading, the colour of the dot
-    how specific the gene is for the factor (see :func:`nonneg.get.top_genes`, which
-    gives the numbers).
+    One panel per factor. The length of the line is what genes are ranked by, the
+    colour of the dot the other number: with `method="loading"`, loadings are lengths
+    and colours tell how specific a gene is for the factor; with
+    `method="specificity"`, it is the other way round. :func:`nonneg.get.top_genes`
+    gives the numbers.
+
+    Genes that lead many factors are dark in all of them. To name a factor, try
+    `method="specificity"`, after rarely seen genes were left out of the fit.
 
     Parameters
     ----------
@@ -56,7 +67,7 @@ def top_genes(
     ncols
         Panels per row.
     cmap
-        Colour map of the specificity.
+        Colour map of the dots.
     ax
         Axes to draw on, for a single factor.
 
@@ -84,7 +95,10 @@ def top_genes(
     names = read_factors(adata, key).names
     chosen = [names[i] for i in select_factors(names, factors)]
     if ax is None:
-        panels = new_panels(len(chosen), ncols, (1.9, 0.5 + 0.17 * n))
+        longest = max(map(len, ranked["gene"]), default=0)
+        panels = new_panels(
+            len(chosen), ncols, (_LINE + _LETTER * longest, 0.6 + 0.17 * n)
+        )
     elif len(chosen) == 1:
         panels = [ax]
     else:
@@ -94,19 +108,25 @@ def top_genes(
         )
         raise ValueError(msg)
     ranked = ranked[ranked["factor"].isin(chosen)]
-    whole = ColorRange(0, ranked["specificity"].max())
+    labels = {"loading": LABELS[normalize], "specificity": "specificity"}
+    length, color = labels if method == "loading" else reversed(labels)
+    whole = ColorRange(0, ranked[color].max())
     colors = ScalarMappable(whole, cmap)
     for panel, factor in zip(panels, chosen, strict=True):
         genes = ranked[ranked["factor"] == factor]
-        panel.hlines(genes["rank"], 0, genes["loading"], color="0.8", lw=1, zorder=1)
+        panel.hlines(genes["rank"], 0, genes[length], color="0.6", lw=0.8, zorder=1)
         panel.scatter(
-            genes["loading"],
+            genes[length],
             genes["rank"],
-            c=genes["specificity"],
+            c=genes[color],
             s=22,
+            # Seen on white and on black.
+            edgecolors="0.6",
+            linewidths=0.5,
             cmap=colors.cmap,
             norm=whole,
             zorder=2,
+            clip_on=False,
         )
         panel.set_yticks(genes["rank"], genes["gene"], fontsize="small")
         panel.set_ylim(n + 0.6, 0.4)
@@ -114,13 +134,16 @@ def top_genes(
         panel.set_title(factor, fontsize="medium")
         panel.tick_params(axis="y", length=0)
         panel.tick_params(axis="x", labelsize="x-small")
-        panel.locator_params(axis="x", nbins=3)
+        panel.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.spines[["top", "right", "left"]].set_visible(False)
+    for panel in panels if ax is not None else bottom_of_columns(panels):
+        panel.set_xlabel(labels[length], fontsize="small")
     bar = figure_of(panels[0]).colorbar(
         colors, ax=panels, fraction=0.02, pad=0.02, aspect=20, shrink=0.6
     )
     bar.outline.set_visible(False)
-    bar.set_label("specificity", fontsize="small")
+    bar.set_label(labels[color], fontsize="small")
     bar.ax.tick_params(labelsize="x-small")
     if ax is None:
         fit_titles(panels)
