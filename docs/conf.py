@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from importlib.metadata import metadata
-from pathlib import Path
 
 import matplotlib as mpl
 
 mpl.use("agg")
-
-HERE = Path(__file__).parent
 
 # -- Project ---------------------------------------------------------------------------
 
@@ -44,6 +41,7 @@ extensions = [
     "scanpydoc.definition_list_typed_field",
     "scverse_misc.sphinx_ext",
     "sphinx_copybutton",
+    "sphinx_design",
     "sphinxcontrib.bibtex",
 ]
 if online:
@@ -105,10 +103,12 @@ nitpick_ignore: list[tuple[str, str]] = []
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_logo = "_static/logo.svg"
+html_favicon = "_static/icon.svg"
 html_theme_options = {
     "repository_url": repository_url,
     "path_to_docs": "docs",
     "use_repository_button": True,
 }
-# The folder has content only once figures have been made.
-html_static_path = ["_static"] if (HERE / "_static").is_dir() else []
+html_static_path = ["_static"]
+html_css_files = ["nonneg.css"]
