@@ -88,7 +88,9 @@ def integration() -> Figure:
         ax.set_title(title, fontsize="medium")
         _bare(ax)
     handles = [
-        Line2D([], [], marker="o", ls="", ms=4, color=f"C{i}", label=f"data set {i + 1}")
+        Line2D(
+            [], [], marker="o", ls="", ms=4, color=f"C{i}", label=f"data set {i + 1}"
+        )
         for i in range(3)
     ]
     figure.legend(

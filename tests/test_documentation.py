@@ -223,6 +223,7 @@ PAGES = {
     "docs/api/index.md": None,
 }
 SLOW = {
+    "README.md",
     "docs/anatomy.md",
     "docs/deconvolution.md",
     "docs/integration.md",
@@ -317,10 +318,7 @@ def test_calls_of_other_programs_fit_ours():
         for part in ast.unparse(call.func).split(".")[1:]:
             function = getattr(function, part)
         keywords = {keyword.arg: None for keyword in call.keywords}
-        inspect.signature(function).bind(*call.args, **keywords)
-        # Words such as methods are among those that there are.
-        hints = str(inspect.signature(function))
-        for keyword in call.keywords:
-            value = keyword.value
-            if keyword.arg in {"likelihood", "localization", "metric", "normalize"}:
-                assert repr(value.value) in hints or value.value in hints, text
+        try:
+            inspect.signature(function).bind(*call.args, **keywords)
+        except TypeError as error:
+            pytest.fail(f"{text}: {error}")
