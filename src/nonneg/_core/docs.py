@@ -24,13 +24,21 @@ _SHARED = {
         """,
     "max_iter": """
         max_iter
-            Maximum number of iterations. Interrupting (Ctrl-C) keeps the best factors so
-            far, and while kernels are chosen, the best of these and factors after one
-            iteration with them; `interrupted` tells.
+            Maximum number of iterations; raise it if the fit warns that it has not
+            converged. Interrupting (Ctrl-C) keeps the best factors so far, and
+            `interrupted` tells.
+        """,
+    "kernel_max_iter": """
+        max_iter
+            Maximum number of iterations; raise it if the fit warns that it has not
+            converged. Interrupting (Ctrl-C) keeps the best factors so far, and while
+            kernels are chosen, the best of these and factors after one iteration with
+            them; `interrupted` tells.
         """,
     "chunk_size": """
         chunk_size
             Rows per block where the matrix is backed by a file. `None`: about 8 MB.
+            Higher values may help on network file systems.
         """,
     "rng": """
         rng
@@ -94,17 +102,23 @@ _SHARED = {
         """,
     "kernel": """
         kernel
-            Covariance: `"matern32"`, `"matern52"` or `"rbf"`.
+            Covariance: `"matern32"`, the roughest, which suits layers and borders;
+            `"matern52"`; or `"rbf"`, the smoothest, for gradients.
         trend
-            Mean of the fields: `"linear"` in the coordinates, or `"constant"`.
+            Mean of the fields: `"linear"` in the coordinates, or `"constant"`, which
+            is safer for predictions beyond the tissue.
         """,
     "length_scale": """
         length_scale
-            Length scale of the covariance, in units of the coordinates. `None`: chosen.
+            Length scale of the covariance, in units of the coordinates: higher values
+            give smoother factors, and values below the distance between neighbours none
+            that are spatial. `None`: chosen, which takes most of the time of a fit.
         """,
     "amplitude": """
         amplitude
-            Standard deviation of a factor's logarithm. `None`: chosen.
+            Standard deviation of a factor's logarithm: higher values allow stronger
+            contrasts between tissue with a factor and without (at 1, a factor of some
+            fifty between its extremes). `None`: chosen.
         """,
     "nugget": """
         nugget
@@ -121,17 +135,19 @@ _SHARED = {
         n_inducing
             Number of inducing points. All locations if there are no more; otherwise
             centres of k-means. `None`: all up to 1,500, else 1,000. Time grows with
-            the cube.
+            the cube: the first thing to lower (e.g. to 300) where a fit is slow.
         """,
     "fit": """
         batch_size
             Observations per step: random subsets, visited in turn and read into memory.
-            `None`: all observations in every step.
+            `None`: all observations in every step. Give it where the matrix does not
+            fit in memory.
         learning_rate
             Damping of the natural-gradient step, in (0, 1]; halved when a step lowers
-            the bound.
+            the bound, so that there is seldom a reason to change it.
         tol
             Stop when the bound changes by at most `tol` of its value in an iteration.
+            1e-5 takes several times as long, and hardly changes predictions.
         """,
     "spatial_errors": """
         TypeError
@@ -194,7 +210,8 @@ _SHARED = {
         """,
     "n_neighbors": """
         n_neighbors
-            Number of neighbours that vote on the cluster of a cell.
+            Number of neighbours that vote on the cluster of a cell. Lower values (e.g.
+            10) keep clusters of few cells.
         """,
     "refine": """
         refine

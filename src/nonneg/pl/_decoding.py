@@ -38,7 +38,7 @@ def decoding(
 ) -> Axes:
     """Show how well each region predicts, the best first, beside chance.
 
-    Grey bars reach to the 95 %% quantile of the null, ticks are its mean. Filled points
+    Grey bars reach to the 95 % quantile of the null, ticks are its mean. Filled points
     are significant after correction.
 
     Parameters

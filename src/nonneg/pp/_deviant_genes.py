@@ -35,7 +35,7 @@ def deviant_genes(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    r"""Genes whose counts vary more than Poisson noise: the ones to factorize.
+    r"""Select the genes whose counts vary more than Poisson noise.
 
     For every gene, the deviance of its counts :math:`y_{ij}` from a constant
     share of the total counts :math:`s_i`,
@@ -54,7 +54,8 @@ def deviant_genes(
         Annotated data with counts. :math:`s_i` sums over all its genes: select
         genes before any other subsetting.
     n_top_genes
-        Number of genes to select; all if there are fewer.
+        Number of genes to select; all if there are fewer. 1,000 to 3,000 suit whole
+        transcriptomes.
     layer
         Layer with counts instead of `adata.X`.
     batch_key

@@ -32,7 +32,7 @@ def mirror_hemispheres(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    """Use that the hemispheres of a brain are alike.
+    """Average the hemispheres of a brain, or fill gaps of one from the other.
 
     Each voxel is paired with its mirror image across the plane x = `midline`. Voxels
     whose image is not in `adata` stay as they are.

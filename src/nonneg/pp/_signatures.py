@@ -36,7 +36,7 @@ def signatures(
     markers: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
     min_log2_fold_change: float = 1.0,
 ) -> AnnData:
-    r"""Signatures of cell types: mean counts of a cell of each type.
+    r"""Average the counts of the cells of each type: signatures for deconvolution.
 
     What :func:`nonneg.tl.deconvolve` explains the counts of locations by. A signature
     is a profile, with sum 1, times the mean library size of the type: profiles decide

@@ -61,7 +61,7 @@ def deconvolve(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    r"""Cell types in every location, from a reference of single cells or without one.
+    r"""Estimate the cell types of every location, with single cells or without.
 
     Counts of location :math:`i` with depth :math:`d_i` are a mixture of the signatures
     :math:`b_k` of cell types,

@@ -61,7 +61,7 @@ def learn_deconvolution(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    r"""Weights of a deconvolution, learned on maps simulated from the reference.
+    r"""Learn the weights of a deconvolution on maps simulated from the reference.
 
     Maps have the coordinates and depths of the locations, and cells of the reference:
     one half of the cells of every type gives the signatures, the other half is in the

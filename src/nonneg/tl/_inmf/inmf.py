@@ -65,7 +65,7 @@ def inmf(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    r"""Metagenes that data sets share, and what each has of its own: iNMF.
+    r"""Integrate data sets: metagenes that they share, and what each has of its own.
 
     Integrates cells of several donors, technologies, conditions or modalities
     :cite:p:`Welch2019`: all cells get scores :math:`H_d` on the same factors, whose
@@ -101,7 +101,8 @@ def inmf(
         :class:`~mudata.MuData`, of which every data set has some modalities: those that
         all have are shared, others are not; normalise each modality before.
     n_components
-        Number of components.
+        Number of components. Try 20 for one tissue, 40 to 50 for an atlas;
+        :func:`nonneg.tl.inmf_search` compares numbers.
     batch_key
         Column of `obs` that names the data set of every cell. For a mapping, the column
         that names are written to.

@@ -60,7 +60,7 @@ def nmf(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    r"""Parts that add up to the data: non-negative matrix factorization.
+    r"""Factorize data into parts that add up: non-negative matrix factorization.
 
     Finds non-negative scores :math:`W` (observations x components) and loadings
     :math:`H` (components x variables) with :math:`X \approx W H`
@@ -92,7 +92,8 @@ def nmf(
     adata
         Annotated data, observations x variables, with non-negative entries.
     n_components
-        Number of components.
+        Number of components. Too few merge parts, too many split them: look at several,
+        e.g. 5 to 20 for a section. :func:`nonneg.tl.stability` says which come back.
     %(matrix)s
     solver
         `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009`,
@@ -108,7 +109,8 @@ def nmf(
         with zeros kept; `"random"`.
     alpha_W, alpha_H
         Weights of the penalties on scores and loadings; `"same"`: `alpha_W`. One
-        alone is refused: the other factor would grow and undo it.
+        alone is refused: the other factor would grow and undo it. 0 is a good start;
+        higher values with `l1_ratio=1` make factors sparser.
     l1_ratio
         Share :math:`\rho` of the L1 penalty; the rest is L2.
     var_weights
@@ -119,7 +121,8 @@ def nmf(
         loadings are of the data as they are. Variables of weight 0 have no say in the
         scores, and get the loadings that explain them best. For the Frobenius loss.
     n_init
-        Number of random starts, of which the best is kept.
+        Number of starts with `init="random"` (e.g. 10), of which the best is kept. The
+        other starting values are the same each time.
     tol
         HALS and ANLS stop when the sum of absolute projected gradients is at most
         `tol` times that of the products with the data (mean of both factors);

@@ -62,7 +62,7 @@ def seminmf(
     adata
         Annotated data, observations x variables, of any sign.
     n_components
-        Number of components.
+        Number of components. Try several, as for :func:`nonneg.tl.nmf`.
     nonnegative
         The side that is non-negative, `"scores"` or `"loadings"`.
     %(matrix)s

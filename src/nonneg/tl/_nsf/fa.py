@@ -51,14 +51,14 @@ def fa(
     adata
         Annotated data, observations x variables, with counts, or values that were log-normalised.
     n_components
-        Number of factors.
+        Number of factors. :func:`nonneg.tl.compare` compares numbers.
     %(counts)s
     %(size_factors)s
     log_normalized
         Whether the matrix already is normalised and logarithmic. Otherwise
         `log(1 + counts / size)` is used. Means are removed either way.
     learning_rate
-        Part of the way that factors go in one step, above 0 and at most 1.
+        Damping of the steps of factors, in (0, 1]. There is seldom a reason to lower it.
     tol
         Stop when the bound changes by at most `tol` of its value in an iteration.
     %(max_iter)s

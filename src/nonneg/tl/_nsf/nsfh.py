@@ -56,7 +56,7 @@ def nsfh(
     copy: bool = False,
     table_key: str | None = None,
 ) -> AnnData | None:
-    r"""Spatial and other patterns of counts: the hybrid model.
+    r"""Split counts into spatial and other patterns: the hybrid model.
 
     As :func:`nonneg.tl.nsf`, with :math:`L - T` factors whose logarithm is independent
     normal between observations, :math:`h_{il} \sim N(m_l, s_l^2)`, beside :math:`T`
@@ -72,9 +72,12 @@ def nsfh(
     adata
         Annotated data, observations x variables, with counts.
     n_components
-        Number of factors.
+        Number of factors. Try 5 to 15; :func:`nonneg.tl.compare` predicts held-out
+        locations with several. Time is proportional to it.
     n_spatial
-        How many of them are spatial. `None`: half, rounded up.
+        How many of them are spatial. `None`: half, rounded up. More where single spots
+        differ little from their neighbours; `n_spatial` of :func:`nonneg.tl.compare`
+        compares numbers.
     %(counts)s
     %(likelihood)s
     %(size_factors)s
@@ -89,7 +92,7 @@ def nsfh(
     anisotropic
         A length scale of its own for each axis.
     %(fit)s
-    %(max_iter)s
+    %(kernel_max_iter)s
     %(chunk_size)s
     %(rng)s
     key_added

@@ -57,7 +57,7 @@ def pnmf(
     adata
         Annotated data, observations x variables, with counts.
     n_components
-        Number of factors.
+        Number of factors. :func:`nonneg.tl.compare` compares numbers.
     %(counts)s
     %(likelihood)s
     %(size_factors)s

@@ -61,7 +61,7 @@ def rsf(
     adata
         Annotated data, observations x variables, with counts, or values that were log-normalised.
     n_components
-        Number of factors.
+        Number of factors. :func:`nonneg.tl.compare` compares numbers.
     %(counts)s
     %(size_factors)s
     log_normalized
@@ -74,10 +74,10 @@ def rsf(
     anisotropic
         A length scale of its own for each axis.
     learning_rate
-        Part of the way that factors go in one step, above 0 and at most 1.
+        Damping of the steps of factors, in (0, 1]. There is seldom a reason to lower it.
     tol
         Stop when the bound changes by at most `tol` of its value in an iteration.
-    %(max_iter)s
+    %(kernel_max_iter)s
     %(rng)s
     key_added
         Key under which to store the result instead of `rsf`.

@@ -107,7 +107,7 @@ def region_cca(
 
     `.uns['locanmf_region_cca' | key + '_region_cca']` : :class:`dict`
         In the order of `regions`, symmetric arrays (n_regions, n_regions): `r`, the top
-        canonical correlation; `r_held_out`; `null_mean` and `null_q95`, mean and 95 %%
+        canonical correlation; `r_held_out`; `null_mean` and `null_q95`, mean and 95 %
         quantile of the shifted ones; `p_value` and `p_adjusted`, NaN on the diagonal.
         `n_components` of every region; `correlation_time` in seconds; `params`.
 
