@@ -353,7 +353,8 @@ def test_entries_of_integrations_are_those_of_the_documentation(integrated, meth
             "interrupted",
         ),
     }
-    online = {"change", "change_batch"}
+    common.add("cells")
+    online = {"change", "change_batch", "iteration"}
     own = online if method == "online_inmf" else {"converged"}
     assert set(entry) == common | own
     assert set(entry) <= documented
@@ -372,6 +373,7 @@ def test_parameters_of_integrations_are_recorded(integrated):
     assert set(integrated.uns["online_inmf"]["params"]) == {
         *("n_components", "batch_key", "layer", "mask_var", "size_factors", "scale"),
         *("dataset_weights", "minibatch_size", "n_epochs", "seed", "version"),
+        "validation",
     }
 
 

@@ -260,3 +260,44 @@ class TestSharedChange:
             KeyError, match=r"no changes of the shared.*`nonneg.tl.online_inmf`"
         ):
             nng.pl.shared_change(adata, key="truth")
+
+
+class TestSharedHistory:
+    @pytest.fixture
+    def fitted(self, adata):
+        rng = np.random.default_rng(0)
+        w = adata.varm["truth"]
+        change = rng.uniform(0, 0.1, w.shape)
+        adata.varm["truth_history"] = np.stack([w, w, w + change], axis=1)
+        adata.uns["truth"]["history_batch"] = np.array(["a + b", "c", "d + e"])
+        return adata
+
+    def test_content(self, fitted):
+        axes = nng.pl.shared_history(fitted, key="truth")
+        titles = ["a\n+ b", "+ c", "+ d\n+ e", "", ""]
+        assert [ax.get_title() for ax in axes] == titles
+        images = [np.asarray(ax.images[0].get_array()) for ax in axes]
+        last = images[2]
+        # Genes by their leading component, and in it by weight.
+        leading = last.argmax(axis=1)
+        assert (np.diff(leading) >= 0).all()
+        for k in np.unique(leading):
+            assert (np.diff(last[leading == k].max(axis=1)) <= 0).all()
+        np.testing.assert_allclose(
+            np.sort(last, 0), np.sort(fitted.varm["truth_history"][:, -1], 0)
+        )
+        assert not images[3].any()
+        np.testing.assert_allclose(images[4], images[2] - images[1])
+        # One colour scale for all weights, and one for all changes.
+        for some in (axes[:3], axes[3:]):
+            assert len({ax.images[0].get_clim() for ax in some}) == 1
+
+    def test_few_genes(self, fitted):
+        axes = nng.pl.shared_history(fitted, key="truth", n_genes=5)
+        image = np.asarray(axes[2].images[0].get_array())
+        assert image.shape[0] == 5
+        assert image.max() == fitted.varm["truth_history"][:, -1].max()
+
+    def test_refusals(self, adata):
+        with pytest.raises(KeyError, match=r"no history.*keep_history=True"):
+            nng.pl.shared_history(adata, key="truth")

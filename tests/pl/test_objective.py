@@ -61,3 +61,55 @@ def test_refusal(adata):
         nng.pl.objective(adata, against="time")
     with pytest.raises(ValueError, match="against='epoch' must be one of"):
         nng.pl.objective(adata, against="epoch")
+
+
+@pytest.fixture(scope="module")
+def integrated():
+    adata = nng.datasets.batches((80, 60), 30, 3)
+    given = {"batch_key": "batch", "size_factors": "total"}
+    nng.tl.inmf(adata, 3, **given)
+    nng.tl.online_inmf(
+        adata, 3, minibatch_size=20, validation=0.2, key_added="online", **given
+    )
+    return adata
+
+
+def test_against_cells(integrated):
+    ax = nng.pl.objective(integrated, "inmf", against="cells")
+    x, y = ax.lines[0].get_data()
+    info = integrated.uns["inmf"]
+    np.testing.assert_array_equal(x, 140 * np.arange(1, info["n_iter"] + 1))
+    np.testing.assert_array_equal(y, info["objective"])
+    assert (ax.get_xlabel(), ax.get_xscale()) == ("cells visited", "log")
+
+
+@pytest.mark.parametrize(
+    ("against", "column", "label"),
+    [
+        ("iteration", "iteration", "mini-batch"),
+        ("cells", "cells", "cells visited"),
+        ("time", "seconds", "seconds"),
+    ],
+)
+def test_held_out_cells(integrated, against, column, label):
+    ax = nng.pl.objective(integrated, "online", against=against)
+    table = integrated.uns["online"]["validation"]
+    lines = [line for line in ax.lines if line.get_marker() == "None"]
+    for line, name in zip(lines, ("objective", "held_out"), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), table[column])
+        np.testing.assert_array_equal(line.get_ydata(), table[name])
+    assert [line.get_label() for line in lines] == [
+        "online, fitted",
+        "online, held out",
+    ]
+    assert ax.get_xlabel() == label
+    assert (
+        ax.get_title()
+        == f"online: after {integrated.uns['online']['n_iter']} mini-batches"
+    )
+
+
+def test_cells_that_are_not_recorded(adata):
+    nng.tl.nmf(adata, 4)
+    with pytest.raises(KeyError, match="records no cells: it holds"):
+        nng.pl.objective(adata, against="cells")

@@ -112,6 +112,7 @@ class Checkpoint:
                 ahead_W=state.ahead.W,
                 ahead_V=state.ahead.V,
                 value=state.value,
+                validation=state.validation,
             )
         self._saved = perf_counter()
         self._cost = self._saved - began
@@ -137,6 +138,7 @@ def _state(arrays: Mapping[str, NDArray[Any]]) -> OnlineState:
             arrays.get("ahead_W", loadings.W), arrays.get("ahead_V", loadings.V)
         ),
         value=float(arrays.get("value", np.inf)),
+        validation=arrays.get("validation", np.empty((0, 4))),
     )
 
 

@@ -59,6 +59,8 @@ class DataSets:
     """Where the cells come from, in order."""
     measured: NDArray[np.bool_] | None = None
     """Which data sets have which of the variables that are fitted; ``None``: all have all."""
+    n_rows: int | None = None
+    """Positions of cells, where some are left out."""
 
     @property
     def n_obs(self) -> int:
@@ -95,8 +97,21 @@ def open_data(
     size_factors: SizeFactors,
     *,
     write: bool = False,
+    unshared: Mapping[str, Genes] | None = None,
 ) -> DataSets:
-    """Data sets of an AnnData, of a file, or of a mapping of names to either."""
+    """Data sets of an AnnData, of a file, or of a mapping of names to either.
+
+    ``unshared`` is for an AnnData.
+    """
+    if unshared is not None and not isinstance(data, AnnData):
+        msg = (
+            "`unshared` is for an AnnData, in memory or backed, with the variables of all "
+            "data sets. Open a file with `anndata.read_h5ad(path, backed='r')`. Several "
+            "data sets with variables of their own go to `nonneg.tl.inmf` as a mapping, "
+            "or are joined by `anndata.concat(..., join='outer', fill_value=0)`, on disk "
+            "by `anndata.experimental.concat_on_disk`."
+        )
+        raise ValueError(msg)
     if isinstance(data, Mapping):
         if batch_key is not None:
             msg = (
@@ -109,7 +124,7 @@ def open_data(
         msg = "Name the column of obs that tells data sets apart with `batch_key`."
         raise ValueError(msg)
     if isinstance(data, AnnData):
-        return read_data(data, batch_key, read, size_factors)
+        return read_data(data, batch_key, read, size_factors, unshared=unshared)
     return _open_file(data, batch_key, read, size_factors, write=write)
 
 

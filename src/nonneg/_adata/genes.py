@@ -87,14 +87,16 @@ def read_unshared(
     return own | ~own.any(axis=0)
 
 
-def as_mask(values: Any, n_vars: int, where: str) -> NDArray[np.bool_]:
+def as_mask(
+    values: Any, n_vars: int, where: str, *, of: str = "variables"
+) -> NDArray[np.bool_]:
     """The mask as an array of booleans, or an error."""
     mask = np.asarray(values)
     if mask.ndim == 1 and mask.dtype == object:
         n_missing = int(pd.isna(mask).sum())
         if n_missing:
             msg = (
-                f"{where} is missing for {n_missing} variables. Fill it first, e.g. "
+                f"{where} is missing for {n_missing} {of}. Fill it first, e.g. "
                 "with `.fillna(False)`."
             )
             raise ValueError(msg)
@@ -102,7 +104,7 @@ def as_mask(values: Any, n_vars: int, where: str) -> NDArray[np.bool_]:
             mask = mask.astype(bool)
     if mask.dtype != bool or mask.shape != (n_vars,):
         msg = (
-            f"{where} must be {n_vars} booleans, one per variable, but has dtype "
+            f"{where} must be {n_vars} booleans, one per {of.removesuffix('s')}, but has dtype "
             f"{mask.dtype} and shape {mask.shape}."
         )
         raise ValueError(msg)

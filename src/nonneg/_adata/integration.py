@@ -36,6 +36,8 @@ class Integration(NamedTuple):
     n_cells: NDArray[np.int64]
     sq_norm: NDArray[np.float64]
     scores: NDArray[Any]
+    history: NDArray[Any] | None = None
+    """(n_fits, k, n_vars): W after every fit and update, in the present scale."""
 
 
 def write_integration(
@@ -53,19 +55,20 @@ def write_integration(
         np.asarray(x).transpose(2, 0, 1)
         for x in (fitted.loadings.V, fitted.statistics.product)
     )
+    of_variables = {
+        "specific": specific,
+        "stats": product,
+        "scale": np.asarray(fitted.gene_scale).T,
+    }
+    if fitted.history is not None:
+        of_variables["history"] = np.asarray(fitted.history).transpose(2, 0, 1)
     write_factors(
         adata,
         keys,
         method=method,
         scores=fitted.scores,
         loadings=data_sets.spread(np.asarray(fitted.loadings.W).T),
-        side={
-            "varm": {
-                "specific": data_sets.spread(specific),
-                "stats": data_sets.spread(product),
-                "scale": data_sets.spread(np.asarray(fitted.gene_scale).T),
-            }
-        },
+        side={"varm": {name: data_sets.spread(x) for name, x in of_variables.items()}},
         params={"n_components": len(fitted.loadings.W), **params},
         info={
             "batches": np.array(fitted.names, dtype=object),
@@ -111,6 +114,7 @@ def read_integration(
         check_key(adata, "varm", varm_key, hint="It was removed after the fit.")
         side.append(np.asarray(adata.varm[varm_key])[used])
     specific, product, scale = side
+    history = read_history(adata, factors)
     check_unique_names(adata.var_names[used], "Variables of the reference")
     integration = Integration(
         loadings=Loadings(factors.loadings[used].T, specific.transpose(1, 2, 0)),
@@ -123,5 +127,15 @@ def read_integration(
         n_cells=np.asarray(entry.n_cells),
         sq_norm=np.asarray(entry.sq_norm),
         scores=factors.scores,
+        history=None if history is None else history[used].transpose(1, 2, 0),
     )
     return integration, adata.var_names[used], factors
+
+
+def read_history(adata: AnnData, factors: Factors) -> NDArray[Any] | None:
+    """Shared metagenes after every update, (n_vars, n_fits, k), where they were kept."""
+    if integration_entry(factors).history_batch is None:
+        return None
+    key = side_key(factors.keys, "varm", "history")
+    check_key(adata, "varm", key, hint="It was removed after the fit.")
+    return np.asarray(adata.varm[key])

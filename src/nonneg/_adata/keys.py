@@ -37,6 +37,8 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "specific": "_specific",
         "stats": "_stats",
         "scale": "_scale",
+        # … and shared metagenes after every data set that arrived
+        "history": "_history",
         # tl.decode_behavior: held-out predictions of regions
         "decoded": "_decoded",
     },

@@ -77,6 +77,10 @@ class IntegrationEntry(Entry):
     gram: NDArray[Any] | None = None
     change: NDArray[Any] | None = None
     change_batch: NDArray[Any] | None = None
+    history_batch: NDArray[Any] | None = None
+    cells: NDArray[Any] | None = None
+    validation: pd.DataFrame | None = None
+    n_held_out: NDArray[Any] | None = None
     projected_objective: float | None = None
 
 

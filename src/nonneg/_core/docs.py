@@ -186,6 +186,22 @@ _SHARED = {
             centring, as LIGER does. Data that are scaled like this already are not
             changed by it. Neither scaling touches the data that are stored.
         """,
+    "validation": """
+        validation
+            Share of the cells of every data set, or a boolean column of obs that names
+            cells, which are not fitted. Their objective is computed during the fit, for
+            :func:`nonneg.pl.objective`; at the end they are scored like new cells. They
+            are in memory: of many, a few thousand tell as much.
+        """,
+    "validated": """
+        `.uns['inmf' | key_added]['validation']` : :class:`pandas.DataFrame`
+            With `validation` only. A row for some iterations, or mini-batches, within
+            epochs too, fewer and fewer of them: `iteration`, `cells` visited, `seconds`
+            without those of looking, `objective` of the cells that are fitted (of
+            mini-batches, of a sample of about 4,000 of them), and `held_out`, of the
+            others, both divided by the squared norm of the data. `n_held_out` beside it
+            are the cells of each data set that were not fitted.
+        """,
     "inmf_fields": """
         `.varm['inmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
             Shared metagenes :math:`W`. NaN outside `mask_var`.

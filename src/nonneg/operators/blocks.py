@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from .csr import CSROperator
 from .dense import DenseOperator
+from .memory import give_back
 from .protocol import Allocation, Matrix, MatrixOperator
 from .sparse import SparseOperator
 from .stats import MatrixStats, join_stats
@@ -78,6 +79,7 @@ class BlockOperator:
         while ahead:
             block = ahead.pop().result()
             ahead = [reader.submit(read, pieces) for pieces in islice(plan, 1)]
+            give_back()
             yield self._operator(block)
 
     def stats(self) -> MatrixStats:

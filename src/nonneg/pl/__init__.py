@@ -37,6 +37,7 @@ from ._region_quality import region_quality
 from ._region_sets import region_sets
 from ._seed_correlation import seed_correlation
 from ._shared_change import shared_change
+from ._shared_history import shared_history
 from ._spatial_importance import spatial_importance
 from ._stability import stability
 from ._svd_variance_ratio import svd_variance_ratio
@@ -82,6 +83,7 @@ __all__ = [
     "region_sets",
     "seed_correlation",
     "shared_change",
+    "shared_history",
     "spatial_importance",
     "stability",
     "svd_variance_ratio",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-from .._adata.schema import ProbabilisticEntry, recorded
+from .._adata.schema import IntegrationEntry, ProbabilisticEntry, recorded
 from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from .._adata.schema import Entry
 
+# Columns of validation, and fields, by what is drawn against.
+_COLUMNS = {"iteration": "iteration", "cells": "cells", "time": "seconds"}
+
 
 @of_table
 @checked
@@ -30,20 +33,27 @@ def objective(
     adata: AnnData,
     key: str = "nmf",
     *,
-    against: Literal["iteration", "time"] = "iteration",
+    against: Literal["iteration", "cells", "time"] = "iteration",
     ax: Axes | None = None,
 ) -> Axes:
     """Show the objective during the fit.
 
-    Iterations are on a logarithmic scale: the first ones gain most, and a fit that has
-    settled is flat over the last stretch, not only over the last few iterations. Time
-    is on a linear scale: to compare fits, draw them on the same Axes.
+    Iterations and cells are on a logarithmic scale: the first ones gain most, and a fit
+    that has settled is flat over the last stretch, not only over the last few iterations.
+    Time is on a linear scale: to compare fits, draw them on the same Axes.
+
+    Of an integration with `validation`, the objectives of cells that are fitted and of
+    others, both divided by the squared norm of the data. The others are explained
+    somewhat worse; where their curve rises while that of the fitted cells falls, the
+    components follow noise.
 
     Parameters
     ----------
     %(key)s
     against
-        `"iteration"`; or `"time"` in seconds, of fits that recorded it.
+        `"iteration"`, of online fits mini-batches; `"cells"`, how many were visited,
+        which compares fits in batch with online ones; or `"time"` in seconds, of fits
+        that recorded it.
     ax
         Axes to draw on.
 
@@ -54,10 +64,10 @@ def objective(
     Raises
     ------
     KeyError
-        If there is no factorization under the key, or its objective, or time, is not
-        recorded.
+        If there is no factorization under the key, or its objective, or what it is to
+        be drawn against, is not recorded.
     ValueError
-        If `against` is neither.
+        If `against` is none of these.
 
     Examples
     --------
@@ -66,52 +76,92 @@ def objective(
     >>> nng.tl.nmf(adata, 4)
     >>> nng.pl.objective(adata).get_ylabel()
     'objective'
+
+    Held-out cells during an integration:
+
+    >>> cells = nng.datasets.batches()
+    >>> given = dict(batch_key="batch", size_factors="total", validation=0.2)
+    >>> nng.tl.online_inmf(cells, 6, minibatch_size=200, **given)
+    >>> ax = nng.pl.objective(cells, "inmf", against="cells")
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['inmf, fitted', 'inmf, held out']
     """
-    check_one_of(against, ("iteration", "time"), "against")
+    check_one_of(against, ("iteration", "cells", "time"), "against")
     entry = read_factors(adata, key).entry
     if entry.objective is None:
         msg = f"adata.uns[{key!r}] records no objective: it holds {recorded(entry)}."
         raise KeyError(msg)
-    values = np.asarray(entry.objective)
-    x = (
-        _iterations(entry, values.size)
-        if against == "iteration"
-        else _seconds(entry, key)
-    )
+    # A bound from below, which rises.
+    label = "ELBO" if isinstance(entry, ProbabilisticEntry) else "objective"
+    table = entry.validation if isinstance(entry, IntegrationEntry) else None
+    curves: dict[str, NDArray[Any]]
+    if table is not None:
+        x = table[_COLUMNS[against]].to_numpy()
+        curves = {
+            f"{key}, fitted": table["objective"].to_numpy(),
+            f"{key}, held out": table["held_out"].to_numpy(),
+        }
+        label = "objective / ‖X‖²"
+    else:
+        curves = {key: np.asarray(entry.objective)}
+        x = _recorded(entry, key, against, curves[key].size)
     if ax is None:
-        _, ax = plt.subplots(figsize=(3.2, 2.4), layout="constrained")
-    (line,) = ax.plot(x, values, lw=1.2, label=key)
-    ax.plot(x[-1:], values[-1:], "o", ms=4, color=line.get_color())
-    if against == "iteration":
+        width = 3.2 if table is None else 4.6
+        _, ax = plt.subplots(figsize=(width, 2.4), layout="constrained")
+    color = None
+    for (name, values), style in zip(curves.items(), ("-", "--"), strict=False):
+        (line,) = ax.plot(x, values, style, lw=1.2, label=name, color=color)
+        color = line.get_color()
+        ax.plot(x[-1:], values[-1:], "o", ms=4, color=color)
+    if len(curves) > 1:
+        ax.legend(
+            fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
+    unit = "mini-batch" if entry.method == "online_inmf" else "iteration"
+    if against != "time":
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:.0f}")
+        # Less than a decade still has a few labels, and no more.
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(_number)
+        ax.xaxis.set_minor_formatter(NullFormatter())
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    # A bound from below, which rises.
-    label = "ELBO" if isinstance(entry, ProbabilisticEntry) else "objective"
-    ax.set(xlabel="iteration" if against == "iteration" else "seconds", ylabel=label)
+    xlabel = {"iteration": unit, "cells": "cells visited", "time": "seconds"}[against]
+    ax.set(xlabel=xlabel, ylabel=label)
     ending = {True: "converged ", False: "not converged ", None: ""}[
         None if entry.converged is None else bool(entry.converged)
     ]
-    ax.set_title(f"{key}: {ending}after {entry.n_iter} iterations", fontsize="small")
+    units = "mini-batches" if unit == "mini-batch" else "iterations"
+    ax.set_title(f"{key}: {ending}after {entry.n_iter} {units}", fontsize="small")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def _iterations(entry: Entry, n: int) -> NDArray[np.int_]:
-    """Iterations at which the objective was computed: all, unless others are recorded."""
-    every = np.arange(1, n + 1)
-    return every if entry.iteration is None else np.asarray(entry.iteration)
-
-
-def _seconds(entry: Entry, key: str) -> NDArray[np.float64]:
-    if entry.seconds is None:
+def _recorded(
+    entry: Entry, key: str, against: Literal["iteration", "cells", "time"], n: int
+) -> NDArray[Any]:
+    """Where the values of the objective are drawn."""
+    if against == "iteration":
+        # All iterations, unless others are recorded.
+        every = np.arange(1, n + 1)
+        return every if entry.iteration is None else np.asarray(entry.iteration)
+    x = entry.seconds if against == "time" else getattr(entry, "cells", None)
+    if x is None:
+        what = _COLUMNS[against]
         msg = (
-            f"adata.uns[{key!r}] records no seconds: it holds {recorded(entry)}. Only "
-            "`nonneg.tl.inmf` and `nonneg.tl.online_inmf` take the time; use "
+            f"adata.uns[{key!r}] records no {what}: it holds {recorded(entry)}. Only "
+            f"`nonneg.tl.inmf` and `nonneg.tl.online_inmf` record {what}; use "
             "against='iteration'."
         )
         raise KeyError(msg)
-    return np.asarray(entry.seconds)
+    return np.asarray(x)
+
+
+def _number(x: float, _: object) -> str:
+    """Thousands and millions in short."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if x >= size:
+            return f"{x / size:g}{letter}"
+    return f"{x:g}"

@@ -93,6 +93,13 @@ def _located() -> AnnData:
     return adata
 
 
+def _with_history(adata: AnnData) -> None:
+    """As if another data set had arrived, which changed nothing."""
+    w = adata.varm["online"]
+    adata.varm["online_history"] = np.stack([w, w], axis=1)
+    adata.uns["online"]["history_batch"] = np.array(["both", "another"], dtype=object)
+
+
 @cache
 def _integrated() -> AnnData:
     import nonneg as nng
@@ -100,6 +107,7 @@ def _integrated() -> AnnData:
     adata = counts(seed=1)
     given: dict[str, Any] = dict(batch_key="batch", size_factors="total")
     nng.tl.online_inmf(adata, 3, n_epochs=1, key_added="online", **given)
+    _with_history(adata)
     nng.tl.inmf(adata, 3, max_iter=3, **given)
     nng.tl.quantile_align(adata, min_cells=2)
     nng.tl.factor_markers(adata, min_cells=2)
@@ -381,6 +389,7 @@ def calls() -> dict[str, Make]:
         "inmf_search": (integrated, {}),
         "metagenes": (integrated, {"n_genes": 2}),
         "shared_change": (integrated, {"key": "online"}),
+        "shared_history": (integrated, {"key": "online"}),
         "cluster_composition": (integrated, {}),
         "cluster_dots": (integrated, {}),
         "comparison": (spatial, {}),

@@ -391,3 +391,69 @@ def test_a_backed_reference_is_read(fitted, new, tmp_path):
     backed.file.close()
     assert_same_model(new, expected, exact=True)
     assert path.read_bytes() == content
+
+
+class TestHistory:
+    """Shared metagenes, kept as data sets arrive."""
+
+    def test_what_is_kept(self, fitted, model, new):
+        updated = update(model, new, keep_history=True, copy=True)
+        history = updated.varm["inmf_history"]
+        assert history.shape == (30, 2, K)
+        np.testing.assert_array_equal(history[:, -1], updated.varm["inmf"])
+        # As it was, in the scale of what is now: one number for each component.
+        ratio = np.linalg.norm(history[:, 0], axis=0) / np.linalg.norm(
+            fitted.varm["inmf"], axis=0
+        )
+        np.testing.assert_allclose(
+            history[:, 0], fitted.varm["inmf"] * ratio, rtol=1e-5
+        )
+        assert updated.uns["inmf"]["history_batch"].tolist() == [
+            "batch_0 + batch_1",
+            "batch_2",
+        ]
+        # The first data sets did not change what is their own, but its scale.
+        for d in (0, 1):
+            np.testing.assert_allclose(
+                updated.varm["inmf_specific"][:, d],
+                fitted.varm["inmf_specific"][:, d] * ratio,
+                rtol=1e-5,
+                atol=1e-7,
+            )
+
+    def test_changes_nothing_else(self, model, new):
+        one, other = (
+            update(model, new, keep_history=keep, copy=True) for keep in (True, None)
+        )
+        assert "inmf_history" not in other.varm
+        assert "history_batch" not in other.uns["inmf"]
+        for key in ("inmf", "inmf_specific", "inmf_stats"):
+            np.testing.assert_array_equal(one.varm[key], other.varm[key])
+
+    def test_goes_on(self, model, new, tmp_path):
+        once = update(model, new, keep_history=True, copy=True)[:0].copy()
+        # From a file, and with genes in another order.
+        once = ad.read_h5ad(write(once, tmp_path / "model.h5ad"))[:, ::-1].copy()
+        more = SIMULATED[CODES == 0].copy()
+        twice = update(once, more, batch="more", copy=True)
+        names = twice.uns["inmf"]["history_batch"].tolist()
+        assert names == ["batch_0 + batch_1", "batch_2", "more"]
+        history = twice.varm["inmf_history"]
+        np.testing.assert_array_equal(history[:, -1], twice.varm["inmf"])
+        before = once[:, twice.var_names].varm["inmf_history"]
+        ratio = np.linalg.norm(history[:, 1], axis=0) / np.linalg.norm(
+            before[:, 1], axis=0
+        )
+        np.testing.assert_allclose(history[:, :2], before * ratio, rtol=1e-5)
+        assert (
+            "inmf_history"
+            not in update(once, more, batch="more", keep_history=False, copy=True).varm
+        )
+
+    def test_projection_has_none(self, model, new):
+        updated = update(model, new, keep_history=True, copy=True)
+        cells = SIMULATED.copy()
+        nng.tl.project(cells, updated, key="inmf", batch_key="batch")
+        assert "inmf_history" not in cells.varm
+        with pytest.raises(KeyError, match=r"no history.*keep_history=True"):
+            nng.pl.shared_history(cells)

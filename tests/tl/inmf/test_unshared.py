@@ -318,3 +318,48 @@ class TestMuData:
         of_genes = md.MuData({"a": mdata.mod["rna"]}, axis=1)
         with pytest.raises(ValueError, match="share variables rather than cells"):
             fit(of_genes, size_factors=None)
+
+
+def mosaic(sizes=(120, 100), n_vars=60, own=20):
+    """Two data sets, of which the first alone has the last variables."""
+    adata = nng.datasets.batches(sizes, n_vars, 4)
+    x = adata.X.toarray()
+    x[sizes[0] :, -own:] = 0
+    adata.X = sp.csr_matrix(x)
+    return adata, {"batch_0": adata.var_names[-own:].tolist()}
+
+
+@pytest.mark.parametrize("backed", [False, True])
+def test_online(backed, tmp_path):
+    adata, own = mosaic()
+    given = {"batch_key": "batch", "size_factors": "total", "unshared": own}
+    nng.tl.inmf(adata, 4, tol=1e-7, **given)
+    least = adata.uns["inmf"]["objective"][-1]
+    if backed:
+        adata.write_h5ad(tmp_path / "cells.h5ad")
+        adata = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    nng.tl.online_inmf(adata, 4, minibatch_size=60, n_epochs=10, **given)
+    w, v = adata.varm["inmf"], adata.varm["inmf_specific"]
+    assert (w[-20:] == 0).all()
+    assert (v[-20:, 1] == 0).all()
+    assert v[-20:, 0].max() > 0
+    assert adata.uns["inmf"]["objective"][-1] < 1.03 * least
+
+
+def test_online_from_several_files_is_refused(tmp_path):
+    adata, own = mosaic()
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    for data in (tmp_path / "cells.h5ad", {"a": adata, "b": adata}):
+        key = None if isinstance(data, dict) else "batch"
+        with pytest.raises(ValueError, match=r"AnnData, in memory or backed.*tl\.inmf"):
+            nng.tl.online_inmf(data, 4, batch_key=key, unshared=own)
+
+
+def test_search():
+    adata, own = mosaic()
+    given = {"batch_key": "batch", "size_factors": "total"}
+    nng.tl.inmf_search(adata, [3, 4], unshared=own, **given)
+    table = adata.uns["inmf_search"]["table"]
+    assert table["held_out"].between(0, 1).all()
+    with pytest.raises(KeyError, match="unshared names"):
+        nng.tl.inmf_search(adata, [3], unshared={"other": own["batch_0"]}, **given)

@@ -37,7 +37,7 @@ class MinibatchSampler:
     @property
     def n_steps(self) -> int:
         """Mini-batches per epoch."""
-        return -(-self.data.shape[0] // self.minibatch_size)
+        return -(-int(self.data.n_cells.sum()) // self.minibatch_size)
 
     def steps(self, epoch: int, first: int) -> Iterator[list[Block]]:
         """Mini-batches of an epoch from the ``first`` on.
@@ -130,7 +130,7 @@ def _cut(
     first = int(rng.integers(n_steps))
     for i, (part, (_, rows)) in enumerate(zip(parts, held, strict=True)):
         batch = np.broadcast_to(part.batch, part.op.shape[0])[rows]
-        for d in np.unique(batch).tolist():
+        for d in np.unique(batch[batch >= 0]).tolist():
             index = rng.permutation(np.flatnonzero(batch == d))
             for j, cells in enumerate(np.array_split(index, n_steps), first):
                 if cells.size:

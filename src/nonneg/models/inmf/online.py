@@ -36,6 +36,7 @@ from .scores import (
     update_scores,
     zero_scores,
 )
+from .validation import is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from ..loop import Callback
     from .problem import Penalties, ScaledData
+    from .validation import Validation
 
 
 # Part of the last move by which a step begins further on, where every mini-batch is all
@@ -70,6 +72,8 @@ class OnlineState(NamedTuple):
     """Where the next step begins: further on than the loadings, or at them."""
     value: float
     """Objective that the next step must not exceed, where one mini-batch is all cells."""
+    validation: NDArray[np.float64]
+    """(n_looks, 4): step, seconds, objective of a sample and of held-out cells."""
 
 
 class OnlineResult(NamedTuple):
@@ -79,6 +83,8 @@ class OnlineResult(NamedTuple):
     statistics: SufficientStatistics
     known: SufficientStatistics | None
     """Of earlier cells, in the scale of the loadings."""
+    norm: NDArray[np.float64]
+    """What scores were multiplied by, in their order; loadings were divided by it."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ class OnlineSolver:
             change=np.empty(0),
             ahead=loadings,
             value=np.inf,
+            validation=np.empty((0, 4)),
         )
 
     def step(self, state: OnlineState, blocks: list[Block]) -> OnlineState:
@@ -141,7 +148,9 @@ class OnlineSolver:
         active = xp.einsum("dkk->d", statistics.gram) > 0
         if self.active is not None:
             active = active & self.active
-        after = update_loadings(state.ahead, statistics, penalties, active=active)
+        after = update_loadings(
+            state.ahead, statistics, penalties, active=active, shared=data.shared
+        )
         if self.sampler.n_steps == 1:
             value = float(
                 penalties.weight
@@ -205,6 +214,7 @@ class OnlineSolver:
             loadings,
             SufficientStatistics(*(np.asarray(x, np.float64) for x in statistics)),
             None if known is None else rescale(known, norm, order),
+            norm[order],
         )
 
 
@@ -216,16 +226,24 @@ def fit(
     began: float | None = None,
     callback: Callback | None = None,
     save: Callable[[OnlineState], None] | None = None,
+    validation: Validation | None = None,
 ) -> tuple[OnlineState, bool]:
     """Go on from a state to the end of the last epoch.
 
     ``began`` is when the work began, by :func:`time.perf_counter`. ``save`` is called
-    after every mini-batch. Also returns whether an interruption ended the fit: then
+    after every mini-batch. Cells of ``validation`` are looked at on the way, which takes
+    time that is not counted. Also returns whether an interruption ended the fit: then
     the state is that after the last complete mini-batch.
     """
     n_steps = solver.sampler.n_steps
     began = perf_counter() if began is None else began
     began -= float(np.max(state.seconds, initial=0.0))
+
+    def seconds() -> float:
+        return (
+            perf_counter() - began - (0 if validation is None else validation.seconds)
+        )
+
     try:
         while state.step < n_epochs * n_steps:
             epoch, first = divmod(state.step, n_steps)
@@ -233,12 +251,21 @@ def fit(
                 # Not where a fit goes on: it must end as if it had not stopped.
                 state = solver.revive(state)
             for blocks in solver.sampler.steps(epoch, first):
-                state = solver.step(state, blocks)
-                if state.step % n_steps == 0:
-                    state = state._replace(
-                        objective=np.append(state.objective, solver.estimate(state)),
-                        seconds=np.append(state.seconds, perf_counter() - began),
+                after = solver.step(state, blocks)
+                if after.step % n_steps == 0:
+                    after = after._replace(
+                        objective=np.append(after.objective, solver.estimate(after)),
+                        seconds=np.append(after.seconds, seconds()),
                     )
+                if validation is not None and is_due(after.step, n_steps):
+                    now = seconds()
+                    both = (
+                        validation.objective_of_sample(after.loadings),
+                        validation.objective(after.loadings),
+                    )
+                    looks = [*after.validation, (after.step, now, *both)]
+                    after = after._replace(validation=np.array(looks, np.float64))
+                state = after
                 if save is not None:
                     save(state)
                 if callback is not None:

@@ -65,8 +65,8 @@ class Part:
     op: MatrixOperator
     rows: Rows
     """Their positions among all cells."""
-    batch: int | NDArray[np.intp]
-    """The data set of all, or of each."""
+    batch: int | NDArray[np.integer[Any]]
+    """The data set of all, or of each; -1 for cells that are left out."""
 
 
 class Block(NamedTuple):
@@ -89,6 +89,7 @@ class ScaledData:
     n_cells: NDArray[np.int64]
     """Of each data set."""
     shape: tuple[int, int]
+    """Positions of cells, also of those that are left out, and variables."""
     dtype: np.dtype[Any]
     cell_scale: Floats | None
     """What entries of each cell are multiplied by."""
@@ -146,10 +147,10 @@ class ScaledData:
             return
         batch = part.batch[rows]
         present = np.unique(batch)
-        if present.size == 1:
+        if present.size == 1 and present[0] >= 0:
             yield self.block(int(present[0]), positions, op)
             return
-        for d in present.tolist():
+        for d in present[present >= 0].tolist():
             index = np.flatnonzero(batch == d)
             yield self.block(d, take(positions, index), op.rows(index))
 

@@ -180,7 +180,7 @@ def gather_scores(data: ScaledData, scores: Any) -> Floats:
     """Scores of all cells, on the host."""
     if not data.on_device:
         return np.asarray(scores)
-    gathered = np.empty((data.shape[0], scores[0].shape[1]), data.dtype)
+    gathered = np.zeros((data.shape[0], scores[0].shape[1]), data.dtype)
     for block, some in zip(data.blocks(), scores, strict=True):
         gathered[block.rows] = some
     return gathered
@@ -203,7 +203,7 @@ def update_scores(
         kept: list[Any] = []
         statistics = score(keep=lambda _, new: kept.append(new))
         return tuple(kept), statistics
-    new_scores = np.empty_like(scores)
+    new_scores = np.zeros_like(scores)
 
     def keep(block: Block, new: Any) -> None:
         new_scores[block.rows] = new

@@ -38,6 +38,7 @@ from .start import start
 if TYPE_CHECKING:
     from ..loop import Callback
     from .summary import DataSummary
+    from .validation import Watch
 
 
 class INMFState(NamedTuple):
@@ -69,6 +70,8 @@ class INMFSolver:
     tol: float = 1e-5
     max_iter: int = 200
     seed: int = 0
+    watch: Watch | None = None
+    """Follows cells that are not fitted."""
 
     def __post_init__(self) -> None:
         data = self.summary.data
@@ -79,6 +82,8 @@ class INMFSolver:
 
     def init(self, attempt: int, /) -> INMFState:
         """The values of one of several starts."""
+        if self.watch is not None:
+            self.watch.begin()
         loadings = start(
             self.summary.sample,
             self.rank,
@@ -155,7 +160,10 @@ class INMFSolver:
 
     def report(self, state: INMFState, /) -> Report:
         """The objective."""
-        return Report(float(state.objective))
+        objective = float(state.objective)
+        if self.watch is not None:
+            self.watch.step(state.loadings, objective)
+        return Report(objective)
 
 
 class INMFResult(NamedTuple):
@@ -180,9 +188,10 @@ def inmf(
     max_iter: int = 200,
     seed: int = 0,
     callback: Callback | None = None,
+    watch: Watch | None = None,
 ) -> INMFResult:
     """Fit all cells at once, and keep the best of several starts."""
-    descent = INMFSolver(summary, rank, penalties, solver, tol, max_iter, seed)
+    descent = INMFSolver(summary, rank, penalties, solver, tol, max_iter, seed, watch)
     state, trace = best_of(descent, range(n_init), callback)
     return INMFResult(*descent.finish(state), trace)
 

@@ -49,35 +49,40 @@ def summarise(
     seed: int,
     gene_scale: Floats | None = None,
     measured: NDArray[np.bool_] | None = None,
+    n_rows: int | None = None,
     on_device: bool = False,
 ) -> DataSummary:
     """Read everything once: scales, norms, and cells to start from.
 
     Cells are divided by ``totals``, or by the sums of their entries if it is ``None``.
     ``gene_scale`` are those that are known, NaN where they are not. ``measured`` are the
-    variables of each data set, (n_batches, n_vars); ``None``: all. With ``on_device``,
+    variables of each data set, (n_batches, n_vars); ``None``: all. ``n_rows`` is the
+    number of positions that cells have, where some are left out. With ``on_device``,
     all arrays of a fit stay in the memory of a device if the cells can.
     """
     n_batches, n_vars = len(names), parts[0].op.shape[1]
     n_cells = np.zeros(n_batches, np.int64)
     for part in parts:
-        np.add.at(
-            n_cells, part.batch, part.op.shape[0] if isinstance(part.batch, int) else 1
-        )
+        if isinstance(part.batch, int):
+            n_cells[part.batch] += part.op.shape[0]
+        else:
+            some = part.batch[part.batch >= 0]
+            n_cells += np.bincount(some, minlength=n_batches)
     n_obs = int(n_cells.sum())
+    shape = (n_obs if n_rows is None else n_rows, n_vars)
     chosen = [
         _draw(dataset_rng(seed, name), int(n), SAMPLE_SIZE * int(n) // n_obs)
         for name, n in zip(names, n_cells, strict=True)
     ]
     dtype = parts[0].op.dtype
-    cell_scale = np.empty(n_obs, dtype) if scale_cells else None
+    cell_scale = np.empty(shape[0], dtype) if scale_cells else None
     squares = np.zeros((n_batches, n_vars))
     n_seen = np.zeros(n_batches, np.int64)
     stats: list[list[MatrixStats]] = [[] for _ in names]
     n_empty = 0
     taken: list[list[tuple[MatrixOperator, Floats]]] = [[] for _ in names]
     everything = ScaledData(
-        parts, names, n_cells, (n_obs, n_vars), dtype, None, squares, squares[:, 0]
+        parts, names, n_cells, shape, dtype, None, squares, squares[:, 0]
     )
     for d, rows, op, _ in everything.blocks():
         of_block = op.stats()
@@ -111,7 +116,7 @@ def summarise(
         parts,
         names,
         n_cells,
-        (n_obs, n_vars),
+        shape,
         dtype,
         cell_scale,
         scales.astype(dtype),

@@ -40,6 +40,7 @@ def summarise_data(
         scale_genes=scaling.scale,
         gene_scale=gene_scale,
         measured=data_sets.measured,
+        n_rows=data_sets.n_rows,
         seed=seed,
         on_device=on_accelerator(),
     )

@@ -20,6 +20,7 @@ from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
 from ...models.inmf.problem import Penalties
 from ...models.inmf.solver import inmf as fit_inmf
+from ...models.inmf.validation import Watch, without
 from ...operators.threads import computing
 from .checks import (
     check_data_sets,
@@ -27,6 +28,14 @@ from .checks import (
     read_weights,
     summarise_data,
     warn_about_data,
+)
+from .validation import (
+    as_param,
+    check_validation,
+    score_others,
+    split,
+    table,
+    validate_on,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +47,9 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ..._core.random import RNGLike
+    from ...models.inmf.problem import ScaledData
     from ...models.inmf.solver import INMFResult
+    from .validation import Split
 
 
 @checked
@@ -59,6 +70,7 @@ def inmf(
     n_init: int = 1,
     tol: float = 1e-5,
     max_iter: int = 200,
+    validation: float | str | None = None,
     chunk_size: int | None = None,
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -127,6 +139,7 @@ def inmf(
         Stop when an iteration lowers the objective by at most `tol` of its value. A few
         hundred cells take little time with 1e-7, and gain from it.
     %(max_iter)s
+    %(validation)s
     %(chunk_size)s
     %(rng)s
     key_added
@@ -146,7 +159,9 @@ def inmf(
         `params`, `batches`, the names of the data sets in the order of the arrays
         above, `lam`, `weight`, `n_cells` and `sq_norm` of each, `gram`, their
         :math:`H_d^T H_d`, the `objective` after every iteration and the `seconds` it
-        took until then, `n_iter`, `converged`, `interrupted`. Factors are sorted by contribution.
+        took until then, `cells`, how many were visited, `n_iter`, `converged`,
+        `interrupted`. Factors are sorted by contribution.
+    %(validated)s
 
     Raises
     ------
@@ -185,6 +200,7 @@ def inmf(
     max_iter = check_positive_int(max_iter, "max_iter")
     if chunk_size is not None:
         check_positive_int(chunk_size, "chunk_size")
+    check_validation(validation)
     seed = as_seed(rng)
     source, target, own, is_new = resolve_mosaic(
         adata,
@@ -214,11 +230,18 @@ def inmf(
             unshared=own,
         )
         check_data_sets(data_sets, n_components)
+        fitted, others = data_sets, None
+        if validation is not None:
+            others = split(data_sets, validation, n_components, adata=target, seed=seed)
+            fitted = others.fitted
         penalties = Penalties(
             read_lam(lam, data_sets.names),
-            read_weights(dataset_weights, data_sets.n_cells),
+            read_weights(dataset_weights, fitted.n_cells),
         )
-        summary = summarise_data(data_sets, scaling, seed=seed)
+        summary = summarise_data(fitted, scaling, seed=seed)
+        watch = None
+        if others is not None:
+            watch = Watch(validate_on(others, summary, scaling, penalties, seed))
         result = fit_inmf(
             summary,
             n_components,
@@ -229,8 +252,20 @@ def inmf(
             max_iter=max_iter,
             seed=seed,
             callback=callback,
+            watch=watch,
         )
-    trace = result.trace
+        trace = result.trace
+        n_fitted = int(fitted.n_cells.sum())
+        info: dict[str, Any] = {
+            "objective": np.asarray(trace.objective),
+            "seconds": np.asarray(trace.seconds),
+            "cells": np.arange(1, len(trace.objective) + 1) * n_fitted,
+            "n_iter": trace.n_iter,
+            "converged": trace.converged,
+            "interrupted": trace.interrupted,
+        }
+        if watch is not None and others is not None:
+            info |= _validated(result, watch, others, penalties, summary.data)
     write_integration(
         target,
         keys,
@@ -241,7 +276,7 @@ def inmf(
             gene_scale=np.asarray(summary.data.gene_scale),
             penalties=penalties,
             names=data_sets.names,
-            n_cells=data_sets.n_cells,
+            n_cells=fitted.n_cells,
             sq_norm=np.asarray(summary.data.sq_norm),
             scores=result.scores,
         ),
@@ -253,20 +288,47 @@ def inmf(
             "n_init": int(n_init),
             "tol": float(tol),
             "max_iter": max_iter,
+            "validation": as_param(validation),
             "seed": seed,
         },
-        info={
-            "objective": np.asarray(trace.objective),
-            "seconds": np.asarray(trace.seconds),
-            "n_iter": trace.n_iter,
-            "converged": trace.converged,
-            "interrupted": trace.interrupted,
-        },
+        info=info,
     )
     # Last: a warning that is turned into an error must not cost the fit.
     _warn_about_fit(result, max_iter, tol)
     warn_about_data(summary, data_sets, scaling)
     return target if copy or is_new else None
+
+
+def _validated(
+    result: INMFResult,
+    watch: Watch,
+    others: Split,
+    penalties: Penalties,
+    data: ScaledData,
+) -> dict[str, Any]:
+    """Score cells that were left out; what was found of them during the fit."""
+    trace = result.trace
+    looks = watch.of(trace.objective)
+    seconds = without(trace.seconds, looks)
+    last = score_others(
+        watch.validation,
+        result.loadings,
+        others.positions,
+        result.scores.__setitem__,
+    )
+    weight = np.asarray(penalties.weight, np.float64)
+    whole = float(weight @ np.asarray(data.sq_norm, np.float64)) or 1.0
+    found = [(look.iteration, look.objective, look.held_out) for look in looks]
+    found.append((trace.n_iter, trace.objective[-1], last))
+    return {
+        "seconds": seconds,
+        "validation": table(
+            [(i, seconds[i - 1], value / whole, held) for i, value, held in found],
+            int(others.fitted.n_cells.sum()),
+            1,
+        ),
+        "n_held_out": others.others.n_cells,
+    }
 
 
 def _warn_about_fit(result: INMFResult, max_iter: int, tol: float) -> None:

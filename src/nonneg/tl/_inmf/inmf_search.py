@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -23,22 +22,21 @@ from ..._core.warnings import warn
 from ...metrics import alignment
 from ...models.inmf.align import max_factor, quantile_align
 from ...models.inmf.loadings import objectives
-from ...models.inmf.problem import Part, Penalties
+from ...models.inmf.problem import Penalties
 from ...models.inmf.scores import exact_scores
 from ...models.inmf.solver import inmf
-from ...models.inmf.summary import dataset_rng
 from ...models.loop import Report
 from ...operators.threads import computing
 from .checks import check_data_sets, read_lam, read_weights, summarise_data
+from .validation import draw, hold_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from ..._adata.data_sets import DataSets
     from ..._core.random import RNGLike
     from ...models.inmf.solver import INMFResult
     from ...models.inmf.summary import DataSummary
@@ -54,6 +52,7 @@ def inmf_search(
     batch_key: str,
     layer: str | None = None,
     mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
+    unshared: Mapping[str, str | Sequence[str] | NDArray[np.bool_]] | None = None,
     size_factors: str | NDArray[np.floating[Any]] | None = None,
     scale: bool = True,
     held_out: float = 0.2,
@@ -86,6 +85,10 @@ def inmf_search(
     batch_key
         Column of `adata.obs` that names the data set of every cell.
     %(integrated)s
+    unshared
+        By data set, variables that it has and others lack, as in
+        :func:`nonneg.tl.inmf`. Data sets of a mapping or a MuData are to be joined
+        first, by `anndata.concat(..., join="outer", fill_value=0)`.
     %(scaling)s
     held_out
         Share of the cells of every data set that are not fitted.
@@ -147,10 +150,12 @@ def inmf_search(
     read, scaling = Read(layer=layer, mask_var=mask_var), Scaling(size_factors, scale)
     rows = []
     with computing(), progress("inmf_search", len(ranks) * len(lams)) as callback:
-        data_sets = read_data(target, batch_key, read, size_factors)
+        data_sets = read_data(target, batch_key, read, size_factors, unshared=unshared)
         check_data_sets(data_sets, 1)
-        fitted, others = _split(data_sets, held_out, seed)
+        fitted, others, positions = hold_out(data_sets, draw(data_sets, held_out, seed))
         check_data_sets(fitted, max(ranks))
+        used = np.delete(np.arange(data_sets.n_obs), positions)
+        batch = data_sets.codes[used]
         summary = summarise_data(fitted, scaling, seed=seed)
         gene_scale = np.asarray(summary.data.gene_scale)
         unseen = summarise_data(others, scaling, seed=seed, gene_scale=gene_scale)
@@ -175,7 +180,8 @@ def inmf_search(
                             summary,
                             unseen,
                             penalties,
-                            batch=fitted.codes,
+                            used=used,
+                            batch=batch,
                             seed=seed,
                         ),
                         "converged": result.trace.converged,
@@ -204,47 +210,17 @@ def inmf_search(
     return target if copy else None
 
 
-def _split(data_sets: DataSets, share: float, seed: int) -> tuple[DataSets, DataSets]:
-    """Cells that are fitted, and some of every data set that are not."""
-    codes = data_sets.codes
-    held = np.zeros(codes.size, bool)
-    for d, name in enumerate(data_sets.names):
-        cells = np.flatnonzero(codes == d)
-        n_held = min(max(round(share * cells.size), 1), cells.size - 1)
-        held[dataset_rng(seed, name, 1).choice(cells, n_held, replace=False)] = True
-    return _select(data_sets, ~held), _select(data_sets, held)
-
-
-def _select(data_sets: DataSets, chosen: NDArray[np.bool_]) -> DataSets:
-    parts, first = [], 0
-    for part in data_sets.parts:
-        index = np.flatnonzero(chosen[part.rows])
-        batch = part.batch if isinstance(part.batch, int) else part.batch[index]
-        rows = slice(first, first + index.size)
-        parts.append(Part(part.op.rows(index), rows, batch))
-        first = rows.stop
-    order = np.concatenate(
-        [np.arange(chosen.size)[part.rows] for part in data_sets.parts]
-    )
-    order = order[chosen[order]]
-    return replace(
-        data_sets,
-        parts=parts,
-        n_cells=np.bincount(data_sets.codes[order], minlength=len(data_sets.names)),
-        totals=None if data_sets.totals is None else data_sets.totals[order],
-    )
-
-
 def _judge(
     result: INMFResult,
     summary: DataSummary,
     unseen: DataSummary,
     penalties: Penalties,
     *,
+    used: NDArray[np.intp],
     batch: NDArray[np.intp],
     seed: int,
 ) -> dict[str, float]:
-    loadings, scores = result.loadings, result.scores
+    loadings, scores = result.loadings, result.scores[used]
     statistics = exact_scores(unseen.data, loadings, penalties.lam, lambda *_: None)
     value = objectives(unseen.data.sq_norm, loadings, statistics, penalties.lam).sum()
     clusters = max_factor(scores, batch)

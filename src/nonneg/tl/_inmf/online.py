@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ from ..._core.warnings import warn
 from ...models.inmf.loadings import add, objectives
 from ...models.inmf.online import fit
 from ...models.loop import Report
+from .validation import score_others, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from spatialdata import SpatialData
@@ -33,8 +34,17 @@ if TYPE_CHECKING:
     from ..._adata.keys import FactorKeys
     from ...models.inmf.online import OnlineResult, OnlineSolver, OnlineState
     from ...models.inmf.problem import Block
+    from ...models.inmf.validation import Validation
+    from .validation import Split
 
     type Readable = AnnData | SpatialData | AnyPath | Mapping[str, AnnData | AnyPath]
+
+
+class HeldOut(NamedTuple):
+    """Cells that are not fitted."""
+
+    validation: Validation
+    split: Split
 
 
 def resolve_data(
@@ -123,6 +133,7 @@ def fit_and_write(
     checkpoint: Checkpoint | None = None,
     before: Integration | None = None,
     history: Mapping[str, Any] | None = None,
+    held_out: HeldOut | None = None,
 ) -> AnnData:
     """Go on from a state, score all cells, and write scores and model.
 
@@ -131,6 +142,7 @@ def fit_and_write(
     ``history`` the traces of its fit and the name of what arrives.
     """
     began, rank = perf_counter(), len(state.loadings.W)
+    validation = None if held_out is None else held_out.validation
     n_steps = n_epochs * solver.sampler.n_steps
     # Open before the fit: a folder that cannot be written to must not cost a fit.
     with open_scores(
@@ -152,21 +164,37 @@ def fit_and_write(
                 began=began,
                 callback=callback,
                 save=None if checkpoint is None else checkpoint.save,
+                validation=validation,
             )
         if checkpoint is not None:
             checkpoint.save(state, now=True)
         n_done = 0
 
-        def keep(block: Block, new: NDArray[Any]) -> None:
+        def write(rows: Any, new: NDArray[Any]) -> None:
             nonlocal n_done
-            sink.write(block.rows, np.asarray(new))
+            sink.write(rows, new)
             n_done += len(new)
             show(n_done, Report(None))
 
+        def keep(block: Block, new: Any) -> None:
+            write(block.rows, np.asarray(new))
+
         with progress("scores", data_sets.n_obs) as show:
             found = solver.finish(state, keep, sort=before is None)
-        integration = _integration(solver, found, before, sink.scores)
-        seconds = max(perf_counter() - began, state.seconds.max(initial=0.0))
+            integration = _integration(solver, found, before, sink.scores)
+            seconds = perf_counter() - began
+            seconds -= 0.0 if validation is None else validation.seconds
+            seconds = max(seconds, state.seconds.max(initial=0.0))
+            validated = {}
+            if held_out is not None:
+                validated = _validated(
+                    solver,
+                    state,
+                    integration,
+                    held_out,
+                    seconds=seconds,
+                    write=write,
+                )
         model = target
         if model is None:
             names = pd.DataFrame(index=data_sets.var_names)
@@ -179,7 +207,8 @@ def fit_and_write(
             method="online_inmf",
             params=params,
             info={
-                **_traces(state, _objective(integration), seconds, history),
+                **_traces(solver, state, _objective(integration), seconds, history),
+                **validated,
                 "n_iter": state.step,
                 "interrupted": interrupted,
             },
@@ -210,7 +239,17 @@ def _integration(
         n_cells=data.n_cells + (0 if before is None else before.n_cells),
         sq_norm=np.asarray(data.sq_norm) + (0 if before is None else before.sq_norm),
         scores=scores,
+        history=None
+        if before is None or before.history is None
+        else _history(before.history, found),
     )
+
+
+def _history(before: NDArray[Any], found: OnlineResult) -> NDArray[Any]:
+    """Shared metagenes of earlier fits, in the scale of the present ones, and these."""
+    norm = np.where(found.norm > 0, found.norm, 1)[:, None]
+    w = np.asarray(found.loadings.W)
+    return np.concatenate([(before / norm).astype(w.dtype), w[None]])
 
 
 def _objective(fitted: Integration) -> float:
@@ -220,7 +259,29 @@ def _objective(fitted: Integration) -> float:
     return float(fitted.penalties.weight @ value)
 
 
+def _validated(
+    solver: OnlineSolver,
+    state: OnlineState,
+    fitted: Integration,
+    held_out: HeldOut,
+    *,
+    seconds: float,
+    write: Callable[[NDArray[np.intp], NDArray[Any]], None],
+) -> dict[str, Any]:
+    """Score cells that were left out; what was found of them during the fit."""
+    validation, split = held_out
+    last = score_others(validation, fitted.loadings, split.positions, write)
+    sample = validation.objective_of_sample(fitted.loadings)
+    rows = [*state.validation.tolist(), (state.step, seconds, sample, last)]
+    n_cells, n_steps = int(split.fitted.n_cells.sum()), solver.sampler.n_steps
+    return {
+        "validation": table(rows, n_cells, n_steps),
+        "n_held_out": split.others.n_cells,
+    }
+
+
 def _traces(
+    solver: OnlineSolver,
     state: OnlineState,
     exact: float,
     seconds: float,
@@ -230,13 +291,21 @@ def _traces(
     # Objectives of epochs are of the cells that arrive: not beside others.
     alone = history is None
     label = "all" if history is None else history["label"]
+    n_steps = solver.sampler.n_steps
+    epochs = np.arange(1, state.objective.size + 1) * n_steps if alone else []
+    steps = np.append(epochs, state.step).astype(np.int64)
+    n_cells = int(solver.sampler.data.n_cells.sum())
     traces = {
         "objective": np.append(state.objective if alone else [], exact),
         "seconds": np.append(state.seconds if alone else [], seconds),
+        "iteration": steps,
+        "cells": np.rint(steps * n_cells / n_steps).astype(np.int64),
         "change": state.change,
         "change_batch": np.full(state.change.size, label, dtype=object),
     }
     for name, values in (history or {}).items():
-        if name in traces:
+        if name in ("change", "change_batch"):
             traces[name] = np.concatenate([values, traces[name]])
+        elif name != "label":
+            traces[name] = values
     return traces

@@ -30,7 +30,8 @@ from .checks import (
     summarise_data,
     warn_about_data,
 )
-from .online import fit_and_write, resolve_data
+from .online import HeldOut, fit_and_write, resolve_data
+from .validation import as_param, check_validation, split, validate_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,12 +59,14 @@ def online_inmf(
     batch_key: str | None = None,
     layer: str | None = None,
     mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
+    unshared: Mapping[str, str | Sequence[str] | NDArray[np.bool_]] | None = None,
     lam: float | Mapping[str, float] = 5.0,
     dataset_weights: Literal["cells", "equal"] = "cells",
     size_factors: str | NDArray[np.floating[Any]] | None = None,
     scale: bool = True,
     minibatch_size: int = 5000,
     n_epochs: int = 5,
+    validation: float | str | None = None,
     scores: str | PathLike[str] | None = None,
     write_back: bool = False,
     checkpoint: str | PathLike[str] | None = None,
@@ -97,6 +100,9 @@ def online_inmf(
     batch_key
         Column of obs that names the data set of every cell; not for a mapping.
     %(integrated)s
+    unshared
+        Of an AnnData, in memory or backed: by data set, variables that it has and
+        others lack, as in :func:`nonneg.tl.inmf`. Updates refuse such models.
     %(lam)s
     %(scaling)s
     minibatch_size
@@ -104,6 +110,7 @@ def online_inmf(
     n_epochs
         How often all cells are visited. If `minibatch_size` is all of them, an epoch is
         one step: 20 are few, and :func:`nonneg.tl.inmf` stops by itself.
+    %(validation)s
     scores
         Where to write the scores of files or of a mapping: a new .h5ad or .zarr file,
         which is an AnnData of all cells with the model, without the data.
@@ -133,8 +140,10 @@ def online_inmf(
     `.uns['inmf' | key_added]` : :class:`dict`
         As :func:`nonneg.tl.inmf`, with `interrupted` in place of `converged`. The
         `objective` is an estimate after every epoch, and exact at last, for the scores
-        that are stored; `change` and `change_batch` are
+        that are stored; `iteration` are mini-batches until then, and `cells` those
+        visited; `change` and `change_batch` are
         the relative change of :math:`W` in every mini-batch, and what arrived.
+    %(validated)s
 
     Raises
     ------
@@ -167,6 +176,7 @@ def online_inmf(
     check_positive_int(n_epochs, "n_epochs")
     if chunk_size is not None:
         check_positive_int(chunk_size, "chunk_size")
+    check_validation(validation)
     seed = as_seed(rng)
     keys = factor_keys("inmf", key_added)
     source = resolve_data(
@@ -189,28 +199,44 @@ def online_inmf(
         "batch_key": "batch" if batch_key is None else batch_key,
         "dataset_weights": dataset_weights,
         "minibatch_size": int(minibatch_size),
+        "validation": as_param(validation),
         "seed": seed,
     }
     with (
         computing(),
         closing(
-            open_data(source, batch_key, read, size_factors, write=write_back)
+            open_data(
+                source,
+                batch_key,
+                read,
+                size_factors,
+                write=write_back,
+                unshared=unshared,
+            )
         ) as data_sets,
         ExitStack() as held,
     ):
         check_data_sets(data_sets, n_components)
+        fitted, others = data_sets, None
+        if validation is not None:
+            others = split(data_sets, validation, n_components, adata=target, seed=seed)
+            fitted = others.fitted
         penalties = Penalties(
             read_lam(lam, data_sets.names),
-            read_weights(dataset_weights, data_sets.n_cells),
+            read_weights(dataset_weights, fitted.n_cells),
         )
-        summary = summarise_data(data_sets, scaling, seed=seed)
+        summary = summarise_data(fitted, scaling, seed=seed)
+        held_out = None
+        if others is not None:
+            found = validate_on(others, summary, scaling, penalties, seed)
+            held_out = HeldOut(found, others)
         sampler = MinibatchSampler(summary.data, minibatch_size, seed)
         solver = OnlineSolver(sampler, summary.sample, penalties)
         saved = state = None
         if checkpoint is not None:
             made_by = {
                 **params,
-                **_fingerprint(data_sets, penalties, summary),
+                **_fingerprint(fitted, penalties, summary),
                 # Stored cells are shuffled by blocks.
                 "chunk_size": chunk_size,
             }
@@ -234,6 +260,7 @@ def online_inmf(
             scores=scores,
             write_back=write_back,
             checkpoint=saved,
+            held_out=held_out,
         )
     return result if target is None or copy else None
 

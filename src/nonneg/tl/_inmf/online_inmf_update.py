@@ -14,6 +14,7 @@ from ..._adata.data_sets import Scaling, open_mapping
 from ..._adata.given import was_array
 from ..._adata.integration import integration_entry, read_integration
 from ..._adata.keys import FactorKeys
+from ..._adata.labels import as_text
 from ..._adata.read import Read
 from ..._core.arguments import checked
 from ..._core.docs import shared_docs
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
     from ...models.inmf.summary import DataSummary
 
 
+# Parameters of the reference that do not apply to an update.
+_OF_THE_FIT = {"version", "validation"}
+
+
 @checked
 @shared_docs
 def online_inmf_update(
@@ -59,6 +64,7 @@ def online_inmf_update(
     size_factors: str | None = None,
     minibatch_size: int = 5000,
     n_epochs: int = 1,
+    keep_history: bool | None = None,
     scores: str | PathLike[str] | None = None,
     write_back: bool = False,
     chunk_size: int | None = None,
@@ -99,6 +105,9 @@ def online_inmf_update(
         Cells per step.
     n_epochs
         How often the new cells are visited.
+    keep_history
+        Keep the shared metagenes of `reference` beside the new ones, for
+        :func:`nonneg.pl.shared_history`. `None`: if `reference` has some of before.
     scores, write_back
         Where to put scores of files and mappings, as in
         :func:`nonneg.tl.online_inmf`.
@@ -112,7 +121,11 @@ def online_inmf_update(
     `None`, or the annotated copy if `copy=True`: `data` with its scores and the model
     of all data sets. For files and mappings, the model, without cells. Fields are those
     of :func:`nonneg.tl.online_inmf`; `change` goes on from that of `reference`, and
-    `objective` is that of all data sets, at the end alone.
+    `objective` is that of all data sets, at the end alone. With `keep_history` also
+
+    `.varm['inmf_history' | key + '_history']` : :class:`numpy.ndarray` (shape `(n_vars, n_fits, n_components)`)
+        Shared metagenes of the first model and after every update, all in the scale of the
+        present ones. `.uns[key]["history_batch"]` names what had arrived.
 
     Raises
     ------
@@ -188,6 +201,11 @@ def online_inmf_update(
         ) as arriving,
     ):
         known, data_sets = _extend(before, arriving)
+        kept = {}
+        if keep_history or (keep_history is None and before.history is not None):
+            known, kept = _keep(known, before, entry, " + ".join(named))
+        else:
+            known = known._replace(history=None)
         check_sizes(data_sets, len(before.loadings.W), known=before.names)
         penalties = _penalties(known, data_sets, lam, fitted["dataset_weights"])
         summary = summarise_data(
@@ -219,7 +237,7 @@ def online_inmf_update(
             solver.begin(loadings),
             keys=FactorKeys(factors.keys.obsm, factors.keys.varm, key),
             params={
-                **{k: v for k, v in fitted.items() if k != "version"},
+                **{k: v for k, v in fitted.items() if k not in _OF_THE_FIT},
                 "minibatch_size": int(minibatch_size),
                 "n_epochs": int(n_epochs),
                 "seed": seed,
@@ -228,7 +246,7 @@ def online_inmf_update(
             scores=scores,
             write_back=write_back,
             before=known,
-            history={"label": " + ".join(named), **_history(entry)},
+            history={"label": " + ".join(named), **_history(entry), **kept},
         )
     return result if target is None or copy else None
 
@@ -296,6 +314,17 @@ def _begin(known: Integration, summary: DataSummary, seed: int) -> Loadings:
                 random_cells(summary.sample, part, len(loadings.W), seed)
             )
     return loadings
+
+
+def _keep(
+    known: Integration, before: Integration, entry: IntegrationEntry, label: str
+) -> tuple[Integration, dict[str, Any]]:
+    """With the shared metagenes until now, and the names of what arrived."""
+    history, names = before.history, as_text(entry.history_batch).tolist()
+    if history is None:
+        history, names = before.loadings.W[None], [" + ".join(before.names)]
+    kept = {"history_batch": np.array([*names, label], dtype=object)}
+    return known._replace(history=history), kept
 
 
 def _history(entry: IntegrationEntry) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def project_integration(
         ),
         gene_scale=known.gene_scale[:, found],
         scores=sink.scores,
+        history=None,
     )
     kept = {"n_components", "version"}
     write_integration(
