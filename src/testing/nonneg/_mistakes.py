@@ -95,7 +95,7 @@ def _located() -> AnnData:
 
 def _with_history(adata: AnnData) -> None:
     """As if another data set had arrived, which changed nothing."""
-    w = adata.varm["online"]
+    w = np.asarray(adata.varm["online"])
     adata.varm["online_history"] = np.stack([w, w], axis=1)
     adata.uns["online"]["history_batch"] = np.array(["both", "another"], dtype=object)
 

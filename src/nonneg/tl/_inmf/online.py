@@ -292,8 +292,8 @@ def _traces(
     alone = history is None
     label = "all" if history is None else history["label"]
     n_steps = solver.sampler.n_steps
-    epochs = np.arange(1, state.objective.size + 1) * n_steps if alone else []
-    steps = np.append(epochs, state.step).astype(np.int64)
+    n_epochs = state.objective.size if alone else 0
+    steps = np.append(np.arange(1, n_epochs + 1) * n_steps, state.step)
     n_cells = int(solver.sampler.data.n_cells.sum())
     traces = {
         "objective": np.append(state.objective if alone else [], exact),

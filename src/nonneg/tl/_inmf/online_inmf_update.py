@@ -201,7 +201,7 @@ def online_inmf_update(
         ) as arriving,
     ):
         known, data_sets = _extend(before, arriving)
-        kept = {}
+        kept: dict[str, Any] = {}
         if keep_history or (keep_history is None and before.history is not None):
             known, kept = _keep(known, before, entry, " + ".join(named))
         else:
