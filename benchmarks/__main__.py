@@ -17,6 +17,7 @@ from . import (
     device,
     inmf,
     inmf_epochs,
+    inmf_figures,
     locanmf,
     nmf,
     nsf,
@@ -32,6 +33,8 @@ _INMF = {
     "inmf-online": inmf.against_batch,
     "inmf-epochs": inmf_epochs.settle,
     "inmf-disk": inmf.from_disk,
+    "inmf-scale": inmf_figures.scale,
+    "inmf-unshared": inmf_figures.unshared,
 }
 _DECONVOLUTION = {
     "deconvolution-learned": deconvolution_learned.compare,

@@ -206,6 +206,12 @@ def write_stored(path: Path, n_obs: int, n_vars: int, rank: int) -> None:
     partial.rename(path)
 
 
+def first_rows(path: Path, share: float, target: Path) -> None:
+    """Write the first rows of a stored AnnData as .h5ad."""
+    stored = ad.read_h5ad(path, backed="r")
+    stored[: round(stored.n_obs * share)].to_memory().write_h5ad(target)
+
+
 def open_stored(path: Path, how: str) -> ad.AnnData:
     """Open what :func:`write_stored` wrote, without reading the matrix."""
     if how == "lazy":

@@ -22,7 +22,7 @@ from nonneg.models.inmf.scores import exact_scores
 from nonneg.models.inmf.summary import summarise
 from nonneg.operators.choose import as_operator
 
-from .data import integration_counts, write_stored
+from .data import first_rows, integration_counts, write_stored
 from .measure import in_fresh_process, markdown, progress
 
 if TYPE_CHECKING:
@@ -183,9 +183,7 @@ def from_disk(*, quick: bool, workdir: Path | None) -> str:
         part = {}
         for name, path in whole.items():
             part[name] = folder / f"first-{name}.h5ad"
-            stored = ad.read_h5ad(path, backed="r")
-            n = round(stored.n_obs * 100_000 / sum(SIZES)) if not quick else 100
-            stored[:n].to_memory().write_h5ad(part[name])
+            first_rows(path, 0.5 if quick else 100_000 / sum(SIZES), part[name])
         rows = []
         for label, files in (("first cells", part), ("all", whole)):
             result = in_fresh_process(
