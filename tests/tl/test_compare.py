@@ -49,12 +49,25 @@ def test_table(adata):
     table = adata.uns["comparison"]
     assert list(table.columns) == [
         "model",
+        "method",
         "n_components",
         "n_spatial",
         "split",
         "deviance",
+        "rmse",
+        "coverage",
+        "training_deviance",
+        "sparsity",
         "seconds",
     ]
+    assert (table["model"] == table["method"]).all()
+    fitted = table[table["n_components"] > 0]
+    assert np.isfinite(
+        fitted[["rmse", "coverage", "training_deviance", "sparsity"]]
+    ).all(axis=None)
+    assert fitted["coverage"].between(0.5, 1).all()
+    # What was fitted is nearer than what was not.
+    assert (fitted["training_deviance"] < fitted["deviance"]).mean() > 0.8
     first = table[table["split"] == 0]
     rows = list(
         first[["model", "n_components", "n_spatial"]].itertuples(index=False, name=None)
@@ -206,7 +219,114 @@ def test_round_trip(adata, form, tmp_path):
     np.testing.assert_array_equal(theirs["deviance"], ours["deviance"])
 
 
+def test_scores_as_by_hand(adata):
+    """Error, training deviance, sparsity and coverage of a spatial model."""
+    variants = {"NB": dict(model="nsf", likelihood="negative_binomial"), "nsf": {}}
+    nng.tl.compare(adata, variants, 3, n_splits=1, model_kwargs={"nsf": KERNEL})
+    table = adata.uns["comparison"].set_index("model")
+    assert table["method"].tolist() == ["nsf", "nsf"]
+    (held,) = splits(adata, 1)
+    train = adata[~held].copy()
+    del train.uns["comparison"]
+    x = adata.X.toarray().astype(np.float64)
+    size = x.sum(1) / np.median(x[~held].sum(1))
+    rate = 0.01 * x[~held].sum(0) / size[~held].sum()
+    for name, likelihood in (("nsf", "poisson"), ("NB", "negative_binomial")):
+        nng.tl.nsf(train, 3, likelihood=likelihood, **KERNEL)
+        found = nng.tl.predict(
+            train,
+            adata.obsm["spatial"][held],
+            expression=True,
+            interval=0.9,
+            size_factors=size[held],
+        )
+        row = table.loc[name]
+        mean = np.maximum(found.X, rate * size[held, None])
+        np.testing.assert_allclose(
+            row["rmse"], np.sqrt(np.square(x[held] - mean).mean()), rtol=1e-4
+        )
+        fitted = np.maximum(train.obsm["X_nsf"] @ train.varm["nsf"].T, rate)
+        expected = nng.metrics.poisson_deviance(x[~held], size[~held, None] * fitted)
+        np.testing.assert_allclose(row["training_deviance"], expected, rtol=1e-4)
+        assert row["sparsity"] == train.uns["nsf"]["sparsity"]
+        lower, upper = found.layers["lower"], found.layers["upper"]
+        # Counts at an end count in part.
+        strictly = ((x[held] > lower) & (x[held] < upper)).mean()
+        assert (
+            strictly
+            < row["coverage"]
+            < ((x[held] >= lower) & (x[held] <= upper)).mean()
+        )
+    assert table.loc["NB", "coverage"] > table.loc["nsf", "coverage"]
+
+
+def test_size_factors_of_a_variant(adata):
+    """None: the fit and its predictions know nothing of depth."""
+    adata.obs["depth"] = adata.X.sum(1)
+    variants = {
+        name: dict(model="pnmf", size_factors=size, max_iter=5)
+        for name, size in (("none", None), ("total", "total"), ("depth", "depth"))
+    }
+    nng.tl.compare(adata, variants, 2, n_splits=1)
+    found = adata.uns["comparison"].set_index("model")["deviance"]
+    assert abs(found["none"] - found["total"]) > 1e-3
+    # Other units of the same sizes.
+    np.testing.assert_allclose(found["depth"], found["total"], rtol=1e-2)
+
+
+def test_sections_of_few_spots(adata):
+    """Two spots in a section: one predicts the other, and no section another."""
+    adata.obs["section"] = np.where(np.arange(144) < 2, "small", "large")
+    models = ["nsf", "neighbors"]
+    nng.tl.compare(
+        adata,
+        models,
+        2,
+        n_splits=2,
+        test_size=0.2,
+        library_key="section",
+        model_kwargs={"nsf": KERNEL},
+    )
+    table = adata.uns["comparison"]
+    assert np.isfinite(table[["deviance", "rmse", "coverage"]]).all(axis=None)
+    from nonneg.tl._nsf.compare import _averages
+
+    section = np.array([0, 0, 1])
+    average = _averages(np.eye(3), section, np.zeros((2, 3)), np.array([1, 0]))
+    np.testing.assert_allclose(average.toarray(), [[0, 0, 1], [0.5, 0.5, 0]])
+
+
 REFUSALS = {
+    "variant": (
+        dict(models={"a": {"model": "nsg"}}),
+        ValueError,
+        r"models\['a'\]='nsg'",
+    ),
+    "argument of a variant": (
+        dict(models={"a": {"model": "nsf", "kernle": "rbf"}}),
+        ValueError,
+        "'a' has no argument 'kernle'",
+    ),
+    "argument of a baseline": (
+        dict(models={"intercept": {"rng": 1}}),
+        ValueError,
+        "'rng' is no argument",
+    ),
+    "arguments of nothing": (
+        dict(model_kwargs={"pnfm": {}}),
+        ValueError,
+        r"model_kwargs names \['pnfm'\]",
+    ),
+    "array of size factors": (
+        dict(models={"a": {"model": "nsf", "size_factors": np.ones(144)}}),
+        ValueError,
+        "store it in adata.obs",
+    ),
+    "too many factors": (
+        dict(n_components=41),
+        ValueError,
+        "n_components=41 exceeds the smaller side of what is fitted: 129 of 144",
+    ),
     "model": (dict(models="nsg"), ValueError, "models='nsg'"),
     "components": (dict(n_components=0), ValueError, "n_components=0"),
     "spatial": (

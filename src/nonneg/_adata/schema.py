@@ -54,6 +54,7 @@ class ProbabilisticEntry(Entry):
     elbo: NDArray[Any] | None = None
     sparsity: float | None = None
     total_std: NDArray[Any] | None = None
+    totals_explained: float | None = None
     nonspatial_prior: NDArray[Any] | None = None
     nonspatial_elsewhere: NDArray[Any] | None = None
     temperature: float | None = None

@@ -1,8 +1,8 @@
-"""Held-out deviance of models."""
+"""How models predict what was held out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,8 +10,11 @@ import numpy as np
 from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._core.arguments import checked
+from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -21,22 +24,38 @@ _DODGE = 0.3
 _LABELS = {
     "neighbors": "4 nearest spots",
     "intercept": "gene rates",
-    "nmf": "KL-NMF, averaged",
-    "pnmf": "PNMF, averaged",
-    "fa": "FA, averaged",
+    "nmf": "KL-NMF",
+}
+# Whose factors are means of those of neighbours.
+_AVERAGED = ("nmf", "pnmf", "fa")
+# What is best, and where a line is drawn.
+_METRICS: dict[str, tuple[str, Literal["min"] | float | None]] = {
+    "deviance": ("held-out deviance", "min"),
+    "training_deviance": ("training deviance", None),
+    "rmse": ("held-out error (RMSE)", "min"),
+    "coverage": ("coverage of 90 % intervals", 0.9),
+    "sparsity": ("share of zero loadings", None),
 }
 
 
 @of_table
 @checked
 def comparison(
-    adata: AnnData, key: str = "comparison", *, ax: Axes | None = None
+    adata: AnnData,
+    key: str = "comparison",
+    *,
+    metric: Literal[
+        "deviance", "training_deviance", "rmse", "coverage", "sparsity"
+    ] = "deviance",
+    ax: Axes | None = None,
 ) -> Axes:
-    """Show held-out deviance against the number of factors.
+    """Show how models predict, against the number of factors.
 
-    Means over splits; bars are standard errors of the difference from the best model,
-    in which what splits have in common has no part. Models without factors are
-    horizontal lines. Lower is better.
+    Means over splits. Of deviance and error lower is better, and the best model has a
+    ring; bars of the others are standard errors of the difference from it, in which
+    what splits have in common has no part. Bars of other numbers are standard errors over
+    splits. Models without factors are horizontal lines. "Averaged" models have no space:
+    factors of a held-out spot are means of those of its 4 nearest spots.
 
     Parameters
     ----------
@@ -44,6 +63,9 @@ def comparison(
         Annotated data with a comparison.
     key
         Key of the comparison in `adata.uns`.
+    metric
+        Column of the table. `"training_deviance"` beside `"deviance"` tells what is
+        learned by heart; `"coverage"` should be near .9.
     ax
         Axes to draw on.
 
@@ -54,7 +76,9 @@ def comparison(
     Raises
     ------
     KeyError
-        If there is no comparison under the key.
+        If there is no comparison under the key, or it lacks the column.
+    ValueError
+        If the metric is unknown, or no model has it.
 
     See Also
     --------
@@ -67,37 +91,80 @@ def comparison(
     >>> nng.tl.compare(adata, ["pnmf", "intercept"], [2, 4], n_splits=2)
     >>> nng.pl.comparison(adata).get_xlabel()
     'number of factors'
+    >>> nng.pl.comparison(adata, metric="coverage").get_ylabel()
+    'coverage of 90 % intervals'
     """
     check_key(adata, "uns", key, hint="Call `nonneg.tl.compare` first.")
+    check_one_of(metric, _METRICS, "metric")
     table: pd.DataFrame = adata.uns[key]
-    groups = ["model", "n_components", "n_spatial"]
-    wide = table.pivot_table(
-        index=groups, columns="split", values="deviance", sort=False
-    )
+    if metric not in table:
+        msg = f"adata.uns[{key!r}] has no column {metric!r}; it has {list(table)}."
+        raise KeyError(msg)
+    name, target = _METRICS[metric]
+    # Tables of earlier versions have no variants.
+    table = table.assign(method=table["method" if "method" in table else "model"])
+    groups = ["model", "method", "n_components", "n_spatial"]
+    table = table.astype({"model": str, "method": str}).dropna(subset=metric)
+    if table.empty:
+        msg = f"No model in adata.uns[{key!r}] has {metric!r}."
+        raise ValueError(msg)
+    wide = table.pivot_table(index=groups, columns="split", values=metric, sort=False)
     means = wide.mean(axis=1).to_numpy()
-    errors = wide.sub(wide.iloc[int(means.argmin())]).sem(axis=1).fillna(0).to_numpy()
+    best = int(means.argmin()) if target == "min" else None
+    compared = wide if best is None else wide.sub(wide.iloc[best])
+    errors = compared.sem(axis=1).fillna(0).to_numpy()
     rows = [
-        (str(model), int(size), int(t))
-        for model, size, t in wide.index.to_frame().itertuples(index=False)
+        (str(model), str(method), int(size), int(t))
+        for model, method, size, t in wide.index.to_frame().itertuples(index=False)
     ]
-    halves = all(t == -(-size // 2) for model, size, t in rows if model == "nsfh")
+    halves = all(t == -(-size // 2) for _, method, size, t in rows if method == "nsfh")
     if ax is None:
-        _, ax = plt.subplots(figsize=(4.8, 2.6), layout="constrained")
+        _, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")
     # Spatial factors, where that is all that differs.
-    by_spatial = not halves and len({size for _, size, _ in rows if size}) == 1
-    drawn: dict[str, list[tuple[int, float, float]]] = {}
-    for (model, size, t), value, error in zip(rows, means, errors, strict=True):
-        label = _LABELS.get(model, model.upper())
-        if model == "nsfh" and not halves and not by_spatial:
-            label = f"NSFH, {t} spatial"
-        x = t if by_spatial and model == "nsfh" else size
-        drawn.setdefault(label, []).append((x, value, error))
+    by_spatial = not halves and len({size for *_, size, _ in rows if size}) == 1
+    drawn: dict[str, list[tuple[int, float, float, bool]]] = {}
+    for i, (model, method, size, t) in enumerate(rows):
+        label = _label(model, method)
+        if method == "nsfh" and not halves and not by_spatial:
+            label += f", {t} spatial"
+        x = t if by_spatial and method == "nsfh" else size
+        point = (x, float(means[i]), float(errors[i]), i == best)
+        drawn.setdefault(label, []).append(point)
+    ticks = _draw(ax, drawn)
+    if isinstance(target, float):
+        ax.axhline(target, color="0.7", lw=0.8, label="as promised")
+    if ticks:
+        ax.set_xticks(ticks)
+    counted = "spatial factors" if by_spatial else "factors"
+    ax.set(xlabel=f"number of {counted}", ylabel=name)
+    ax.tick_params(labelsize="small")
+    ax.spines[["top", "right"]].set_visible(False)
+    averaged = any(method in _AVERAGED for _, method, _, _ in rows)
+    legend = ax.legend(
+        fontsize="small",
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        title=_explain(wide.shape[1], from_best=best is not None, averaged=averaged),
+        title_fontsize="x-small",
+        alignment="left",
+    )
+    legend.get_title().set_color("0.4")
+    return ax
+
+
+def _draw(
+    ax: Axes, drawn: Mapping[str, Sequence[tuple[int, float, float, bool]]]
+) -> list[int]:
+    """Curves of models with factors and lines of others; numbers of factors."""
     curves = {label: points for label, points in drawn.items() if points[0][0]}
-    ticks = sorted({size for points in curves.values() for size, _, _ in points})
+    ticks = sorted({point[0] for points in curves.values() for point in points})
     # Side by side, because many models are about as good.
     gap = float(np.diff(ticks).min()) if len(ticks) > 1 else 1.0
     for i, (label, points) in enumerate(curves.items()):
-        sizes, value, error = (np.array(x) for x in zip(*sorted(points), strict=True))
+        sizes, value, error, ring = (
+            np.array(x) for x in zip(*sorted(points), strict=True)
+        )
         shift = _DODGE * gap * (i - (len(curves) - 1) / 2) / max(len(curves), 1)
         ax.errorbar(
             sizes + shift,
@@ -107,18 +174,42 @@ def comparison(
             ms=3.5,
             lw=1,
             elinewidth=1,
+            capsize=2,
             label=label,
         )
+        if ring.any():
+            at = sizes[ring] + shift, value[ring]
+            ax.plot(*at, "o", ms=9, mfc="none", mec="0.3", mew=1, label="best")
     lines = {label: points for label, points in drawn.items() if label not in curves}
-    for (label, points), style in zip(lines.items(), ("--", ":"), strict=False):
-        ax.axhline(points[0][1], color="0.5", ls=style, lw=1, label=label)
-    if ticks:
-        ax.set_xticks(ticks)
-    name = "spatial factors" if by_spatial else "factors"
-    ax.set(xlabel=f"number of {name}", ylabel="held-out deviance")
-    ax.tick_params(labelsize="small")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(
-        fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
-    return ax
+    for i, (label, points) in enumerate(lines.items()):
+        is_best = ", best" * points[0][3]
+        ax.axhline(
+            points[0][1],
+            color="0.5",
+            ls=("--", ":")[i % 2],
+            lw=1,
+            label=label + is_best,
+        )
+    return ticks
+
+
+def _label(model: str, method: str) -> str:
+    """What a variant is called, or a model that has no other name."""
+    label = model if model != method else _LABELS.get(method, method.upper())
+    return label + ", averaged" * (method in _AVERAGED)
+
+
+def _explain(n_splits: int, *, from_best: bool, averaged: bool) -> str:
+    """What bars and words in the legend mean."""
+    if n_splits == 1:
+        lines = ["one split: no bars"]
+    elif from_best:
+        lines = [
+            "bars: standard error of the",
+            f"difference from the best, {n_splits} splits",
+        ]
+    else:
+        lines = [f"bars: standard error, {n_splits} splits"]
+    if averaged:
+        lines += ["averaged: factors of the", "4 nearest spots"]
+    return "\n".join(lines)

@@ -148,3 +148,84 @@ def test_a_nugget_follows_what_neighbours_do_not_share():
         )
         similarity.append(match.similarity.mean())
     assert similarity[1] > max(similarity[0], 0.985)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_intervals_hold_what_they_promise(adata, likelihood):
+    """Counts drawn from the factors as predicted: 90 % and little more are inside."""
+    fit(adata, "nsf", likelihood=likelihood)
+    coords = adata.obsm["spatial"][:40] + 0.3
+    size = np.linspace(0.3, 3, 40)
+    genes = ["gene_3", "gene_0", "gene_17"]
+    found = nng.tl.predict(
+        adata, coords, expression=True, genes=genes, interval=0.9, size_factors=size
+    )
+    # In the order of the data, at size factors.
+    assert list(found.var_names) == ["gene_0", "gene_3", "gene_17"]
+    whole = nng.tl.predict(adata, coords, expression=True)
+    close(found.X, size[:, None] * whole[:, found.var_names].X)
+    close(
+        found.layers["std"],
+        size[:, None] * whole[:, found.var_names].layers["std"],
+        1e-5,
+    )
+    rng = np.random.default_rng(0)
+    factors = nng.tl.predict(adata, coords)
+    log_var = np.log1p((factors.layers["std"] / factors.X) ** 2)
+    shape = (4000, *log_var.shape)
+    draws = factors.X * np.exp(np.sqrt(log_var) * rng.normal(size=shape) - log_var / 2)
+    rate = size[:, None] * (draws @ adata[:, found.var_names].varm["nsf"].T)
+    if likelihood == "negative_binomial":
+        phi = adata[:, found.var_names].var["nsf_dispersion"].to_numpy()
+        rate = rate * rng.gamma(1 / phi, phi, rate.shape)
+    counts = rng.poisson(rate)
+    lower, upper = found.layers["lower"], found.layers["upper"]
+    inside = ((counts >= lower) & (counts <= upper)).mean(0)
+    assert inside.min() > 0.88
+    # Each tail has at most a twentieth of them, where single counts are few enough.
+    below, above = (counts < lower).mean(0), (counts > upper).mean(0)
+    assert max(below.max(), above.max()) < 0.06
+    large = found.X > 20
+    if large.any():
+        assert inside[large].mean() == pytest.approx(0.9, abs=0.025)
+
+
+def test_intervals_are_read_in_blocks(adata, monkeypatch):
+    """Blocks of rows give the same numbers."""
+    from nonneg.models.nsf import counts
+
+    fit(adata, "nsf")
+    given = dict(expression=True, interval=0.5)
+    whole = nng.tl.predict(adata, adata.obsm["spatial"], **given)
+    monkeypatch.setattr(counts, "_BLOCK", 8 * 40 * 7)
+    parts = nng.tl.predict(adata, adata.obsm["spatial"], **given)
+    for kind in ("std", "lower", "upper"):
+        np.testing.assert_array_equal(parts.layers[kind], whole.layers[kind])
+    np.testing.assert_array_equal(parts.X, whole.X)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "match"),
+    [
+        (dict(interval=0.9), ValueError, "interval is of expected counts"),
+        (dict(genes=["gene_1"]), ValueError, "genes is of expected counts"),
+        (dict(expression=True, interval=90), ValueError, "between 0 and 1"),
+        (dict(expression=True, genes=["Gad1"]), KeyError, "genes names 1 unknown"),
+        (
+            dict(expression=True, size_factors=np.ones(3)),
+            ValueError,
+            r"have shape \(3,\)",
+        ),
+        (dict(expression=True, size_factors=-1.0), ValueError, "not negative"),
+    ],
+)
+def test_arguments_of_counts(fits, kwargs, error, match):
+    with pytest.raises(error, match=match):
+        nng.tl.predict(fits["nsf"], np.ones((2, 2)), **kwargs)
+
+
+def test_no_intervals_of_normalised_values(fits):
+    with pytest.raises(ValueError, match="fitted to log-normalised values"):
+        nng.tl.predict(
+            fits["rsf"], np.ones((2, 2)), key="rsf", expression=True, interval=0.9
+        )

@@ -12,7 +12,7 @@ from ..._adata.coordinates import fit_transform, read_coordinates
 from ..._adata.given import name_or_array
 from ..._adata.labels import read_sections
 from ..._adata.read import Read, read_matrix, resolve_adata
-from ..._adata.size_factors import read_size
+from ..._adata.size_factors import is_total, read_size
 from ..._adata.stacked import warn_stacked
 from ..._adata.write import keys_to_write
 from ..._core.progress import progress
@@ -30,8 +30,9 @@ from ...operators.device import on_accelerator, selected_devices
 from ...operators.normalised import log_normalised
 from ...operators.place import check_float64, to_devices
 from ...operators.threads import computing
+from .depth import totals_explained, warn_of_depth
 from .start_order import by_morans_i
-from .store import spatial_info, write_fit
+from .store import moments, spatial_info, write_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,10 +175,10 @@ def fit_factors(
         of_variables["center"] = center
     if choices.likelihood == "negative_binomial":
         of_variables["dispersion"] = result.noise
-    info: dict[str, Any] = {}
+    info: dict[str, Any] = {"totals_explained": _depth(choices, member, stats, result)}
     if space is not None:
         assert transform is not None
-        info = spatial_info(result, space, transform)
+        info |= spatial_info(result, space, transform)
     write_fit(
         adata,
         keys,
@@ -197,7 +198,19 @@ def fit_factors(
         of_variables=of_variables,
     )
     _report(choices, source, stats, result)
+    if choices.n_spatial:
+        warn_of_depth(info["totals_explained"], method)
     return adata if write.copy else None
+
+
+def _depth(
+    choices: Choices, member: FamilyMember, stats: MatrixStats, result: NSFResult
+) -> float | None:
+    """How far factors follow totals, where these are size factors."""
+    if member.linear or not is_total(choices.size_factors):
+        return None
+    scores, _ = moments(result.mean, result.var, linear=False)
+    return totals_explained(stats.row_sums, scores)
 
 
 def _record(choices: Choices) -> dict[str, Any]:

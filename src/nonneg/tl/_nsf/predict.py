@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from ..._adata.checks import check_key
 from ..._adata.coordinates import Transform
+from ..._adata.genes import read_mask
+from ..._adata.keys import side_key
 from ..._adata.schema import ProbabilisticEntry
+from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
 from .._predict.targets import not_spatial, read_targets
@@ -18,6 +22,8 @@ from .store import moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
     from ..._adata.views import Factors
     from .._predict.targets import Wanted
@@ -55,21 +61,89 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
         obs[library_key] = pd.Categorical(transform.sections[label])
     obsm: dict[str, Any] = {"spatial": xy}
     if not wanted.expression:
-        names = pd.DataFrame({"is_spatial": entry.is_spatial}, index=stored.names)
-        return AnnData(scores, obs=obs, var=names, obsm=obsm, layers={"std": std})
-    w = stored.loadings
-    values, spread = scores @ w.T, np.sqrt(std**2 @ (w**2).T)
-    if linear:
-        # Back through the normalisation.
-        values = values + np.asarray(adata.var[f"{wanted.key}_center"], np.float32)
-        spread = spread * np.exp(values)
-        values = np.maximum(np.expm1(values), 0)
+        var_ = pd.DataFrame({"is_spatial": entry.is_spatial}, index=stored.names)
+        return AnnData(scores, obs=obs, var=var_, obsm=obsm, layers={"std": std})
+    used = (
+        slice(None) if wanted.genes is None else read_mask(adata, wanted.genes, "genes")
+    )
+    found = expression_of(adata, stored, used)
+    if wanted.interval is not None and not found.counts:
+        msg = (
+            f"interval={wanted.interval} is of counts, but key={wanted.key!r} was fitted to "
+            f"{'log-normalised' if linear else 'real'} values. Leave it out, or fit "
+            "`nonneg.tl.nsf` to counts."
+        )
+        raise ValueError(msg)
+    names = adata.var_names[used]
+    kinds = ["mean", "std"] + ["lower", "upper"] * (wanted.interval is not None)
+    values = {kind: np.empty((len(xy), len(names)), np.float32) for kind in kinds}
+    size = wanted.sizes()
+    for rows in row_blocks(len(xy), len(names)):
+        own = found.rates(scores[rows], std[rows], size[rows])
+        values["mean"][rows], values["std"][rows] = own.mean, np.sqrt(own.var)
+        if wanted.interval is not None:
+            values["lower"][rows], values["upper"][rows] = interval(
+                own, found.dispersion, wanted.interval
+            )
     return AnnData(
-        values.astype(np.float32),
+        values.pop("mean"),
         obs=obs,
-        var=pd.DataFrame(index=adata.var_names),
+        var=pd.DataFrame(index=names),
         obsm=obsm | {stored.keys.obsm: scores, f"{stored.keys.obsm}_std": std},
-        layers={"std": spread.astype(np.float32)},
+        layers=values,
+    )
+
+
+class Expression(NamedTuple):
+    """What turns factors into expected counts, of some variables."""
+
+    loadings: NDArray[np.floating[Any]]
+    dispersion: NDArray[np.floating[Any]] | float
+    """Of the variance of counts: of every variable."""
+    center: NDArray[np.floating[Any]] | None
+    """Of log-normalised values: their means, beside which factors are."""
+    counts: bool
+    """Whether the noise is that of counts."""
+
+    def rates(
+        self,
+        scores: NDArray[np.floating[Any]],
+        std: NDArray[np.floating[Any]],
+        size: NDArray[np.floating[Any]] | float = 1.0,
+    ) -> Rates:
+        """Means and variances of expected counts."""
+        found = rates(
+            scores,
+            np.square(std, dtype=np.float64),
+            self.loadings,
+            1.0 if self.center is not None else size,
+        )
+        if self.center is None:
+            return found
+        # Back through the normalisation; the deviation by the delta method.
+        log_mean = found.mean + self.center
+        mean = size * np.maximum(np.expm1(log_mean), 0)
+        return Rates(mean, np.square(size * np.exp(log_mean)) * found.var)
+
+
+def expression_of(
+    adata: AnnData, stored: Factors, used: Any = slice(None)
+) -> Expression:
+    """From what is stored with a fit of the family, for the variables that are used."""
+    entry, keys = stored.entry, stored.keys
+    member = FAMILY[cast("Method", entry.method)]
+    likelihood = entry.params["likelihood"]
+
+    def of_variables(kind: str) -> NDArray[np.float64]:
+        name = side_key(keys, "var", kind)
+        check_key(adata, "var", name, hint="It was removed after the fit.")
+        return np.asarray(adata.var[name], np.float64)[used]
+
+    return Expression(
+        stored.loadings[used],
+        of_variables("dispersion") if likelihood == "negative_binomial" else 0.0,
+        of_variables("center") if member.linear else None,
+        counts=likelihood != "gaussian",
     )
 
 

@@ -69,7 +69,7 @@ def write_fit(
             "interrupted": trace.interrupted,
             "mass": mass,
             "scale": np.ones(n_components),
-            "sparsity": float((np.abs(result.W) < _ZERO).mean()),
+            "sparsity": share_of_zeros(result.W),
             "is_spatial": is_spatial,
             "total_std": np.sqrt(result.total_var),
             "nonspatial_prior": result.iid.astype(np.float64),
@@ -86,6 +86,11 @@ def write_fit(
             "obs": of_obs,
         },
     )
+
+
+def share_of_zeros(w: NDArray[Any]) -> float:
+    """Sparsity of loadings."""
+    return float((np.abs(w) < _ZERO).mean())
 
 
 def moments(

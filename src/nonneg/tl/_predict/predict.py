@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..._adata.schema import DeconvolutionEntry, ProbabilisticEntry
 from ..._adata.tables import of_table
 from ..._adata.views import read_factors
@@ -14,9 +16,8 @@ from .._nsf.predict import predict_from_fields
 from .targets import Wanted, not_spatial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -34,6 +35,9 @@ def predict(
     key: str = "nsf",
     section: str | NDArray[np.str_] | None = None,
     expression: bool = False,
+    genes: str | Sequence[str] | NDArray[np.bool_] | None = None,
+    interval: float | None = None,
+    size_factors: float | NDArray[np.floating[Any]] = 1.0,
 ) -> AnnData:
     """Factors, cell types, or expected counts, at any coordinates.
 
@@ -60,6 +64,16 @@ def predict(
         fitted with a `library_key`.
     expression
         Return expected counts instead of factors. Not for cell types.
+    genes
+        Variables whose counts are wanted: a boolean column of `adata.var`, an array, or
+        their names. `None`: all. For many locations take few, since the result is dense.
+    interval
+        Also return intervals that hold counts with this probability, such as .9: what
+        the model is unsure of in the factors, and the noise of counting.
+    size_factors
+        By what expected counts are multiplied, as in the fit: a number, or one for each
+        of the coordinates. Intervals of counts that were observed need those of these
+        observations, such as their total over `adata.uns[key]["params"]["size_median"]`.
 
     Returns
     -------
@@ -67,16 +81,19 @@ def predict(
 
     By default observations x factors: posterior means in `X`, standard deviations in
     `.layers['std']`. With `expression=True` observations x variables: expected counts
-    of an observation with size factor 1 in `X`, their standard deviations in
-    `.layers['std']` (of the mean, without the noise of counting), and factors in
-    `.obsm[key]` and `.obsm[key + '_std']` under the keys of the fit.
+    in `X`, their standard deviations in `.layers['std']` (of the mean, without the noise
+    of counting), and factors in `.obsm[key]` and `.obsm[key + '_std']` under the keys of
+    the fit. With `interval`, also `.layers['lower']` and `.layers['upper']`: the smallest
+    and the largest count in the interval, with equal tails. Of small rates it is wider
+    than was asked for, since counts are whole: at a rate of .01, [0, 0] holds 99 %.
 
     Raises
     ------
     KeyError
-        If there is no model under the key, or no such section.
+        If there is no model under the key, no such section, or no such variables.
     ValueError
-        If the model is not spatial, or coordinates do not suit it.
+        If the model is not spatial, coordinates do not suit it, `interval` is asked of
+        values that are no counts, or an argument has no meaning for factors.
 
     See Also
     --------
@@ -90,7 +107,20 @@ def predict(
     >>> between = nng.tl.predict(adata, adata.obsm["spatial"][:5] + 0.01)
     >>> between.shape, between.layers["std"].shape
     ((5, 4), (5, 4))
+    >>> counts = nng.tl.predict(
+    ...     adata, adata.obsm["spatial"][:5], expression=True, interval=0.9
+    ... )
+    >>> bool((counts.layers["lower"] <= counts.layers["upper"]).all())
+    True
     """
+    wanted = Wanted(key, coords, section, expression, genes, interval, size_factors)
+    if not expression:
+        _check_factors_only(wanted)
+    if interval is not None and not (
+        isinstance(interval, float | np.floating) and 0 < interval < 1
+    ):
+        msg = f"interval={interval!r} must be between 0 and 1, such as 0.9."
+        raise ValueError(msg)
     stored = read_factors(adata, key)
     kind = type(stored.entry)
     if kind not in _PREDICTORS:
@@ -99,7 +129,20 @@ def predict(
                 key, stored.entry.method, projected=stored.entry.projected is not None
             )
         )
-    return _PREDICTORS[kind](adata, stored, Wanted(key, coords, section, expression))
+    return _PREDICTORS[kind](adata, stored, wanted)
+
+
+def _check_factors_only(wanted: Wanted) -> None:
+    """Refuse what only counts have."""
+    given = {
+        "genes": wanted.genes is not None,
+        "interval": wanted.interval is not None,
+        "size_factors": not np.array_equal(wanted.size_factors, 1.0),
+    }
+    for name, is_given in given.items():
+        if is_given:
+            msg = f"{name} is of expected counts: pass expression=True as well."
+            raise ValueError(msg)
 
 
 _PREDICTORS: dict[type[Entry], Callable[[AnnData, Factors, Wanted], AnnData]] = {

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..._adata.genes import Genes
+
 
 class Wanted(NamedTuple):
     """The arguments of a prediction."""
@@ -17,6 +19,24 @@ class Wanted(NamedTuple):
     coords: NDArray[np.floating[Any]]
     section: str | NDArray[np.str_] | None
     expression: bool
+    genes: Genes = None
+    interval: float | None = None
+    size_factors: float | NDArray[np.floating[Any]] = 1.0
+
+    def sizes(self) -> NDArray[np.float64]:
+        """Size factors, one for each of the coordinates, as a column."""
+        given = np.asarray(self.size_factors, np.float64)
+        n = len(self.coords)
+        if given.shape not in {(), (n,)}:
+            msg = (
+                f"size_factors must be a number, or {n} of them, one for each of coords, "
+                f"but have shape {given.shape}."
+            )
+            raise ValueError(msg)
+        if not (np.isfinite(given) & (given >= 0)).all():
+            msg = "size_factors must be finite and not negative."
+            raise ValueError(msg)
+        return np.broadcast_to(given, n)[:, None]
 
 
 def not_spatial(key: str, method: str, *, projected: bool = False) -> str:
