@@ -325,3 +325,44 @@ def test_refusals(adata, cells):
     del adata.obsm["spatial"]
     with pytest.raises(KeyError, match=r"'spatial' is not in .* embedding as `basis`"):
         nng.pl.factor_maps(adata, "truth")
+
+
+def test_square_roots_and_leading_genes(adata):
+    """Factors in rows, their genes beneath, and colours by the root."""
+    from matplotlib.colors import PowerNorm
+
+    axes = nng.pl.factor_maps(
+        adata, "truth", top_gene="loading", scale="sqrt", ncols=3, size=10
+    )
+    top = nng.get.top_genes(adata, 1, key="truth").set_index("factor")["gene"]
+    names = list(top.index)
+    order = [*names[:3], *top.iloc[:3], names[3], top.iloc[3]]
+    assert [ax.get_title() for ax in axes] == order
+    for ax in axes:
+        points = ax.collections[-1]
+        assert isinstance(points.norm, PowerNorm)
+        assert points.norm.gamma == 0.5
+        name = ax.get_title()
+        values = (
+            adata.obsm["truth"][:, names.index(name)]
+            if name in names
+            else adata[:, name].X.toarray().ravel()
+        )
+        np.testing.assert_allclose(np.sort(points.get_array()), np.sort(values))
+    # A gene is beneath its factor.
+    boxes = [ax.get_subplotspec().get_position(ax.figure) for ax in axes]
+    assert boxes[0].x0 == boxes[3].x0
+    assert boxes[0].y0 > boxes[3].y0
+    assert (boxes[6].x0, boxes[7].x0) == (boxes[0].x0, boxes[0].x0)
+
+
+def test_refusals_of_roots_and_genes(adata):
+    with pytest.raises(ValueError, match="scale='log'"):
+        nng.pl.factor_maps(adata, "truth", scale="log")
+    with pytest.raises(ValueError, match="2 panels .* with a gene beneath each"):
+        nng.pl.factor_maps(
+            adata, "truth", factors=0, top_gene="loading", ax=plt.figure().subplots()
+        )
+    adata.obsm["truth"] = adata.obsm["truth"] - 0.5
+    with pytest.raises(ValueError, match="needs values of at least 0"):
+        nng.pl.factor_maps(adata, "truth", scale="sqrt")

@@ -46,7 +46,13 @@ def test_comparison(compared):
         "PNMF, averaged",
         "4 nearest spots",
         "gene rates",
+        "best",
     }
+    # What words and bars mean is in the picture.
+    assert (
+        "difference from the best, 2 splits" in ax.get_legend().get_title().get_text()
+    )
+    np.testing.assert_allclose(drawn["best"].get_offsets().data[:, 1], [1.5])
     line, _, (bars,) = drawn["NSF"].lines
     x, y = line.get_data()
     # Models stand side by side.
@@ -71,15 +77,36 @@ def test_one_split(compared):
     compared.uns["comparison"] = table[table["split"] == 0]
     drawn = labelled(nng.pl.comparison(compared))
     np.testing.assert_allclose(drawn["NSF"].lines[0].get_ydata(), [2, 1])
+    assert (
+        "one split" in nng.pl.comparison(compared).get_legend().get_title().get_text()
+    )
 
 
 def test_comparison_of_baselines_only(compared):
     table = compared.uns["comparison"]
     compared.uns["comparison"] = table[table["n_components"] == 0]
     assert set(labelled(nng.pl.comparison(compared))) == {
-        "4 nearest spots",
+        "4 nearest spots, best",
         "gene rates",
     }
+
+
+def test_variants_and_other_columns(compared):
+    table = compared.uns["comparison"]
+    table["method"] = table["model"]
+    table.loc[table["model"] == "nsfh", ["model", "method"]] = ["NB", "nsf"]
+    table["coverage"] = np.where(table["n_components"] > 0, 0.8, np.nan)
+    drawn = labelled(nng.pl.comparison(compared))
+    assert {"NSF", "NB", "PNMF, averaged"} < set(drawn)
+    ax = nng.pl.comparison(compared, metric="coverage")
+    # What has no intervals is not drawn; .9 is.
+    assert "gene rates" not in labelled(ax)
+    np.testing.assert_allclose(labelled(ax)["as promised"].get_ydata(), 0.9)
+    assert "difference" not in ax.get_legend().get_title().get_text()
+    with pytest.raises(KeyError, match="no column 'rmse'"):
+        nng.pl.comparison(compared, metric="rmse")
+    with pytest.raises(ValueError, match="metric='aic'"):
+        nng.pl.comparison(compared, metric="aic")
 
 
 def test_comparison_made_by_compare(adata):

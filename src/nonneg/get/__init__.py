@@ -7,6 +7,7 @@ from ._cluster_composition import cluster_composition
 from ._coexpression_graph import coexpression_graph
 from ._dataset_specificity import dataset_specificity
 from ._dominant_type import dominant_type
+from ._factor_correlation import factor_correlation
 from ._factor_df import factor_df
 from ._factors import factors
 from ._image import image
@@ -22,6 +23,7 @@ __all__ = [
     "coexpression_graph",
     "dataset_specificity",
     "dominant_type",
+    "factor_correlation",
     "factor_df",
     "factors",
     "image",

@@ -13,6 +13,7 @@ from ._decoding import decoding
 from ._deconvolution import deconvolution
 from ._demixed_pca import demixed_pca
 from ._event_average import event_average
+from ._factor_correlation import factor_correlation
 from ._factor_maps import factor_maps
 from ._factor_merge import factor_merge
 from ._footprints import footprints
@@ -59,6 +60,7 @@ __all__ = [
     "deconvolution",
     "demixed_pca",
     "event_average",
+    "factor_correlation",
     "factor_maps",
     "factor_merge",
     "footprints",

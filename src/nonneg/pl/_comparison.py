@@ -179,7 +179,7 @@ def _draw(
         )
         if ring.any():
             at = sizes[ring] + shift, value[ring]
-            ax.plot(*at, "o", ms=9, mfc="none", mec="0.3", mew=1, label="best")
+            ax.scatter(*at, 80, facecolors="none", edgecolors="0.3", label="best")
     lines = {label: points for label, points in drawn.items() if label not in curves}
     for i, (label, points) in enumerate(lines.items()):
         is_best = ", best" * points[0][3]

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 from matplotlib.collections import PathCollection
-from matplotlib.colors import to_rgba
+from matplotlib.colors import PowerNorm, to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from .._adata.checks import as_numbers, check_key
 from .._adata.coordinates import point_spacing, read_coordinates
 from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
+from .._adata.read import Read, read_matrix
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections, read_factors, select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
-from .._core.validators import check_positive_int
+from .._core.validators import check_one_of, check_positive_int
 from .._core.warnings import warn
 from ..get import factors as get_factors
+from ..get import top_genes as get_top_genes
+from ..operators.gather import to_csr
 from ._colors import NO_DATA, intensity_map
 from ._panels import figure_of, fit_titles, new_panels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
@@ -112,6 +116,8 @@ def factor_maps(
     vmin: float | None = None,
     vmax: float | str = "p99.5",
     share_scale: bool = False,
+    scale: Literal["linear", "sqrt"] = "linear",
+    top_gene: Literal["loading", "specificity"] | None = None,
     size: float | None = None,
     colorbar: bool = True,
     ax: Axes | None = None,
@@ -155,7 +161,14 @@ def factor_maps(
         `"p99"` for `vmax`. `vmin=None`: 0, or `-vmax` where scores are negative.
     share_scale
         One colour range for all factors, so that maps can be compared, instead of one
-        for each.
+        for each. Genes keep their own.
+    scale
+        `"sqrt"`: colours follow square roots of the scores, so that low values can be
+        told apart beside a few high ones; the colour bar has the scores themselves.
+    top_gene
+        Beneath every factor, map the values of its leading gene, by
+        `"loading"` or by `"specificity"` (see :func:`nonneg.get.top_genes`), from the
+        matrix of the fit. `None`: factors only.
     size
         Area of a point in square points. `None`: from the distance between points.
         With a picture of the tissue: a factor for the true size.
@@ -169,7 +182,8 @@ def factor_maps(
 
     Returns
     -------
-    One Axes per panel: factor by factor, and within a factor section by section.
+    One Axes per panel: factor by factor, and within a factor section by section. With
+    `top_gene`, in the order of the rows: factors, and then their genes.
 
     Raises
     ------
@@ -191,11 +205,21 @@ def factor_maps(
     >>> axes = nng.pl.factor_maps(adata, "truth")
     >>> [ax.get_title() for ax in axes]
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
+    >>> axes = nng.pl.factor_maps(
+    ...     adata, "truth", factors=[0, 1], top_gene="loading", scale="sqrt"
+    ... )
+    >>> [ax.get_title() for ax in axes]
+    ['truth_0', 'truth_1', 'gene_5', 'gene_3']
     """
+    check_one_of(scale, ("linear", "sqrt"), "scale")
+    check_one_of(top_gene, ("loading", "specificity", None), "top_gene")
     ncols = check_positive_int(ncols, "ncols")
     _check_passed(kwargs)
     maps = get_factors(adata, key, normalize=normalize)
     chosen = select_factors(list(maps.var_names), factors)
+    genes: list[int] = []
+    if top_gene is not None:
+        maps, genes = _with_genes(adata, key, maps, chosen, top_gene)
     if basis is None:
         if library_key is None:
             library_key = fitted_sections(adata, read_factors(adata, key).entry)
@@ -207,21 +231,27 @@ def factor_maps(
         coords = points[:, :2]
         sections = [_Section(None, maps, coords, None)]
     scores = np.asarray(maps.X)
-    ranges = {i: _color_range(scores[:, i], vmin, vmax) for i in chosen}
-    if share_scale:
-        low = min(low for low, _ in ranges.values())
-        high = max(high for _, high in ranges.values())
-        ranges = dict.fromkeys(chosen, (low, high))
-    places = [(i, section) for i in chosen for section in sections]
+    ranges = _ranges(scores, chosen, genes, vmin, vmax, share_scale=share_scale)
+    if scale == "sqrt" and min(low for low, _ in ranges.values()) < 0:
+        msg = f"scale='sqrt' needs values of at least 0, but key={key!r} has negative ones."
+        raise ValueError(msg)
+    # Rows of panels: one value in all sections, or several factors and then their genes.
+    at_a_time = ncols if len(sections) == 1 else 1
+    places = [
+        (i, section)
+        for start in range(0, len(chosen), at_a_time)
+        for shown in (chosen, genes)
+        for i in shown[start : start + at_a_time]
+        for section in sections
+    ]
     titles = _titles(maps, places, kwargs.pop("title", None))
-    panels = _make_panels(len(chosen), sections, ncols, ax)
+    panels = _make_panels(len(chosen), sections, ncols, ax, paired=bool(genes))
     for panel, (i, section), title in zip(panels, places, titles, strict=True):
         low, high = ranges[i]
         style: dict[str, Any] = {
             "color": maps.var_names[i],
             "cmap": _color_map(cmap, low, panel),
-            "vmin": low,
-            "vmax": high,
+            **_limits(low, high, scale),
             "size": size,
             "title": title,
             "frameon": False,
@@ -326,25 +356,108 @@ def _titles(
 
 
 def _make_panels(
-    n_factors: int, sections: Sequence[_Section], ncols: int, ax: Axes | None
+    n_factors: int,
+    sections: Sequence[_Section],
+    ncols: int,
+    ax: Axes | None,
+    *,
+    paired: bool,
 ) -> list[Axes]:
-    n_panels = n_factors * len(sections)
+    n_panels = n_factors * len(sections) * (1 + paired)
     if ax is not None:
         if n_panels == 1:
             return [ax]
+        beneath = " with a gene beneath each" * paired
         msg = (
-            f"ax is one Axes, but there are {n_panels} panels ({n_factors} factors in "
-            f"{len(sections)} sections). Choose a factor with `factors`, or leave ax "
-            "out."
+            f"ax is one Axes, but there are {n_panels} panels ({n_factors} factors"
+            f"{beneath} in {len(sections)} sections). Choose a factor with `factors`, or "
+            "leave ax out."
         )
         raise ValueError(msg)
     extent = np.max([section.extent for section in sections], axis=0)
     scale = np.min(_MAP_SIZE / np.maximum(extent, np.finfo(float).tiny))
     width, height = np.maximum(extent * scale, _SMALLEST_MAP)
     size = float(width + _COLORBAR_WIDTH), float(height + _TITLE_HEIGHT)
-    if len(sections) == 1:
+    if len(sections) > 1:
+        n_groups = n_factors * (1 + paired)
+        return new_panels(len(sections), ncols, size, n_groups=n_groups)
+    if not paired:
         return new_panels(n_factors, ncols, size)
-    return new_panels(len(sections), ncols, size, n_groups=n_factors)
+    ncols = min(ncols, n_factors)
+    n_rows = 2 * -(-n_factors // ncols)
+    panels = new_panels(ncols, ncols, size, n_groups=n_rows)
+    n_missing = n_rows // 2 * ncols - n_factors
+    if n_missing:
+        # The last row of factors, and that of their genes, are shorter.
+        end = len(panels)
+        spare = {*range(end - n_missing, end)}
+        spare |= {*range(end - ncols - n_missing, end - ncols)}
+        for i in spare:
+            panels[i].remove()
+        panels = [panel for i, panel in enumerate(panels) if i not in spare]
+    return panels
+
+
+def _with_genes(
+    adata: AnnData,
+    key: str,
+    maps: AnnData,
+    chosen: Sequence[int],
+    by: Literal["loading", "specificity"],
+) -> tuple[AnnData, list[int]]:
+    """Maps with columns for the leading genes, and their positions."""
+    params = read_factors(adata, key).entry.params
+    if params.get("obsm") is not None:
+        msg = (
+            f"key={key!r} was fitted to adata.obsm[{params['obsm']!r}], whose columns are "
+            "no genes. Leave top_gene out."
+        )
+        raise ValueError(msg)
+    leading = get_top_genes(adata, 1, key=key, method=by).set_index("factor")["gene"]
+    names = [str(maps.var_names[i]) for i in chosen]
+    if empty := [name for name in names if name not in leading.index]:
+        msg = f"{empty[0]!r} has no gene with a positive loading. Choose other factors."
+        raise ValueError(msg)
+    genes = list(dict.fromkeys(leading[names]))
+    layer = params.get("layer")
+    source = read_matrix(adata, Read(layer, mask_var=genes), on_cluster=False)
+    values = to_csr(source.op).toarray()
+    columns = adata.var_names[np.flatnonzero(source.mask)].tolist()
+    both = AnnData(
+        np.hstack([np.asarray(maps.X), values]),
+        obs=cast("pd.DataFrame", maps.obs),
+        var=pd.DataFrame(index=[*maps.var_names, *columns]),
+        uns=dict(maps.uns),
+    )
+    both.obsm.update(maps.obsm)
+    return both, [maps.n_vars + columns.index(leading[name]) for name in names]
+
+
+def _limits(low: float, high: float, scale: str) -> dict[str, Any]:
+    """Colour range, as arguments."""
+    if scale == "sqrt":
+        return {"norm": PowerNorm(0.5, vmin=low, vmax=high)}
+    return {"vmin": low, "vmax": high}
+
+
+def _ranges(
+    scores: NDArray[np.floating[Any]],
+    chosen: Sequence[int],
+    genes: Sequence[int],
+    vmin: float | None,
+    vmax: float | str,
+    *,
+    share_scale: bool,
+) -> dict[int, tuple[float, float]]:
+    """Colour range of every factor and gene."""
+    ranges = {i: _color_range(scores[:, i], vmin, vmax) for i in chosen}
+    if share_scale:
+        low = min(low for low, _ in ranges.values())
+        high = max(high for _, high in ranges.values())
+        ranges = dict.fromkeys(chosen, (low, high))
+    # Numbers that are given are those of scores.
+    of_genes = vmax if isinstance(vmax, str) else "p99.5"
+    return ranges | {i: _color_range(scores[:, i], None, of_genes) for i in genes}
 
 
 def _color_range(

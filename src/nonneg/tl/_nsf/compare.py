@@ -520,15 +520,22 @@ class _Split:
         """The numbers of a row of the table."""
         seen = outcome.seen
         return {
-            **self._score(self.held, outcome.held, intervals=outcome.held.counts),
+            **self._score(
+                self.held, outcome.held, self.held_size, intervals=outcome.held.counts
+            ),
             "training_deviance": np.nan
             if seen is None
-            else self._score(self.train_counts, seen)["deviance"],
+            else self._score(self.train_counts, seen, self.train_size)["deviance"],
             "sparsity": outcome.sparsity,
         }
 
     def _score(
-        self, counts: sp.csr_matrix, expected: _Expected, *, intervals: bool = False
+        self,
+        counts: sp.csr_matrix,
+        expected: _Expected,
+        size: NDArray[np.float64],
+        *,
+        intervals: bool = False,
     ) -> dict[str, float]:
         """Deviance, error, coverage: block by block, because means are dense."""
         n, n_vars = counts.shape
@@ -536,7 +543,7 @@ class _Split:
         dispersion = 0.0 if expected.how is None else expected.how.dispersion
         for rows in row_blocks(n, n_vars):
             found = expected.rates(rows)
-            floor = _FLOOR * self.rate * expected.size[rows]
+            floor = _FLOOR * self.rate * size[rows]
             found = found._replace(mean=np.maximum(found.mean, floor))
             y = counts[rows]
             deviance += poisson_deviance(y, found.mean) * y.shape[0] / n

@@ -1,0 +1,121 @@
+"""Factors against what is known of the observations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from .._adata.regions import Patterns, read_patterns
+from .._adata.tables import of_table
+from .._adata.views import normalised_scores, read_factors
+from .._core.arguments import checked
+from .._core.docs import shared_docs
+from .._core.validators import check_one_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from .._adata.views import Normalize
+
+
+@of_table
+@checked
+@shared_docs
+def factor_correlation(
+    adata: AnnData,
+    other: str,
+    *,
+    key: str = "nmf",
+    normalize: Normalize | None = None,
+    method: Literal["pearson", "spearman"] = "pearson",
+) -> pd.DataFrame:
+    """Correlate factors with cell types, regions, or other values of the observations.
+
+    What a factor shows: the cell types of :func:`nonneg.tl.deconvolve`
+    (`other="deconv"`), regions or clusters in a column of `adata.obs`, scores of gene
+    sets, another factorization. Smooth maps correlate by chance; for regions,
+    :func:`nonneg.tl.region_correlation` tests against random maps of the same
+    smoothness, and finds sets of regions.
+
+    Parameters
+    ----------
+    %(key)s
+    other
+        What to correlate with: the key of a factorization, or of an element of
+        `adata.obsm`; or a column of `adata.obs`, with labels, of which each is an
+        indicator, or with numbers.
+    normalize
+        Of the scores, as in :func:`nonneg.get.factors`: `"lda"` for shares, as those of
+        cell types are.
+    method
+        `"pearson"`, or `"spearman"`, of ranks: for scores with few very large values.
+
+    Returns
+    -------
+    Data frame, factors x columns of the other. NaN where one of the two does not vary.
+    Observations in which anything is missing are left out.
+
+    Raises
+    ------
+    KeyError
+        If there is no factorization under the key, or nothing that is called `other`.
+    ValueError
+        If fewer than three observations have all values, or an argument is not valid.
+
+    See Also
+    --------
+    nonneg.pl.factor_correlation : the same as a picture
+    nonneg.tl.region_correlation : regions and sets of them, with a test
+
+    Examples
+    --------
+    >>> import nonneg as nng
+    >>> import numpy as np
+    >>> adata = nng.datasets.quilt(12, 30)
+    >>> x, _ = adata.obsm["spatial"].T
+    >>> adata.obs["side"] = np.where(x < 6, "west", "east")
+    >>> table = nng.get.factor_correlation(adata, "side", key="truth")
+    >>> table.shape
+    (4, 2)
+    """
+    check_one_of(method, ("pearson", "spearman"), "method")
+    stored = read_factors(adata, key)
+    scores = normalised_scores(stored, normalize).astype(np.float64)
+    others = _read(adata, other)
+    known = np.isfinite(scores).all(axis=1) & np.isfinite(others.maps).all(axis=1)
+    if known.sum() < 3:
+        msg = (
+            f"Correlations need three observations with factors and {other!r}, but "
+            f"{int(known.sum())} have both."
+        )
+        raise ValueError(msg)
+    left, right = scores[known], others.maps[known]
+    if method == "spearman":
+        left, right = (rankdata(x, axis=0) for x in (left, right))
+    return pd.DataFrame(
+        np.clip(_standardised(left).T @ _standardised(right), -1, 1),
+        index=pd.Index(stored.names, name="factor"),
+        columns=pd.Index(others.names, name=other),
+    )
+
+
+def _read(adata: AnnData, other: str) -> Patterns:
+    """Patterns, or a column of numbers."""
+    if other in adata.obs and other not in adata.obsm and other not in adata.uns:
+        column = adata.obs[other]
+        is_number = pd.api.types.is_numeric_dtype(column)
+        if is_number and not pd.api.types.is_bool_dtype(column):
+            return Patterns(np.asarray(column, np.float64)[:, None], [other])
+    return read_patterns(adata, other)
+
+
+def _standardised(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns of mean 0 and norm 1; NaN where nothing varies."""
+    centred = x - x.mean(axis=0)
+    norm = np.sqrt(np.square(centred).sum(axis=0))
+    size = np.sqrt(np.square(x).sum(axis=0))
+    return np.asarray(centred / np.where(norm > 1e-9 * size, norm, np.nan))

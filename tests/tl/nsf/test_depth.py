@@ -1,0 +1,57 @@
+"""Depth that is a pattern of the tissue is noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nonneg as nng
+from nonneg.tl._nsf.depth import totals_explained
+
+from .conftest import fit
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def test_share_of_totals():
+    rng = np.random.default_rng(0)
+    x = rng.random((500, 3))
+    totals = np.exp(x @ [1.0, 0.5, 0.0] + 0.2 * rng.normal(size=500))
+    found = totals_explained(totals, x)
+    assert found == pytest.approx(1 - 0.04 / np.log(totals).var(), abs=0.03)
+    # Factors of noise explain nothing, however many they are.
+    assert abs(totals_explained(totals, rng.random((500, 50)))) < 0.08
+    # Empty observations have no logarithm.
+    assert totals_explained(np.append(totals, 0), np.vstack([x, x[:1]])) == found
+    assert totals_explained(np.ones(500), x) is None
+    assert totals_explained(totals[:4], x[:4]) is None
+
+
+def test_blocks_that_carry_depth(adata):
+    with pytest.warns(UserWarning, match="of the variance of log totals") as seen:
+        fit(adata, "nsf")
+    told = [str(w.message) for w in seen if "log totals" in str(w.message)]
+    share = adata.uns["nsf"]["totals_explained"]
+    assert share > 0.5
+    assert len(told) == 1
+    assert f"{share:.0%}" in told[0]
+    assert "size_factors=None" in told[0]
+    fit(adata, "nsf", size_factors=None, key_added="none")
+    assert "totals_explained" not in adata.uns["none"]
+
+
+def test_depth_that_is_technical(adata, recwarn):
+    """Random depth, and the same expected total everywhere."""
+    rng = np.random.default_rng(0)
+    mean = 0.2 + adata.obsm["truth"] @ adata.varm["truth"].T
+    mean *= 200 * np.exp(0.5 * rng.normal(size=(adata.n_obs, 1))) / mean.sum(1)[:, None]
+    adata.X = rng.poisson(mean).astype(np.float32)
+    fit(adata, "nsf")
+    assert adata.uns["nsf"]["totals_explained"] < 0.3
+    assert not [w for w in recwarn if "log totals" in str(w.message)]
+
+
+def test_models_without_space_do_not_warn(adata, recwarn):
+    nng.tl.pnmf(adata, 4, max_iter=20)
+    assert adata.uns["pnmf"]["totals_explained"] > 0.5
+    assert not [w for w in recwarn if "log totals" in str(w.message)]
