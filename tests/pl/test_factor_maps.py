@@ -359,7 +359,7 @@ def test_square_roots_and_leading_genes(adata):
 def test_refusals_of_roots_and_genes(adata):
     with pytest.raises(ValueError, match="scale='log'"):
         nng.pl.factor_maps(adata, "truth", scale="log")
-    with pytest.raises(ValueError, match="2 panels .* with a gene beneath each"):
+    with pytest.raises(ValueError, match=r"2 panels .* with a gene beneath each"):
         nng.pl.factor_maps(
             adata, "truth", factors=0, top_gene="loading", ax=plt.figure().subplots()
         )

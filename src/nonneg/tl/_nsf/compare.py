@@ -244,10 +244,7 @@ def compare(
     >>> nng.tl.compare(adata, ["pnmf", "intercept"], [2, 4], n_splits=1)
     >>> adata.uns["comparison"]["n_components"].tolist()
     [2, 4, 0]
-    >>> variants = {
-    ...     "nmf": {},
-    ...     "sparse": {"model": "nmf", "alpha_H": 0.1, "l1_ratio": 1.0},
-    ... }
+    >>> variants = {"nmf": {}, "squares": {"model": "nmf", "beta_loss": "frobenius"}}
     >>> nng.tl.compare(adata, variants, 2, n_splits=1, key_added="variants")
     >>> adata.uns["variants"]["model"].tolist()
     ['nmf', 'squares']
