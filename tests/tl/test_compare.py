@@ -315,7 +315,7 @@ REFUSALS = {
     "arguments of nothing": (
         dict(model_kwargs={"pnfm": {}}),
         ValueError,
-        r"model_kwargs names \['pnfm'\]",
+        "model_kwargs='pnfm'",
     ),
     "array of size factors": (
         dict(models={"a": {"model": "nsf", "size_factors": np.ones(144)}}),

@@ -12,7 +12,6 @@ from .._adata.regions import Patterns, read_patterns
 from .._adata.tables import of_table
 from .._adata.views import normalised_scores, read_factors
 from .._core.arguments import checked
-from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 @of_table
 @checked
-@shared_docs
 def factor_correlation(
     adata: AnnData,
     other: str,
@@ -43,11 +41,14 @@ def factor_correlation(
 
     Parameters
     ----------
-    %(key)s
+    adata
+        Annotated data with a factorization.
     other
         What to correlate with: the key of a factorization, or of an element of
         `adata.obsm`; or a column of `adata.obs`, with labels, of which each is an
         indicator, or with numbers.
+    key
+        Key of the factorization.
     normalize
         Of the scores, as in :func:`nonneg.get.factors`: `"lda"` for shares, as those of
         cell types are.

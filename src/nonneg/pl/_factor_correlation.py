@@ -9,7 +9,6 @@ import numpy as np
 from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
-from .._core.docs import shared_docs
 from ..get import factor_correlation as get_factor_correlation
 from ._matrix import draw_correlations
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 @of_table
 @checked
-@shared_docs
 def factor_correlation(
     adata: AnnData,
     other: str,
@@ -43,9 +41,12 @@ def factor_correlation(
 
     Parameters
     ----------
-    %(key)s
+    adata
+        Annotated data with a factorization.
     other
         Cell types, regions, or other values: see :func:`nonneg.get.factor_correlation`.
+    key
+        Key of the factorization.
     factors
         Factors to show, by name or number; `None`: all.
     normalize

@@ -421,8 +421,9 @@ def _with_genes(
     genes = list(dict.fromkeys(leading[names]))
     layer = params.get("layer")
     source = read_matrix(adata, Read(layer, mask_var=genes), on_cluster=False)
+    assert source.mask is not None
     values = to_csr(source.op).toarray()
-    columns = adata.var_names[np.flatnonzero(source.mask)].tolist()
+    columns = adata.var_names[source.mask].tolist()
     both = AnnData(
         np.hstack([np.asarray(maps.X), values]),
         obs=cast("pd.DataFrame", maps.obs),

@@ -336,10 +336,8 @@ def _variants(
         given = name if "model" not in own else own.pop("model")
         check_one_of(given, _MODELS, f"models[{name!r}]" if given != name else "models")
         found.append((str(name), given, {**common.get(given, {}), **own}))
-    used = {method for _, method, _ in found}
-    if unused := [name for name in common if name not in used]:
-        msg = f"model_kwargs names {unused}, but the models are {sorted(used)}."
-        raise ValueError(msg)
+    for name in common:
+        check_one_of(name, _MODELS, "model_kwargs")
     for name, method, kwargs in found:
         _check_kwargs(name, method, kwargs)
     return found

@@ -11,25 +11,29 @@ from ..._core.warnings import warn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of the variance of logarithms of totals. Factors of sections whose depth is technical
-# explain a fifth (olfactory bulb: .22), those of patterns that carry it .7 to .9.
+# Of the variance of log totals. Measured with 200 genes: .38 where depth is technical
+# (olfactory bulb), .75 and .79 in tumours with dense parts, .88 and .97 in simulations
+# whose patterns carry it.
 _MUCH = 0.5
 
 
 def totals_explained(
-    totals: NDArray[np.floating[Any]], factors: NDArray[np.floating[Any]]
+    totals: NDArray[np.floating[Any]], log_factors: NDArray[np.floating[Any]]
 ) -> float | None:
     """Share of the variance of log totals that factors explain, adjusted for their number.
 
-    None where there are too few observations, or all have the same total.
+    By linear regression on factors and their logarithms: depth may be added to by some
+    factors, as where patterns overlap, or common to all of a region. None where there are too few observations, or all have the same total.
     """
     seen = totals > 0
-    n, k = int(seen.sum()), factors.shape[1]
+    n, k = int(seen.sum()), 2 * log_factors.shape[1]
     y = np.log(totals[seen], dtype=np.float64)
     if n <= k + 1 or not np.ptp(y) > 0:
         return None
     y -= y.mean()
-    x = factors[seen].astype(np.float64)
+    logs = log_factors[seen].astype(np.float64)
+    # Of unit size: factors may have any.
+    x = np.hstack([logs, np.exp(logs - logs.max(axis=0))])
     x -= x.mean(axis=0)
     coef, *_ = np.linalg.lstsq(x, y)
     unexplained = np.square(y - x @ coef).sum() / np.square(y).sum()

@@ -32,7 +32,7 @@ from ...operators.place import check_float64, to_devices
 from ...operators.threads import computing
 from .depth import totals_explained, warn_of_depth
 from .start_order import by_morans_i
-from .store import moments, spatial_info, write_fit
+from .store import spatial_info, write_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +175,7 @@ def fit_factors(
         of_variables["center"] = center
     if choices.likelihood == "negative_binomial":
         of_variables["dispersion"] = result.noise
-    info: dict[str, Any] = {"totals_explained": _depth(choices, member, stats, result)}
+    info: dict[str, Any] = {"totals_explained": _depth(choices, stats, result)}
     if space is not None:
         assert transform is not None
         info |= spatial_info(result, space, transform)
@@ -203,14 +203,11 @@ def fit_factors(
     return adata if write.copy else None
 
 
-def _depth(
-    choices: Choices, member: FamilyMember, stats: MatrixStats, result: NSFResult
-) -> float | None:
+def _depth(choices: Choices, stats: MatrixStats, result: NSFResult) -> float | None:
     """How far factors follow totals, where these are size factors."""
-    if member.linear or not is_total(choices.size_factors):
+    if choices.likelihood == "gaussian" or not is_total(choices.size_factors):
         return None
-    scores, _ = moments(result.mean, result.var, linear=False)
-    return totals_explained(stats.row_sums, scores)
+    return totals_explained(stats.row_sums, result.mean)
 
 
 def _record(choices: Choices) -> dict[str, Any]:
