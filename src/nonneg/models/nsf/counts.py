@@ -29,8 +29,8 @@ _MAX_SHAPE = 1e9
 _GAMMA = 0.1
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(12)
 
-# Bytes of a block of float64 numbers.
-_BLOCK = 2**23
+# Bytes of a block of float64 numbers; intervals need some thirty times as much.
+_BLOCK = 2**21
 
 
 class Rates(NamedTuple):
