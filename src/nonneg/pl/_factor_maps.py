@@ -267,7 +267,7 @@ def factor_maps(
             _draw_points(section, spatial_key, style)
         panel.title.set_fontsize("medium")
     if colorbar:
-        _add_colorbars(panels, [i for i, _ in places], ranges, scores)
+        _add_colorbars(panels, [i for i, _ in places], ranges, scores, genes)
     if ax is None:
         fit_titles(panels)
     if basis is None and size is None:
@@ -532,9 +532,10 @@ def _add_colorbars(
     factors: Sequence[int],
     ranges: Mapping[int, tuple[float, float]],
     scores: NDArray[np.floating[Any]],
+    genes: Sequence[int],
 ) -> None:
     """Draw a bar for all panels if they have one range, and one per factor if not."""
-    one_range = len({ranges[i] for i in factors}) == 1
+    one_range = not genes and len({ranges[i] for i in factors}) == 1
     shared: dict[int, list[int]] = {}
     for place, i in enumerate(factors):
         shared.setdefault(factors[0] if one_range else i, []).append(place)
@@ -556,7 +557,8 @@ def _add_colorbars(
         )
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize="x-small", length=0, pad=2)
-        bar.set_label("score", fontsize="x-small", labelpad=2)
+        name = "expression" if first in genes else "score"
+        bar.set_label(name, fontsize="x-small", labelpad=2)
 
 
 def _fill(panels: Sequence[Axes], sections: Sequence[_Section]) -> None:
