@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from sklearn.metrics import adjusted_rand_score
 
 import nonneg as nng
@@ -87,8 +88,14 @@ def _draw_scale(rows: Sequence[tuple[int, float, float]], path: Path) -> None:
     ):
         ax.plot(n, values, "o-", ms=4, lw=1.2)
         ax.set(xscale="log", xlabel="cells", ylabel=label)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_yscale("log")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
     axes[1].set_ylim(bottom=0)
     figure.savefig(path, dpi=150)
     plt.close(figure)

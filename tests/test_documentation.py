@@ -111,6 +111,8 @@ def integration(page):
     yield
     page["adata"] = whole.copy()
     yield
+    page["adata"] = whole.copy()
+    yield
     mudata = pytest.importorskip("mudata")
     first, second = (
         whole[whole.obs["batch"] == name].copy() for name in ("batch_0", "batch_1")
@@ -128,8 +130,6 @@ def integration(page):
     with mudata.set_options(pull_on_update=False):
         page["mdata"] = mudata.MuData({"rna": genes, "atac": peaks})
     page["mdata"].obs["batch"] = whole.obs["batch"].astype(str)
-    yield
-    page["adata"] = whole.copy()
     yield
     first.write_h5ad("control.h5ad")
     second.write_zarr("treated.zarr")
