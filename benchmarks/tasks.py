@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import nonneg as nng
 from nonneg.operators.blocks import BlockOperator
+from nonneg.operators.memory import give_back
 
 from .data import open_stored
 from .measure import peak, relative_difference, reset_peak, resident
@@ -167,6 +168,8 @@ def integrate_stored(
             paths, rank, size_factors="total", scores=f"{folder}/scores.h5ad"
         )
     del small
+    # Some tens of MB, by chance, would hide as much growth.
+    give_back(now=True)
     before = resident()
     reset_peak()
     start = time.perf_counter()

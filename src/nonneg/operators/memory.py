@@ -17,16 +17,16 @@ _INTERVAL = 0.2
 _last = 0.0
 
 
-def give_back() -> None:
-    """Give freed memory back to the system, from time to time.
+def give_back(*, now: bool = False) -> None:
+    """Give freed memory back to the system, from time to time, or ``now``.
 
     The C library of Linux keeps a heap for every thread, with what was freed in it: of a
     matrix that is read block by block, these add up to several times what is in use.
     Other systems give it back by themselves.
     """
     global _last  # noqa: PLW0603
-    trim, now = _trim(), monotonic()
-    if trim is not None and now - _last > _INTERVAL:
+    trim = _trim()
+    if trim is not None and (now or monotonic() - _last > _INTERVAL):
         trim(0)
         _last = monotonic()
 
