@@ -1,6 +1,7 @@
 """Random mistakes in calls of all public functions: `mistakes.py [n] [first] [only]`.
 
-Prints the calls that end in anything but a result or a message of ours, each kind once.
+Prints the calls that end in anything but a result or a message of ours, each kind once,
+and the seeds of all of them.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def main(n: int = 10_000, first: int = 0, only: str = "") -> int:
             kinds["message" if outcome.error is not None else "result"] += 1
             continue
         kinds[outcome.fault] += 1
-        if kinds[outcome.fault] == 1:
-            print(seed, outcome, flush=True)
+        is_new = kinds[outcome.fault] == 1
+        print(seed, outcome if is_new else outcome.function, flush=True)
     faults = sum(kinds.values()) - kinds["message"] - kinds["result"]
     print(
         f"{n} calls: {kinds['result']} results, {kinds['message']} messages, "

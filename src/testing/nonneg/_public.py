@@ -54,3 +54,28 @@ def public_functions() -> list[PublicFunction]:
         for name in getattr(nonneg, module).__all__
         if inspect.isfunction(getattr(getattr(nonneg, module), name))
     ]
+
+
+def public_classes() -> dict[str, type]:
+    """The classes that the submodules of the package offer."""
+    import nonneg
+
+    return {
+        f"{module}.{name}": getattr(getattr(nonneg, module), name)
+        for module in MODULES
+        for name in getattr(nonneg, module).__all__
+        if inspect.isclass(getattr(getattr(nonneg, module), name))
+    }
+
+
+def public_callables() -> dict[str, Callable[..., Any]]:
+    """All that users call: functions, and methods of classes, by name."""
+    found = {str(public): public.function for public in public_functions()}
+    for name, each in public_classes().items():
+        found |= {
+            f"{name}.{method}": getattr(each, method)
+            for method, value in vars(each).items()
+            if (method == "__call__" or not method.startswith("_"))
+            and (inspect.isfunction(value) or isinstance(value, classmethod))
+        }
+    return found
