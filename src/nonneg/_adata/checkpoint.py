@@ -37,14 +37,15 @@ class Checkpoint:
     path
         The file; it is replaced as a whole, so that it is never half written.
     made_by
-        What determines the fit. A file that something else has made is refused.
+        What determines the fit, as far as it is known before data are read. A file that
+        something else has made is refused.
     """
 
     def __init__(self, path: AnyPath, made_by: Mapping[str, Any]) -> None:
         # Links are followed, and the working directory may change.
         self._path = Path(path).resolve()
-        # As it comes back from the file.
-        self._made_by = json.loads(json.dumps(made_by))
+        self._made_by = as_stored(made_by)
+        self._there: Mapping[str, Any] | None = None
         self._saved = perf_counter()
         self._cost = 0.0
         self._label = f"checkpoint={str(path)!r}"
@@ -66,7 +67,7 @@ class Checkpoint:
         try:
             with self._path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = dict(file)
-            made_by = json.loads(str(arrays["made_by"]))
+            self._there = json.loads(str(arrays["made_by"]))
             state = _state(arrays)
         except (
             OSError,
@@ -78,14 +79,26 @@ class Checkpoint:
         ) as error:
             msg = f"{self._label} is not a checkpoint: {error}"
             raise ValueError(msg) from error
-        differing = differences(made_by, self._made_by)
+        self._compare(self._made_by)
+        return state
+
+    def confirm(self, made_by: Mapping[str, Any]) -> None:
+        """What else determines the fit, once data have been read."""
+        made_by = as_stored(made_by)
+        self._compare(made_by)
+        self._made_by |= made_by
+
+    def _compare(self, made_by: Mapping[str, Any]) -> None:
+        """Refuse a file of something else."""
+        if self._there is None:
+            return
+        differing = differences(self._there, made_by)
         if differing:
             msg = (
                 f"{self._label} belongs to another fit. Differences, as (there, here): "
                 f"{differing}. Give another path, or remove the file."
             )
             raise ValueError(msg)
-        return state
 
     def save(self, state: OnlineState, *, now: bool = False) -> None:
         """Save the state, unless that has taken too much time already."""
@@ -178,6 +191,12 @@ class Tried:
         if self._last is None:
             return f"{self._label} is as it was before the call."
         return f"{self._label} holds what was saved after {self._last}."
+
+
+def as_stored(made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as they come back from a file."""
+    stored: dict[str, Any] = json.loads(json.dumps(made_by))
+    return stored
 
 
 def differences(

@@ -40,6 +40,8 @@ def check_key(
     name: str = "adata",
 ) -> None:
     """Raise unless ``adata.<attr>`` holds the key."""
+    if attr in {"obs", "var"}:
+        check_flat(getattr(adata, attr), f"{name}.{attr}")
     present = [one for one in getattr(adata, attr) if one is not None]
     if key not in present:
         msg = f"{key!r} is not in {name}.{attr}, which holds {present}. {hint}"
@@ -52,8 +54,28 @@ def check_key(
         raise ValueError(msg)
 
 
+def check_flat(table: Any, where: str) -> None:
+    """Raise if the names of columns are tuples: of levels, of which a name is a part."""
+    levels = getattr(getattr(table, "columns", None), "nlevels", 1)
+    if levels > 1:
+        msg = (
+            f"The columns of {where} have {levels} levels, e.g. "
+            f"{table.columns[:2].tolist()}. Give them one: `{where}.columns = "
+            f"['_'.join(map(str, name)) for name in {where}.columns]`."
+        )
+        raise ValueError(msg)
+
+
+# NumPy would turn them into numbers in silence: nanoseconds, and real parts.
+_NO_NUMBERS = {"M": "dates", "m": "time spans", "c": "complex numbers"}
+
+
 def as_numbers(values: Any, where: str) -> NDArray[np.float64]:
     """Numbers as floats, NaN where they are missing, also of numbers kept as text."""
+    kind = getattr(getattr(values, "dtype", None), "kind", "")
+    if kind in _NO_NUMBERS:
+        msg = f"{where} must hold numbers, but holds {_NO_NUMBERS[kind]}."
+        raise ValueError(msg)
     try:
         if isinstance(values, pd.DataFrame | pd.Series | pd.Index | ExtensionArray):
             return np.asarray(values.to_numpy(np.float64, na_value=np.nan))

@@ -106,11 +106,19 @@ def _acquire(lock: Path, label: str) -> None:
                 remove(lock)
                 raise
             return
-    msg = (
-        f"{label} is in use by process {holder.get('pid', '?')} on "
-        f"{holder.get('host', 'this machine')}. Give another path, wait for it, or "
-        f"remove {lock} if there is no such process."
-    )
+    host = holder.get("host", socket.gethostname())
+    msg = f"{label} is in use by process {holder.get('pid', '?')} on {host}. "
+    if host == socket.gethostname():
+        msg += (
+            f"Give another path, wait for it, or remove {lock} if there is no such "
+            "process."
+        )
+    else:
+        msg += (
+            "That is another machine than this one, which cannot be asked from here: "
+            "where the process has ended, free the checkpoint by removing the file "
+            f"{lock}. Otherwise give another path, or wait for it."
+        )
     raise ValueError(msg)
 
 

@@ -13,7 +13,7 @@ from .._core.validators import check_positive_int
 from ..operators.choose import as_operator
 from ..operators.stored import name_of
 from ..operators.validate import reading
-from .checks import check_key, check_shape
+from .checks import check_flat, check_key, check_shape
 from .genes import read_mask
 from .given import name_or_array
 
@@ -62,6 +62,9 @@ def resolve_adata(
     else:
         msg = f"Expected an AnnData or a SpatialData, not a {type(data).__name__}."
         raise TypeError(msg)
+    for frame in ("obs", "var"):
+        # Columns that anndata refuses can be named later.
+        check_flat(getattr(adata, frame), f"adata.{frame}")
     if adata.isbacked and adata.is_view:
         msg = (
             "This AnnData is a view of one that is backed by a file, which cannot take "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from .._core.text import counted
 from ..models.anatomy.regions import grid_graph
 from .checks import as_numbers
 from .coordinates import read_coordinates
@@ -60,7 +61,7 @@ def read_annotation(
         raise ValueError(msg)
     if len(labels.names) < 2:
         msg = (
-            f"{where} has {len(labels.names)} regions ({list(labels.names)}); there must "
+            f"{where} has {counted(len(labels.names), 'region')} ({list(labels.names)}); there must "
             "be two to tell apart."
         )
         raise ValueError(msg)

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ..models.stability.replicates import Patterns
-from .checkpoint import Tried, differences
+from .checkpoint import Tried, as_stored, differences
 from .files import locked, remove, replacing, writing
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class ScanCheckpoint:
     path
         The folder; made if its parent exists.
     made_by
-        What determines the fits. A folder that something else has made is refused.
+        What determines the fits, as far as it is known before data are read. A folder
+        that something else has made is refused.
     """
 
     def __init__(self, path: AnyPath, made_by: Mapping[str, Any]) -> None:
@@ -38,22 +39,10 @@ class ScanCheckpoint:
         self._path = Path(path).resolve()
         self._label = label = f"checkpoint={str(path)!r}"
         self._tried = Tried(label)
-        # As it comes back from the file.
-        made_by = json.loads(json.dumps(made_by))
-        arguments = self._path / _ARGUMENTS
-        if arguments.exists():
-            try:
-                there = json.loads(arguments.read_text())
-                differing = differences(there, made_by)
-            except (OSError, ValueError, AttributeError) as error:
-                msg = f"{label} is not a checkpoint: {error}"
-                raise ValueError(msg) from error
-            if differing:
-                msg = (
-                    f"{label} belongs to another scan. Differences, as (there, here): "
-                    f"{differing}. Give another path, or remove the folder."
-                )
-                raise ValueError(msg)
+        self._made_by = as_stored(made_by)
+        self._arguments = self._path / _ARGUMENTS
+        if self._arguments.exists():
+            self._compare(self._made_by)
             return
         if self._path.exists() and (
             not self._path.is_dir() or any(self._path.iterdir())
@@ -66,16 +55,38 @@ class ScanCheckpoint:
         if not self._path.parent.exists():
             msg = f"The folder of {label} does not exist."
             raise ValueError(msg)
+
+    def confirm(self, made_by: Mapping[str, Any]) -> None:
+        """What else determines the fits, once data have been read; begins a new one."""
+        made_by = as_stored(made_by)
+        if self._arguments.exists():
+            self._compare(made_by)
+            return
         is_new = not self._path.exists()
         try:
-            with writing(label, "Nothing was changed."):
+            with writing(self._label, "Nothing was changed."):
                 self._path.mkdir(exist_ok=True)
-                with replacing(arguments) as unfinished:
-                    unfinished.write_text(json.dumps(made_by))
+                with replacing(self._arguments) as unfinished:
+                    unfinished.write_text(json.dumps({**self._made_by, **made_by}))
         except BaseException:
             if is_new:
                 remove(self._path)
             raise
+
+    def _compare(self, made_by: Mapping[str, Any]) -> None:
+        """Refuse a folder of something else."""
+        try:
+            there = json.loads(self._arguments.read_text())
+            differing = differences(there, made_by)
+        except (OSError, ValueError, AttributeError) as error:
+            msg = f"{self._label} is not a checkpoint: {error}"
+            raise ValueError(msg) from error
+        if differing:
+            msg = (
+                f"{self._label} belongs to another scan. Differences, as (there, here): "
+                f"{differing}. Give another path, or remove the folder."
+            )
+            raise ValueError(msg)
 
     @contextmanager
     def held(self) -> Iterator[None]:

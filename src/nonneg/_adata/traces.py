@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from inspect import signature
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
+from .._core.arguments import is_ours
+from .._core.text import counted
 from .._core.warnings import warn
 from ..models.traces.epochs import ROUNDING, frames_before
-from .checks import as_numbers, check_key
+from .checks import as_numbers, check_flat, check_key
 from .keys import SIDE_KEYS
 from .labels import as_text
 from .video import TIME
@@ -84,8 +89,8 @@ def read_traces(adata: AnnData, key: str) -> Traces:
     region = None if stored is None else as_text(stored)
     if region is not None and region.size != values.shape[1]:
         msg = (
-            f"adata.uns[{key!r}]['region'] names {region.size} regions for "
-            f"{values.shape[1]} components. Factorize again."
+            f"adata.uns[{key!r}]['region'] names {counted(region.size, 'region')} "
+            f"for {counted(values.shape[1], 'component')}. Factorize again."
         )
         raise ValueError(msg)
     return Traces(values, factors, region)
@@ -114,7 +119,7 @@ def read_regions(
             raise KeyError(msg)
         names = list(dict.fromkeys(wanted))
     if len(names) < at_least:
-        msg = f"There must be at least {at_least} regions, but there are {names}."
+        msg = f"There must be at least {counted(at_least, 'region')}, but there are {names}."
         raise ValueError(msg)
     position = {name: i for i, name in enumerate(names)}
     codes = np.array([position.get(name, -1) for name in traces.region], np.intp)
@@ -160,6 +165,7 @@ def read_frame_step(adata: AnnData) -> float:
 
 def check_events(table: Any, where: str) -> pd.DataFrame:
     """A table with a column of finite seconds."""
+    check_flat(table, where)
     if not isinstance(table, pd.DataFrame) or TIME not in table:
         found = list(table) if isinstance(table, pd.DataFrame) else type(table).__name__
         msg = (
@@ -231,6 +237,31 @@ def read_event_table(
 def trace_key(key: str, kind: str) -> str:
     """Key in uns of what was made of time courses."""
     return key + SIDE_KEYS["uns"][kind]
+
+
+def of_result[F: Callable[..., Any]](kind: str) -> Callable[[F], F]:
+    """Say that a stored result has changed where showing it fails for no other reason."""
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def showing(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                if is_ours(error):
+                    raise
+                bound = signature(function).bind(*args, **kwargs)
+                bound.apply_defaults()
+                key, verb = bound.arguments["key"], bound.arguments.get("of", kind)
+                msg = (
+                    f"adata.uns[{trace_key(key, verb)!r}] is not as it was left by "
+                    f"`nonneg.tl.{verb}`: {type(error).__name__}: {error}. Call it again."
+                )
+                raise ValueError(msg) from error
+
+        return cast("F", showing)
+
+    return decorate
 
 
 def read_result(

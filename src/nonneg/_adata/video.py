@@ -37,6 +37,16 @@ _SATURATED, _BITS = 0.01, (8, 10, 11, 12, 14, 16)
 _RATE = 0.05
 
 
+def channel_names(channels: str | Sequence[str]) -> list[str]:
+    """Names of light sources, which do not repeat."""
+    several = [channels] if isinstance(channels, str) else channels
+    names = [str(name) for name in several]
+    if not names or len(set(names)) < len(names):
+        msg = f"channels={names} must be names that do not repeat."
+        raise ValueError(msg)
+    return names
+
+
 @dataclass(frozen=True)
 class Video:
     """Pixels of an image, in frames."""

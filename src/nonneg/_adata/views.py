@@ -64,6 +64,18 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
         check_key(adata, "varm", entry.varm_key, hint="It was removed after the fit.")
         loadings = np.asarray(adata.varm[entry.varm_key])
     scores = np.asarray(adata.obsm[entry.obsm_key])
+    for values, attr, name in (
+        (scores, "obsm", entry.obsm_key),
+        (loadings, "varm", entry.varm_key),
+    ):
+        if values.ndim != 2 or not values.shape[1]:
+            stored = adata.uns[key] if name is None else getattr(adata, attr)[name]
+            where = f"adata.uns[{key!r}]" if name is None else f"adata.{attr}[{name!r}]"
+            msg = (
+                f"{where} is a {type(stored).__name__} of shape {np.shape(stored)}, which "
+                "holds no factors: it has changed since the fit. Fit again."
+            )
+            raise ValueError(msg)
     return Factors(
         scores=scores,
         loadings=loadings,

@@ -88,7 +88,9 @@ def _given(
     return [
         (name, value, str(signature.parameters[name].annotation))
         for name, value in bound.arguments.items()
+        # The object or class of a method is not annotated.
         if signature.parameters[name].kind not in variable
+        and signature.parameters[name].annotation is not inspect.Parameter.empty
     ]
 
 
@@ -128,7 +130,7 @@ def _message(
     text = repr(value)
     if len(text) > _LONG or "\n" in text:
         text = "…"
-    where = f"nonneg.{function.__module__.split('.')[1]}.{function.__name__}"
+    where = f"nonneg.{function.__module__.split('.')[1]}.{function.__qualname__}"
     return f"{name}={text} is a {type(value).__name__}, but {where} takes {annotation}."
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from .._adata.write import Place
-    from ._atlas import Atlas, Node
+    from ._atlas import Atlas
 
 # Parts of a spacing that are rounding.
 _ROUNDING = 1e-6
@@ -38,7 +38,7 @@ def annotate(
     atlas: Atlas,
     *,
     level: int | None = None,
-    regions: Sequence[Node] | None = None,
+    regions: Sequence[int | str] | None = None,
     spatial_key: str = "spatial",
     axis_order: Literal["xyz", "zyx"] = "xyz",
     key_added: str | None = None,

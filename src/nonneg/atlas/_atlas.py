@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._core.arguments import checked
 from ._structures import LEFT, RIGHT, merge_sides, read_structures
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
-
-    type Node = int | str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,6 +75,7 @@ class Atlas:
     name: str = ""
 
     @classmethod
+    @checked
     def from_arrays(
         cls,
         labels: ArrayLike,
@@ -205,11 +206,13 @@ class Atlas:
         """The structures that have voxels, of their own or of descendants."""
         return self.structures[self.structures["n_voxels"] > 0]
 
-    def find(self, node: Node) -> int:
+    @checked
+    def find(self, node: int | str) -> int:
         """Id of a structure given by id, acronym or full name."""
         return int(self.structures.index[self._row(node)])
 
-    def ancestors(self, node: Node) -> list[int]:
+    @checked
+    def ancestors(self, node: int | str) -> list[int]:
         """Ids of what a structure is a part of, the root first."""
         row = int(self._parent_row[self._row(node)])
         found = []
@@ -218,26 +221,32 @@ class Atlas:
             row = int(self._parent_row[row])
         return found[::-1]
 
-    def children(self, node: Node) -> list[int]:
+    @checked
+    def children(self, node: int | str) -> list[int]:
         """Ids of the parts of a structure, one level below it."""
         below = self.structures["parent"] == self.find(node)
         return [int(i) for i in self.structures.index[below]]
 
-    def descendants(self, node: Node) -> list[int]:
+    @checked
+    def descendants(self, node: int | str) -> list[int]:
         """Ids of all parts of a structure, each followed by its own."""
         row = self._row(node)
         return [int(i) for i in self.structures.index[row + 1 : self._stop[row]]]
 
+    @checked
     def at_level(self, level: int) -> list[int]:
         """Ids of the structures with so many ancestors."""
-        found = self.structures.index[self.structures["level"] == level]
+        found = self.structures.index[self.structures["level"] == operator.index(level)]
         if found.empty:
             deepest = int(self.structures["level"].max())
             msg = f"There is no structure at level={level}; levels are 0 to {deepest}."
             raise ValueError(msg)
         return [int(i) for i in found]
 
-    def dorsal(self, *, regions: Sequence[Node] | None = None, axis: int = 1) -> Atlas:
+    @checked
+    def dorsal(
+        self, *, regions: Sequence[int | str] | None = None, axis: int = 1
+    ) -> Atlas:
         """The atlas seen from above: an image of what comes first along an axis.
 
         Parameters
@@ -262,7 +271,9 @@ class Atlas:
             raise ValueError(msg)
         seen = self.labels != 0
         if regions is not None:
-            seen = np.any([self.mask(node) for node in regions], axis=0)
+            rows = self._listed(regions)
+            ids = self.structures.index[rows]
+            seen = np.any([self.mask(int(node)) for node in ids], axis=0)
         first = np.expand_dims(seen.argmax(axis=axis), axis)
         found = seen.any(axis=axis)
         if not found.any():
@@ -283,13 +294,15 @@ class Atlas:
             name=self.name,
         )
 
-    def mask(self, node: Node) -> NDArray[np.bool_]:
+    @checked
+    def mask(self, node: int | str) -> NDArray[np.bool_]:
         """Where a structure is: its own positions and those of all descendants."""
         row = self._row(node)
         return (self.rows >= row) & (self.rows < self._stop[row])
 
+    @checked
     def group(
-        self, level: int | None = None, regions: Sequence[Node] | None = None
+        self, level: int | None = None, regions: Sequence[int | str] | None = None
     ) -> NDArray[np.int64]:
         """Labels on a coarser scale.
 
@@ -310,8 +323,9 @@ class Atlas:
         ids = np.append(self.structures.index.to_numpy(np.int64), 0)
         return ids[np.append(target, -1)[self.rows]]
 
+    @checked
     def targets(
-        self, level: int | None = None, regions: Sequence[Node] | None = None
+        self, level: int | None = None, regions: Sequence[int | str] | None = None
     ) -> NDArray[np.intp]:
         """Row that each row of the table becomes on a coarser scale, -1: none."""
         target = np.arange(len(self.structures))
@@ -325,10 +339,7 @@ class Atlas:
                 target[deep] = self._parent_row[target[deep]]
         if regions is not None:
             chosen = np.zeros(target.size, bool)
-            chosen[[self._row(node) for node in regions]] = True
-            if not chosen.any():
-                msg = "regions is empty."
-                raise ValueError(msg)
+            chosen[self._listed(regions)] = True
             # Parents come before their children.
             for row in np.flatnonzero(~chosen):
                 above = self._parent_row[row]
@@ -360,7 +371,18 @@ class Atlas:
             zip(self.structures["acronym"], range(len(self._stop)), strict=True)
         )
 
-    def _row(self, node: Node) -> int:
+    def _listed(self, regions: Sequence[int | str]) -> list[int]:
+        """Rows of several structures."""
+        if isinstance(regions, str):
+            # Letters of a name are structures of nobody.
+            regions = [regions]
+        rows = [self._row(node) for node in regions]
+        if not rows:
+            msg = "regions is empty."
+            raise ValueError(msg)
+        return rows
+
+    def _row(self, node: int | str) -> int:
         if isinstance(node, str):
             row = self._names.get(node, -1)
         else:

@@ -58,7 +58,17 @@ def load(name: str) -> Atlas:
             "with `nonneg.atlas.Atlas.from_arrays`."
         )
         raise ImportError(msg) from error
-    source = BrainGlobeAtlas(name, check_latest=False)
+    if not isinstance(name, str):
+        msg = f"name={name!r} must be text, such as 'allen_mouse_100um'."
+        raise TypeError(msg)
+    try:
+        source = BrainGlobeAtlas(name, check_latest=False)
+    except Exception as error:
+        msg = (
+            f"BrainGlobe offers no atlas name={name!r}, or it could not be downloaded: "
+            f"{error}. `brainglobe list` on the command line shows all."
+        )
+        raise ValueError(msg) from error
     spacing = _MM * np.asarray(source.resolution, np.float64)
     paths = [list(each["structure_id_path"]) for each in source.structures_list]
     table = pd.DataFrame(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.checks import as_numbers
+from ..operators.validate import reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def read_structures(given: Any, labels: NDArray[np.integer[Any]]) -> pd.DataFram
         table = given.reset_index() if given.index.name in _NAMES["id"] else given
     else:
         where = str(given)
-        table = pd.read_csv(Path(given))
+        table = read_structure_file(given)
     columns = {
         ours: next((name for name in names if name in table), None)
         for ours, names in _NAMES.items()
@@ -82,6 +83,16 @@ def read_structures(given: Any, labels: NDArray[np.integer[Any]]) -> pd.DataFram
         },
         index=pd.Index(ids, name="id"),
     ).iloc[order]
+
+
+def read_structure_file(given: Any) -> pd.DataFrame:
+    """A table that is a CSV file."""
+    path = Path(given)
+    if not path.is_file():
+        msg = f"There is no file {str(path)!r} with a table of structures."
+        raise FileNotFoundError(msg)
+    with reading(str(path)):
+        return pd.read_csv(path)
 
 
 def _integers(column: pd.Series[Any], where: str) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ class Clock(NamedTuple):
 
     def __call__(self, times: ArrayLike) -> NDArray[np.float64]:
         """Times of this clock, as the other one has them."""
-        return self.scale * np.asarray(times, np.float64) + self.offset
+        return self.scale * as_numbers(times, "times") + self.offset
 
 
 @checked

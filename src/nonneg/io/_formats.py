@@ -133,6 +133,15 @@ def _check_dtype(dtype: np.dtype[Any], where: str) -> None:
         raise TypeError(msg)
 
 
+def _as_dtype(given: Any) -> np.dtype[Any]:
+    """A type of numbers by its name."""
+    try:
+        return np.dtype(given)
+    except (TypeError, ValueError) as error:
+        msg = f"dtype={given!r} is no type of numbers, such as 'uint16': {error}."
+        raise ValueError(msg) from error
+
+
 def _of_raw(path: Path, options: Options) -> RawFrames:
     shape, dtype = options.shape, options.dtype
     if shape is None or dtype is None or len(shape) != 2:
@@ -141,7 +150,7 @@ def _of_raw(path: Path, options: Options) -> RawFrames:
             f"the dtype, such as 'uint16'. shape={shape}, dtype={dtype!r}."
         )
         raise ValueError(msg)
-    kind = np.dtype(dtype)
+    kind = _as_dtype(dtype)
     _check_dtype(kind, str(path))
     rows, columns = (int(n) for n in shape)
     frame, size = rows * columns * kind.itemsize, path.stat().st_size
@@ -365,7 +374,7 @@ def _of_nwb(path: Path, options: Options) -> ArrayFrames:
 
 
 def _of_movie(path: Path, options: Options) -> MovieFrames:
-    dtype = np.dtype(options.dtype or np.uint8)
+    dtype = _as_dtype(np.uint8 if options.dtype is None else options.dtype)
     if dtype not in (np.uint8, np.uint16):
         msg = f"dtype={dtype} of a video must be uint8 or uint16."
         raise ValueError(msg)

@@ -14,6 +14,7 @@ from .._adata.checks import as_numbers
 from .._adata.volume import BOX, VOXEL, Box
 from .._core.arguments import checked
 from ..atlas import Atlas, annotate
+from ..atlas._structures import read_structure_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,11 +243,12 @@ def _atlas(labels: NDArray[np.int64], structures: Any, box: Box) -> Atlas:
     """Numbers as ids of structures, and sides."""
     table = structures
     if not isinstance(structures, pd.DataFrame):
-        table = pd.read_csv(Path(structures))
-    if "id" not in table or table["id"].iloc[0] != 0:
+        table = read_structure_file(structures)
+    ids = as_numbers(table.get("id", []), "column 'id' of structures")
+    if not ids.size or ids[0] != 0 or not np.isfinite(ids).all():
         msg = "structures must have a column id, whose first entry is 0, of void."
         raise ValueError(msg)
-    ids = table["id"].to_numpy(np.int64)
+    ids = ids.astype(np.int64)
     # Structures are listed twice, void once: on the right and on the left.
     n_structures = ids.size - 1
     if labels.max() > 2 * n_structures:

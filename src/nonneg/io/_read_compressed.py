@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._adata.video import channel_names
 from .._core.arguments import checked
 from .._core.validators import check_positive_int
 from ..operators.validate import reading
@@ -78,7 +79,7 @@ def read_wfield(
     ((600, 50), ['svd', 'svd_violet'])
     """
     folder = Path(path)
-    names = [str(name) for name in channels]
+    names = channel_names(channels)
     u = _load(folder, "U.npy")
     average = _load(folder, "frames_average.npy", optional=True)
     if corrected and (folder / "SVTcorr.npy").exists():

@@ -13,6 +13,7 @@ from .._adata.video import TIME
 from .._core.arguments import checked
 from .._core.optional import import_optional
 from .._core.validators import check_one_of
+from ..operators.validate import reading
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -127,7 +128,7 @@ def _time_column(events: pd.DataFrame, wanted: str | None, file: Path) -> str:
 
 
 def _read_table(file: Path) -> pd.DataFrame:
-    try:
+    with reading(str(file)):
         if file.suffix == ".npy":
             return pd.DataFrame({TIME: np.load(file).ravel()})
         if file.suffix == ".parquet":
@@ -136,9 +137,6 @@ def _read_table(file: Path) -> pd.DataFrame:
             return pd.read_csv(file)
         if file.suffix in {".tsv", ".txt"}:
             return pd.read_csv(file, sep=None, engine="python")
-    except (ValueError, OSError, EOFError) as error:
-        msg = f"{file} cannot be read: {error}"
-        raise ValueError(msg) from error
     msg = (
         f"{file} is of no known kind: .csv, .tsv, .txt, .parquet, .npy or .nwb. Read it "
         "with pandas; events are data frames with a column `time`."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._adata.video import new_video
+from .._adata.video import channel_names, new_video
 from .._adata.volume import Box
 from .._core.arguments import checked
 from .._core.optional import import_optional
@@ -149,11 +149,7 @@ def read_video(
         apart = [_joined(one, options) for one in source.values()]
     else:
         apart = [_joined(source, options)]
-    several = [channels] if isinstance(channels, str) else channels
-    names = [str(name) for name in several]
-    if not names or len(set(names)) < len(names):
-        msg = f"channels={names} must be names that do not repeat."
-        raise ValueError(msg)
+    names = channel_names(channels)
     places, number = _cycles(apart, names, dropped)
     files = apart[0]
     if binning > min(files.shape):

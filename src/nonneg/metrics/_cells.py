@@ -30,7 +30,11 @@ def encode(labels: Any) -> tuple[NDArray[np.intp], NDArray[Any]]:
         msg = f"Labels must be in one row, not of the shape {np.shape(labels)}."
         raise ValueError(msg)
     # A series: in an array of strings, NaN would be one of them.
-    codes, names = pd.factorize(pd.Series(labels).to_numpy(), sort=True)
+    try:
+        codes, names = pd.factorize(pd.Series(labels).to_numpy(), sort=True)
+    except (TypeError, ValueError) as error:
+        msg = f"Labels must be text or numbers, not a {type(labels).__name__}: {error}."
+        raise TypeError(msg) from error
     return codes, names
 
 

@@ -54,10 +54,11 @@ def localization(
     a = as_numbers(footprints, "footprints")
     of_pixels = np.asarray(regions, object)
     of_components = np.asarray(component_regions, object)
-    if a.ndim != 2 or a.shape != (of_pixels.size, of_components.size):
+    in_rows = of_pixels.ndim == of_components.ndim == 1
+    if not in_rows or a.shape != (of_pixels.size, of_components.size):
         msg = (
-            f"footprints {a.shape}, regions ({of_pixels.size},) and component_regions "
-            f"({of_components.size},) must have shapes (n_obs, k), (n_obs,) and (k,)."
+            f"footprints {a.shape}, regions {of_pixels.shape} and component_regions "
+            f"{of_components.shape} must have shapes (n_obs, k), (n_obs,) and (k,)."
         )
         raise ValueError(msg)
     known: set[Any] = set(of_pixels[~pd.isna(of_pixels)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -13,6 +12,7 @@ from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get._cluster_composition import NO_CLUSTER, read_clusters
 from ._colors import default_palette
+from ._panels import new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -80,7 +80,7 @@ def cluster_composition(
     shown = np.flatnonzero(sizes.any(axis=0))
     ncols = -(-len(shown) // max(_LEGEND_ROWS, len(sizes)))
     if ax is None:
-        _, ax = plt.subplots(
+        _, ax = new_figure(
             figsize=(4.4 + 0.5 * ncols, max(1.5, 0.9 + 0.27 * len(sizes))),
             layout="constrained",
         )

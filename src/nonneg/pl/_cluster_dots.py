@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
@@ -13,7 +12,7 @@ from .._adata.tables import of_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get._cluster_composition import cluster_composition
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +106,7 @@ def cluster_dots(
         np.append(False, groups[1:] != groups[:-1])
     )
     if ax is None:
-        _, ax = plt.subplots(
+        _, ax = new_figure(
             figsize=(2.6 + _CELL * of_batch.shape[1], 1.6 + _CELL * float(y[-1])),
             layout="constrained",
         )

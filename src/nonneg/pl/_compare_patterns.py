@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._core.arguments import checked
 from ._colors import NO_DATA
+from ._panels import new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def compare_patterns(adata: AnnData) -> list[Axes]:
     shown = [name for name in _COLUMNS if name in table]
     methods = list(dict.fromkeys(table["method"].astype(str)))
     width = 0.6 + 0.42 * len(methods)
-    _, axes = plt.subplots(
+    _, axes = new_figure(
         1,
         len(shown),
         figsize=(width * len(shown) + 0.3, 2.5),

@@ -10,7 +10,7 @@ import numpy as np
 from .._adata.behavior import read_behavior
 from .._adata.keys import side_key
 from .._adata.tables import of_table
-from .._adata.traces import read_result, read_time
+from .._adata.traces import of_result, read_result, read_time
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@of_result("decode_behavior")
 @checked
 @shared_docs
 def decoded_trace(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.tables import of_table
-from .._adata.traces import read_result
+from .._adata.traces import of_result, read_result
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from ._colors import NO_DATA
+from ._panels import new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -25,6 +25,7 @@ _SCORES = {
 
 
 @of_table
+@of_result("decode_events")
 @checked
 @shared_docs
 def decoding(
@@ -90,7 +91,7 @@ def decoding(
     place = np.arange(len(names))
     if ax is None:
         longest = 0.085 * max(map(len, names))
-        _, ax = plt.subplots(
+        _, ax = new_figure(
             figsize=(2.8 + longest, 0.8 + 0.2 * len(names)), layout="constrained"
         )
     null = table[["null_mean", "null_q95"]].to_numpy(np.float64)

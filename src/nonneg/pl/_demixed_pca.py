@@ -9,7 +9,7 @@ import numpy as np
 
 from .._adata.labels import as_text
 from .._adata.tables import of_table
-from .._adata.traces import read_result
+from .._adata.traces import of_result, read_result
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
@@ -24,6 +24,7 @@ _STYLES = ("-", "--", ":", "-.")
 
 
 @of_table
+@of_result("demixed_pca")
 @checked
 @shared_docs
 def demixed_pca(

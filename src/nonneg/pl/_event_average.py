@@ -8,7 +8,7 @@ import numpy as np
 
 from .._adata.labels import as_text
 from .._adata.tables import of_table
-from .._adata.traces import read_result
+from .._adata.traces import of_result, read_result
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@of_result("event_average")
 @checked
 @shared_docs
 def event_average(

@@ -93,6 +93,9 @@ def factor_merge(
     if len(chosen) > len(_COLORS):
         msg = f"{len(chosen)} factors cannot be told apart by colour; choose up to 3."
         raise ValueError(msg)
+    if not adata.n_obs:
+        msg = "There is nothing to show: adata has no observations."
+        raise ValueError(msg)
     top = np.nanmax(found.scores, axis=0)
     boxes = [
         image(adata, found.scores[:, k] / max(top[k], 1e-30), spatial_key=spatial_key)

@@ -14,6 +14,7 @@ from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
+from .._core.text import counted
 from ._colors import strong_palette
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
 
@@ -99,7 +100,10 @@ def footprints(
     bare(ax)
     scale_bar(ax, parcels.volume)
     n_regions = len(set(of_components[chosen]))
-    ax.set_title(f"{len(chosen)} components of {n_regions} regions", fontsize="medium")
+    ax.set_title(
+        f"{counted(len(chosen), 'component')} of {counted(n_regions, 'region')}",
+        fontsize="medium",
+    )
     return ax
 
 

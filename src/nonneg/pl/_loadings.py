@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.tables import of_table
@@ -13,7 +12,7 @@ from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get import loadings_df, top_genes
 from ._colors import intensity_map
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -109,7 +108,7 @@ def loadings(
     if ax is None:
         height, width = values.shape
         cell = _CELL if width > _FEW else _WIDE_CELL
-        _, ax = plt.subplots(
+        _, ax = new_figure(
             figsize=(1.8 + cell * width, 0.9 + _CELL * height), layout="constrained"
         )
     limit = float(np.abs(values).max())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
@@ -18,7 +17,7 @@ from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ._colors import NO_DATA, intensity_map
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 from ._tissue import draw_spots, frame, map_size, read_tissue
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def _make_panels(sections: Sequence[Tissue], n_genes: int) -> tuple[list[Axes], 
     box = (3.2, 3.2) if len(sections) == 1 else (2.2, 2.6)
     width, height = map_size(sections, box)
     height = max(height + 0.3, 0.17 * n_genes + 0.7)
-    _, axes = plt.subplots(
+    _, axes = new_figure(
         1,
         len(sections) + 1,
         figsize=(width * len(sections) + 3.2, height),

@@ -10,6 +10,7 @@ from matplotlib.animation import FuncAnimation
 
 from .._adata.footprints import read_components, read_movie, read_parcellation
 from .._adata.labels import as_text
+from .._adata.schema import from_uns, is_entry
 from .._adata.tables import of_table
 from .._adata.traces import frame_step, read_time
 from .._core.arguments import checked
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Frames that the scale of colours is taken from, and the part of their pixels within it.
 _SAMPLED, _WITHIN = 50, 0.995
 _NEGATIVE = np.array([0.25, 0.25, 0.25])
+# Pixels along a side: fewer show no image, and H.264 takes no more.
+_LEAST, _MOST = 64, 16384
 _TITLES = ("data", "components", "residual")
 
 
@@ -130,9 +133,9 @@ def movie(
     shown = _in_window(time, window)[::step]
     if limit is None:
         limit = frames.typical(shown)
-    figure = plt.figure(
-        figsize=(9.0, 0.9 + 2.6 * frames.height / frames.width), dpi=dpi
-    )
+    size = (9.0, 0.9 + 2.6 * frames.height / frames.width)
+    _check_pixels(size, dpi)
+    figure = plt.figure(figsize=size, dpi=dpi)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(1, 3)
     of_data, of_components, of_residual = frames.images(int(shown[0]), limit)
@@ -185,6 +188,18 @@ def movie(
     return animation
 
 
+def _check_pixels(size: tuple[float, float], dpi: int) -> None:
+    """Refuse frames in which nothing can be seen, or that no codec takes."""
+    low, high = _LEAST / min(size), _MOST / max(size)
+    if not low <= dpi <= high:
+        wide, tall = (round(inches * dpi) for inches in size)
+        msg = (
+            f"dpi={dpi} makes frames of {wide} x {tall} pixels. Choose dpi from "
+            f"{np.ceil(low):.0f} to {np.floor(high):.0f}."
+        )
+        raise ValueError(msg)
+
+
 def _in_window(
     time: NDArray[np.float64], window: tuple[float, float] | None
 ) -> NDArray[np.intp]:
@@ -216,6 +231,15 @@ class _Frames:
                 "data_key, such as 'svd'."
             )
             raise KeyError(msg)
+        if (
+            data_key == key
+            or getattr(_entry(adata, data_key), "region", None) is not None
+        ):
+            msg = (
+                f"data_key={data_key!r} holds components of regions, not the movie that "
+                "they were fitted to, such as data_key='svd' of `nonneg.pp.svd`."
+            )
+            raise ValueError(msg)
         data = read_movie(adata, str(data_key))
         self.parcels = read_parcellation(adata, region_key, hemisphere_key)
         self.u = np.asarray(data.u, np.float32)
@@ -268,6 +292,12 @@ class _Frames:
         blank = np.full((1, *values.shape[1:]), empty, values.dtype)
         filled_in: NDArray[Any] = np.concatenate([values, blank])[self.place]
         return filled_in
+
+
+def _entry(adata: AnnData, key: str) -> Any:
+    """What is known of a stored factorization, if there is one."""
+    stored = adata.uns.get(key)
+    return from_uns(stored, f"adata.uns[{key!r}]") if is_entry(stored) else None
 
 
 def _centred(traces: NDArray[Any]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 
@@ -15,6 +15,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# matplotlib draws fewer pixels than this along a side.
+_MOST = 2**16
+
+
+def new_figure(*args: Any, figsize: tuple[float, float], **kwargs: Any) -> Any:
+    """As `plt.subplots`, of a size that can be drawn."""
+    dpi = float(plt.rcParams["figure.dpi"])
+    if max(figsize) * dpi >= _MOST:
+        wide, tall = figsize
+        msg = (
+            f"The figure would be {wide:.0f} x {tall:.0f} inches, and at {dpi:g} pixels "
+            f"per inch no side can be above {_MOST / dpi:.0f}. Show a part: fewer "
+            "factors, genes or regions, or panels in more rows or columns."
+        )
+        raise ValueError(msg)
+    return plt.subplots(*args, figsize=figsize, **kwargs)
+
+
 def new_panels(
     n_panels: int, ncols: int, panel_size: tuple[float, float], *, n_groups: int = 1
 ) -> list[Axes]:
@@ -24,7 +42,7 @@ def new_panels(
     """
     ncols = min(check_positive_int(ncols, "ncols"), n_panels)
     rows = -(-n_panels // ncols)
-    _, axes = plt.subplots(
+    _, axes = new_figure(
         n_groups * rows,
         ncols,
         figsize=(panel_size[0] * ncols, panel_size[1] * n_groups * rows),

@@ -14,6 +14,7 @@ from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get import presence as get_presence
 from ._colors import NO_DATA, type_colors
+from ._panels import new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -88,7 +89,7 @@ def presence(
     if ax is None:
         longest = 0.075 * max(len(found.names[k]) for k in chosen)
         size = 3.6 + longest, 1.2 + 0.21 * len(chosen)
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+        _, ax = new_figure(figsize=size, layout="constrained")
     labels = ["all locations"]
     for y, k in enumerate(chosen):
         color, here = colors[found.names[k]], called[:, k]

@@ -8,12 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.tables import of_table
-from .._adata.traces import read_result
+from .._adata.traces import of_result, read_result
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 from ._colors import NO_DATA
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ _LABELS = {
 
 
 @of_table
+@of_result("region_cca")
 @checked
 @shared_docs
 def region_cca(
@@ -113,7 +114,7 @@ def region_cca(
     if ax is None:
         longest = 0.085 * max(len(names[i]) for i in chosen)
         side = max(2.0, _CELL * len(chosen))
-        _, ax = plt.subplots(
+        _, ax = new_figure(
             figsize=(side + longest + 1.2, side + longest + 0.4), layout="constrained"
         )
     low = -1.0 if values == "r_held_out" else 0.0

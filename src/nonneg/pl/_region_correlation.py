@@ -14,7 +14,7 @@ from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ._colors import NO_DATA
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ def region_correlation(
         longest = 0.09 * max(map(len, labels))
         high = 0.09 * max(len(names[k]) for k in chosen)
         size = 1.3 + high + _STEP * len(columns), 0.5 + longest + _STEP * len(chosen)
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+        _, ax = new_figure(figsize=size, layout="constrained")
     y, x = np.indices(shown.shape)
     bubbles = ax.scatter(
         x.ravel(),

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import distance_transform_edt
 from scipy.ndimage import label as label_parts
 
+from .._adata.checks import as_numbers
 from .._adata.footprints import read_parcellation
 from .._adata.tables import of_table
 from .._core.arguments import checked
@@ -99,7 +100,8 @@ def region_map(
     2
     """
     given = pd.Series(dict(values) if isinstance(values, Mapping) else values)
-    numbers = {str(name): float(value) for name, value in given.items()}
+    of_each = as_numbers(given, "values")
+    numbers = dict(zip(given.index.astype(str), of_each.tolist(), strict=True))
     parcels = read_parcellation(adata, region_key, hemisphere_key)
     check_image(parcels)
     known = set(parcels.names)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.anatomy import TOGETHER, read_region_correlation
@@ -13,7 +12,7 @@ from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 from ._region_correlation import score_name
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def region_matrix(
         n_lines = max(label.count("\n") + 1 for label in labels)
         cell = max(_CELL, 0.06 + 0.14 * n_lines)
         size = 1.1 + wide + cell * len(chosen), 0.3 + longest + cell * len(chosen)
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+        _, ax = new_figure(figsize=size, layout="constrained")
     picture = ax.imshow(matrix, cmap=cmap, vmin=-1, vmax=1, interpolation="none")
     for i in np.flatnonzero(adjusted <= 0.05).tolist():
         # On dark colours, white is seen.

@@ -21,6 +21,7 @@ from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import intensity_map
+from ._panels import new_figure
 from ._tissue import draw_spots
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def _figure(shown: list[list[_View]]) -> tuple[Figure, NDArray[Any]]:
     scale = _MAP / sizes.max()
     widths = np.maximum(np.repeat(sizes[:, 0], 2) * scale, 0.4)
     high = max(float(sizes[:, 1].max() * scale), 0.6) + _TITLE
-    figure, axes = plt.subplots(
+    figure, axes = new_figure(
         len(shown),
         2 * len(first),
         figsize=(float(widths.sum()) + 1.5, high * len(shown)),

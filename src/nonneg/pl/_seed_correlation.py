@@ -8,7 +8,7 @@ import numpy as np
 
 from .._adata.keys import side_key
 from .._adata.tables import of_table
-from .._adata.traces import read_result
+from .._adata.traces import of_result, read_result
 from .._adata.views import read_factors
 from .._adata.volume import read_volume
 from .._core.arguments import checked
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 @of_table
+@of_result("seed_correlation")
 @checked
 @shared_docs
 def seed_correlation(
@@ -81,10 +82,11 @@ def seed_correlation(
     height, width = shape[-2:]
     panels = new_panels(maps.shape[1], ncols, (2.4, 0.3 + 2.2 * height / width))
     picture = None
-    for ax, values, pixel, seed in zip(
-        panels, maps.T, table["pixel"].tolist(), table["seed"], strict=True
-    ):
-        at = index[pixel]
+    rows = [
+        _row(adata, *seed) for seed in zip(table["seed"], table["pixel"], strict=True)
+    ]
+    for ax, values, row, seed in zip(panels, maps.T, rows, table["seed"], strict=True):
+        at = index[row]
         plane = (index[:, :-2] == at[:-2]).all(axis=1)
         image = np.full((height, width), np.nan)
         image[tuple(index[plane, -2:].T)] = values[plane]
@@ -109,3 +111,17 @@ def seed_correlation(
     bar.set_label("correlation", fontsize="small")
     bar.ax.tick_params(labelsize="x-small", length=0)
     return panels
+
+
+def _row(adata: AnnData, name: str, pixel: int) -> int:
+    """Where a seed is now: observations may have been selected or sorted since."""
+    found = np.flatnonzero(adata.obs_names == name)
+    if pixel in found:
+        return pixel
+    if found.size == 1:
+        return int(found[0])
+    msg = (
+        f"The seed {name!r} is not among the {adata.n_obs} pixels. Select pixels before "
+        "`nonneg.tl.seed_correlation`, or call it again."
+    )
+    raise ValueError(msg)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.footprints import read_components
 from .._adata.labels import as_text
 from .._adata.tables import of_table
+from .._adata.traces import read_time
 from .._adata.video import TIME
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._footprints import choose_components, region_colors
+from ._panels import new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,10 @@ def traces(
     of_components = as_text(entry.region)
     chosen = choose_components(found.names, of_components, components, regions)
     in_seconds = TIME in adata.var
-    time = adata.var[TIME].to_numpy() if in_seconds else np.arange(adata.n_vars)
+    time = read_time(adata) if in_seconds else np.arange(adata.n_vars)
+    if not time.size:
+        msg = "There is no frame to show: adata has no variables."
+        raise ValueError(msg)
     low, high = window if window is not None else (time.min(), time.max())
     shown = (time >= low) & (time <= high)
     if not shown.any():
@@ -94,7 +98,7 @@ def traces(
     colors = region_colors(of_components)
     if ax is None:
         size = (6, 0.9 + _INCHES * len(chosen))
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+        _, ax = new_figure(figsize=size, layout="constrained")
     for i, k in enumerate(chosen):
         ax.plot(
             time[shown], values[:, i] - i * step, color=colors[of_components[k]], lw=0.7

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._adata.behavior import BEHAVIOR
-from .._adata.checks import as_numbers
+from .._adata.checks import as_numbers, check_flat
 from .._adata.read import resolve_adata
 from .._adata.traces import frame_step, read_time
 from .._adata.write import write_values
@@ -105,6 +105,7 @@ def align_behavior(
     if not hasattr(behavior, "columns"):
         msg = f"behavior must be a data frame, not a {type(behavior).__name__}."
         raise ValueError(msg)
+    check_flat(behavior, "behavior")
     times = _seconds(behavior.index)
     if clock is not None:
         times = np.asarray(clock(times), np.float64)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import h5py
 import numpy as np
+import pandas as pd
 from anndata.io import write_elem
 
 from .._adata.read import resolve_adata
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    import pandas as pd
     from anndata import AnnData
     from spatialdata import SpatialData
 
@@ -71,7 +71,8 @@ def align_events(
         If frames have no time.
     ValueError
         If events have no time, one that is not finite, or one outside of the recording,
-        all are outside, or a column has a name or values that files cannot hold, such as
+        all are outside, a column `frame` is not of the frames of this recording (unless
+        the table is the one stored under the key, which is renewed), or a column has a name or values that files cannot hold, such as
         a "/", numbers mixed with text, or dates.
 
     See Also
@@ -113,7 +114,18 @@ def align_events(
             "dropped."
         )
     table = table.assign(**{TIME: times})[inside].sort_values(TIME, kind="stable")
-    table[FRAME] = frames_before(frames, table[TIME].to_numpy())
+    found = frames_before(frames, table[TIME].to_numpy())
+    stored = target.uns.get(key_added)
+    # A table of ours is renewed, in place.
+    is_stored = isinstance(stored, pd.DataFrame) and stored.equals(events)
+    if FRAME in table and not is_stored and not np.array_equal(table[FRAME], found):
+        msg = (
+            f"events have a column {FRAME!r} with other values than the frames of this "
+            "recording, which are stored under that name. Rename it, e.g. "
+            f"`events.rename(columns={{{FRAME!r}: 'own_frame'}})`, or drop it."
+        )
+        raise ValueError(msg)
+    table[FRAME] = found
     table.columns = table.columns.astype(str)
     # Row names of h5ad are strings.
     table = table.reset_index(drop=True).rename(index=str)

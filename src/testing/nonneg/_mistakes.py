@@ -20,6 +20,7 @@ from nonneg._core.arguments import is_ours
 
 from ._public import public_callables
 from ._right_calls import calls
+from ._small_data import files
 from ._snapshot import assert_same, snapshot
 from ._wrong_values import COSTLY, VALUES, spoil, spoil_file
 
@@ -101,7 +102,8 @@ class Mistakes:
             return False
         key = held[rng.integers(len(held))]
         is_file = isinstance(kwargs[key], Path)
-        if is_file and not kwargs[key].exists():
+        if is_file and not kwargs[key].is_relative_to(files()):
+            # It has a mistake already.
             return False
         kwargs[key], what = (spoil_file if is_file else spoil)(kwargs[key], rng)
         told.append(f"{key}: {what}")

@@ -169,7 +169,7 @@ def recording() -> AnnData:
     for layer in (None, "violet"):
         nng.pp.svd(brain, 5, layer=layer)
     nng.pp.hemodynamic_correction(brain)
-    brain.obs["sides"] = brain.obs["hemisphere"]
+    brain.obs["sides"] = np.asarray(brain.obs["hemisphere"])
     nng.tl.locanmf(brain, key="svd", max_rank=2, max_iter=3, min_pixels=5)
     return brain
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,7 @@ def spoil_file(path: Path, rng: np.random.Generator) -> tuple[Path, str]:
             "deeper": values[None],
         }
         options |= {
-            what: lambda array=array: np.save(part, array, allow_pickle=True)
+            what: partial(np.save, part, array, allow_pickle=True)
             for what, array in arrays.items()
         }
     if part.suffix in {".csv", ".tsv"}:
@@ -213,7 +214,7 @@ def spoil_file(path: Path, rng: np.random.Generator) -> tuple[Path, str]:
             "with its last line twice": [*lines, lines[-1]],
         }
         options |= {
-            what: lambda text=text: part.write_text("\n".join(text))
+            what: partial(part.write_text, "\n".join(text))
             for what, text in texts.items()
         }
     what = str(rng.choice(list(options)))

@@ -497,7 +497,7 @@ def test_regions_without_a_component_are_named():
     adata = session()
     dark = (adata.obs["region"] == "region_2_left").to_numpy()
     adata.obsm["X_svd"][dark] = 0
-    with pytest.warns(UserWarning, match=r"1 regions have no component.*region_2_left"):
+    with pytest.warns(UserWarning, match=r"1 region has no component.*region_2_left"):
         nng.tl.locanmf(adata, max_rank=4)
     regions = adata.uns["locanmf"]["regions"]
     assert regions.loc["region_2_left", "rank"] == 0

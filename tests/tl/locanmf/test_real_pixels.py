@@ -26,9 +26,9 @@ def movie():
 
 @pytest.mark.data
 @pytest.mark.parametrize("threshold", [0.7, 0.9])
-@pytest.mark.filterwarnings("ignore:1 regions have fewer than 20:UserWarning")
+@pytest.mark.filterwarnings("ignore:1 region has fewer than 20:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*components of a movie of rank 30:UserWarning")
-@pytest.mark.filterwarnings("ignore:1 regions have no component:UserWarning")
+@pytest.mark.filterwarnings("ignore:1 region has no component:UserWarning")
 def test_regions_are_explained_by_components_of_their_own(movie, threshold):
     nng.tl.locanmf(movie, min_pixels=20, r2_threshold=threshold)
     fit = movie.uns["locanmf"]

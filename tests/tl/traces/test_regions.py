@@ -90,7 +90,7 @@ def test_order_and_units_do_not_matter(session):
 
 
 def test_components_of_equal_number(session):
-    with pytest.warns(UserWarning, match=r"1 regions have fewer than 2 .* \['c'\]"):
+    with pytest.warns(UserWarning, match=r"1 region has fewer than 2 .* \['c'\]"):
         nng.tl.region_cca(session, n_components=2, n_shifts=0)
     found = session.uns["locanmf_region_cca"]
     assert found["regions"].tolist() == ["a", "b"]

@@ -219,6 +219,12 @@ def _fit(
     inside = x[known]
     seed = seed % 2**32
     n = min(max(k, _N_PCS), min(inside.shape) - 1)
+    if n < 1:
+        msg = (
+            f"baselines={list(baselines)} need two observations and two variables at "
+            f"least, but there are {inside.shape[0]} and {inside.shape[1]}."
+        )
+        raise ValueError(msg)
     # Sparse matrices as well: scikit-learn centres within the products.
     scores = PCA(n, svd_solver="arpack", random_state=seed).fit_transform(inside)
     found: dict[str, Patterns] = {}

@@ -135,6 +135,9 @@ def inmf_search(
     [4, 6, 8]
     """
     ranks = [check_positive_int(k, "n_components") for k in np.atleast_1d(n_components)]
+    if not ranks or not np.size(lam):
+        msg = f"n_components={n_components!r} and lam={lam!r} must hold a number each."
+        raise ValueError(msg)
     lams = [float(value) for value in np.atleast_1d(lam)]
     for value in lams:
         check_at_least(value, 0, "lam")

@@ -225,6 +225,18 @@ def online_inmf(
             read_lam(lam, data_sets.names),
             read_weights(dataset_weights, fitted.n_cells),
         )
+        saved = state = None
+        if checkpoint is not None:
+            made_by = {
+                **params,
+                **_arguments(fitted, penalties),
+                # Stored cells are shuffled by blocks.
+                "chunk_size": chunk_size,
+            }
+            # Before data are read: one that is in use, or of another fit, costs no pass.
+            saved = Checkpoint(checkpoint, made_by)
+            held.enter_context(saved.held())
+            state = saved.load()
         summary = summarise_data(fitted, scaling, seed=seed)
         held_out = None
         if others is not None:
@@ -232,17 +244,8 @@ def online_inmf(
             held_out = HeldOut(found, others)
         sampler = MinibatchSampler(summary.data, minibatch_size, seed)
         solver = OnlineSolver(sampler, summary.sample, penalties)
-        saved = state = None
-        if checkpoint is not None:
-            made_by = {
-                **params,
-                **_fingerprint(fitted, penalties, summary),
-                # Stored cells are shuffled by blocks.
-                "chunk_size": chunk_size,
-            }
-            saved = Checkpoint(checkpoint, made_by)
-            held.enter_context(saved.held())
-            state = saved.load()
+        if saved is not None:
+            saved.confirm(_fingerprint(fitted, summary))
             _check_ahead(state, checkpoint, n_epochs, sampler.n_steps)
         if state is None:
             state = solver.begin(
@@ -278,21 +281,25 @@ def _check_ahead(
         raise ValueError(msg)
 
 
-def _fingerprint(
-    data_sets: DataSets, penalties: Penalties, summary: DataSummary
-) -> dict[str, Any]:
-    """What else tells a fit from others."""
+def _arguments(data_sets: DataSets, penalties: Penalties) -> dict[str, Any]:
+    """What else tells a fit from others, before data are read."""
     names = "\n".join(data_sets.var_names.astype(str))
-    data = summary.data
     return {
         "batches": data_sets.names,
         "n_cells": data_sets.n_cells.tolist(),
         "lam": penalties.lam.tolist(),
+        "variables": hashlib.sha256(names.encode()).hexdigest(),
+    }
+
+
+def _fingerprint(data_sets: DataSets, summary: DataSummary) -> dict[str, Any]:
+    """What tells the data of a fit from others."""
+    data = summary.data
+    return {
         # Data that are scaled have the same norm, whatever they are.
         "entries": [summary.stats[d].sq_norm for d in range(len(data_sets.names))],
         "sq_norm": np.asarray(data.sq_norm).tolist(),
         "gene_scale": np.asarray(data.gene_scale)
         .sum(axis=1, dtype=np.float64)
         .tolist(),
-        "variables": hashlib.sha256(names.encode()).hexdigest(),
     }

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..._adata.footprints import read_movie, read_parcellation
 from ..._adata.write import write_factors
+from ..._core.text import counted
 from ..._core.validators import check_positive_int
 from ..._core.warnings import warn
 from ...models.locanmf.problem import make_movie, orthonormal_frames
@@ -62,7 +63,7 @@ def regions_to_fit(
         raise ValueError(msg)
     if dropped:
         warn(
-            f"{len(dropped)} regions have fewer than {min_pixels} pixels, {why}, and no "
+            f"{counted(len(dropped), 'region', 'has')} fewer than {min_pixels} pixels, {why}, and no "
             f"components: {', '.join(dropped[:10])}{' …' if len(dropped) > 10 else ''}."
         )
     return parcels.keep(kept)
@@ -77,6 +78,13 @@ def build_movie(
     """
     movie = read_movie(adata, key)
     u, traces = np.asarray(movie.u), np.asarray(movie.traces)
+    if with_mean and movie.mean is None and (traces < 0).any():
+        warn(
+            f"nonnegative_traces=True needs the mean of each pixel, and adata.obs has no "
+            f"'{key}_mean': the movie is taken to vary around 0, and what lies below it "
+            "cannot be explained. Keep the mean image when the movie is made, or fit "
+            "with nonnegative_traces=False."
+        )
     if with_mean and movie.mean is not None:
         bad = ~np.isfinite(movie.mean)
         if bad.any():

@@ -13,6 +13,7 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
+from ..._core.text import counted
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn
 from ...models.locanmf.search import Ranks, search
@@ -389,7 +390,7 @@ def _report(
     if low.size:
         regions = [f"{names[fit.region[k]]} ({fit.localization[k]:.2f})" for k in low]
         warn(
-            f"{low.size} components have less than loc_threshold={options.threshold} of "
+            f"{counted(low.size, 'component', 'has')} less than loc_threshold={options.threshold} of "
             f"their energy inside: {', '.join(regions[:5])}. Increase "
             f"max_iter={options.max_iter}.",
             ConvergenceWarning,
@@ -402,14 +403,14 @@ def _report(
         )
     if fit.region.size > width and ranks[0] < ranks[1]:
         warn(
-            f"{fit.region.size} components of a movie of rank {width}: time courses depend "
+            f"{counted(fit.region.size, 'component')} of a movie of rank {width}: time courses depend "
             "on each other linearly, and only regions tell them apart. Lower max_rank or "
             "r2_threshold, or keep more components in `nonneg.pp.svd`."
         )
     empty = np.setdiff1d(np.arange(len(names)), fit.region)
     if empty.size:
         warn(
-            f"{empty.size} regions have no component: nothing varies in them, or "
+            f"{counted(empty.size, 'region', 'has')} no component: nothing varies in them, or "
             f"components of others explain it: "
             f"{', '.join(names[j] for j in empty[:5])}."
         )
@@ -417,6 +418,6 @@ def _report(
     if poor.size and searched:
         regions = [f"{names[j]} ({fit.r2[j]:.3f})" for j in poor]
         warn(
-            f"{poor.size} regions have max_rank={ranks[1]} components and less than "
+            f"{counted(poor.size, 'region', 'has')} max_rank={ranks[1]} components and less than "
             f"r2_threshold={r2_threshold} explained: {', '.join(regions[:5])}."
         )

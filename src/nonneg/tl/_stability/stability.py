@@ -208,14 +208,8 @@ def stability(
         ExitStack() as held,
     ):
         source = read_matrix(target, Read(layer, obsm, mask_var, chunk_size))
-        stats = source.op.stats()
-        check = check_nonnegative if signed == "no" else check_finite
-        check(stats, source.where)
-        weights = read_var_weights(target, var_weights, source)
-        draws = Draws(source.op.shape, n_bootstraps, resample, seed, weights)
         for rank in ranks:
             check_n_components(rank, source.op.shape)
-        check_draws(draws, stats, max(ranks))
         params = {
             **source.source,
             "method": method,
@@ -230,11 +224,20 @@ def stability(
         if checkpoint is not None:
             made_by = {
                 **params,
-                **_fingerprint(source, stats, weights),
                 "method_kwargs": repr(sorted(kwargs.items())),
+                "shape": [int(n) for n in source.op.shape],
             }
+            # Before data are read: one that is in use, or of another scan, costs no pass.
             kept = ScanCheckpoint(checkpoint, made_by)
             held.enter_context(kept.held())
+        stats = source.op.stats()
+        check = check_nonnegative if signed == "no" else check_finite
+        check(stats, source.where)
+        weights = read_var_weights(target, var_weights, source)
+        draws = Draws(source.op.shape, n_bootstraps, resample, seed, weights)
+        check_draws(draws, stats, max(ranks))
+        if kept is not None:
+            kept.confirm(_fingerprint(stats, weights))
         # XᵀX of all samples, and of both methods, is one.
         spectra = Spectra(source.op, draws)
         scan = _Scan(
@@ -405,12 +408,9 @@ def _fits(
     return VerbFits(adata, source, draws, method, kwargs)
 
 
-def _fingerprint(
-    source: MatrixInput, stats: MatrixStats, weights: NDArray[Any] | None
-) -> dict[str, Any]:
+def _fingerprint(stats: MatrixStats, weights: NDArray[Any] | None) -> dict[str, Any]:
     """What tells the data from others, and from themselves in another order."""
     return {
-        "shape": [int(n) for n in source.op.shape],
         "sq_norm": float(stats.sq_norm),
         "sum": stats.total,
         "order": [_in_order(stats.row_sums), _in_order(stats.col_sums)],

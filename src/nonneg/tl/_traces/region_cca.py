@@ -12,6 +12,7 @@ from ..._adata.write import write_values
 from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
+from ..._core.text import counted
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn
 from ...models.traces.cca import (
@@ -230,7 +231,7 @@ def _take(
             raise ValueError(msg)
         if few:
             warn(
-                f"{len(few)} regions have fewer than {n} components and are left out: "
+                f"{counted(len(few), 'region', 'has')} fewer than {n} components, left out: "
                 f"{few[:5]}{' …' if len(few) > 5 else ''}."
             )
     sizes = [columns.size for columns in members.values()]
