@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import nonneg as nng
 from testing.nonneg import assert_same, snapshot
@@ -156,3 +157,42 @@ def test_a_spatialdata_with_one_table_is_read_and_drawn():
         nng.pl.loadings(tables("a", "b"), "truth")
     with pytest.raises(TypeError, match="Expected an AnnData or a SpatialData, not"):
         nng.get.factors("cells.h5ad")
+
+
+def test_factors_that_are_gone(adata):
+    """Stored results without columns, or of another kind."""
+    nng.tl.nmf(adata, 2, **SHORT)
+    adata.obs["region"] = np.where(np.arange(adata.n_obs) % 2, "a", "b")
+    for values in (np.zeros((adata.n_obs, 0)), sp.csr_matrix(adata.obsm["X_nmf"])):
+        changed = adata.copy()
+        changed.obsm["X_nmf"] = values
+        kind = type(values).__name__
+        for show in (nng.get.factors, nng.pl.loadings, nng.pl.factor_merge):
+            with pytest.raises(ValueError, match=rf"\['X_nmf'\] is a {kind} of shape"):
+                show(changed)
+
+
+def test_nothing_to_compare_patterns_with(adata):
+    nng.tl.nmf(adata, 2, **SHORT)
+    with pytest.raises(
+        ValueError, match="two variables at least, but there are 64 and 1"
+    ):
+        nng.tl.compare_patterns(adata[:, :1].copy(), key="nmf", baselines=["pca"])
+
+
+def test_a_search_over_nothing(adata):
+    given = dict(batch_key="batch", size_factors="total")
+    with pytest.raises(ValueError, match=r"n_components=\[\] .*must hold a number"):
+        nng.tl.inmf_search(adata, [], **given)
+    with pytest.raises(ValueError, match=r"lam=\[\] must hold a number"):
+        nng.tl.inmf_search(adata, [2], lam=[], **given)
+
+
+def test_labels_and_regions_of_another_kind():
+    x, names = np.random.default_rng(0).random((4, 2)), ["a", "b"]
+    with pytest.raises(TypeError, match="Labels must be text or numbers"):
+        nng.metrics.purity([{}, {}, {}, {}], ["a", "b"] * 2)
+    with pytest.raises(
+        ValueError, match=r"component_regions \(2, 1\) must have shapes"
+    ):
+        nng.metrics.localization(x, names * 2, pd.DataFrame({"a": names}))

@@ -25,6 +25,7 @@ TREE = pd.DataFrame(
     }
 )
 LABELS = np.array([[0, 11, 12, 12], [10, 11, 21, 20], [30, 30, 21, 0]])
+VOLUME = Atlas.from_arrays(np.stack([LABELS, LABELS]), TREE)
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +296,49 @@ def test_dorsal_cortex():
     assert both.mask("VISp1").any()
     # The front of the image is up, so that the left is on the left.
     assert (both.hemispheres[:, :250] < 2).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda a: a.mask(["MO"]), r"node=\['MO'\] is a list.*Atlas\.mask takes int"),
+        (lambda a: a.find(np.zeros(2)), "node=.* is a ndarray"),
+        (lambda a: a.at_level(np.arange(7)), "level=.* is a ndarray.*takes int"),
+        (lambda a: a.group(level=1.5), "level=1.5 is a float"),
+        (lambda a: a.targets(regions=5), "regions=5 is a int"),
+        (lambda _: VOLUME.dorsal(axis=[1]), r"axis=\[1\] is a list"),
+        (lambda _: Atlas.from_arrays(LABELS, 3), "structures=3 is a int"),
+    ],
+)
+def test_arguments_of_another_kind(atlas, call, match):
+    with pytest.raises(TypeError, match=match):
+        call(atlas)
+
+
+def test_one_region_by_name(atlas):
+    np.testing.assert_array_equal(
+        atlas.group(regions="CTX"), atlas.group(regions=["CTX"])
+    )
+
+
+def test_tables_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*tree\.csv.*structures"):
+        Atlas.from_arrays(LABELS, tmp_path / "tree.csv")
+    (tmp_path / "tree.csv").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"tree\.csv cannot be read"):
+        Atlas.from_arrays(LABELS, tmp_path / "tree.csv")
+
+
+def test_load_of_an_unknown_name(monkeypatch):
+    def opened(name, *, check_latest):
+        raise ValueError(name)
+
+    module = ModuleType("brainglobe_atlasapi")
+    module.BrainGlobeAtlas = opened
+    monkeypatch.setitem(sys.modules, "brainglobe_atlasapi", module)
+    with pytest.raises(
+        ValueError, match=r"offers no atlas name='nope'.*brainglobe list"
+    ):
+        nng.atlas.load("nope")
+    with pytest.raises(TypeError, match="name=3 must be text"):
+        nng.atlas.load(3)

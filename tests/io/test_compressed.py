@@ -169,3 +169,12 @@ def test_any_version_of_the_format(tmp_path):
             np.lib.format.write_array(file, np.asfortranarray(x), version=version)
         found = _read_compressed.read_prefix(tmp_path / "x.npy", 2)
         np.testing.assert_array_equal(found, x[..., :2])
+
+
+def test_names_of_channels(tmp_path, product):
+    u, v = product
+    np.save(tmp_path / "U.npy", u)
+    np.save(tmp_path / "SVT.npy", v)
+    for channels in ([], ["blue", "blue"]):
+        with pytest.raises(ValueError, match="names that do not repeat"):
+            nng.io.read_wfield(tmp_path, fs=15, channels=channels)

@@ -239,3 +239,23 @@ def test_files_of_others(tmp_path):
     damaged.write_bytes(bytes(range(256)) * 4)
     with pytest.raises(ValueError, match="cannot be read"):
         nng.io.read_pose(damaged, fs=50)
+
+
+@pytest.mark.parametrize("end", ["csv", "tsv", "txt"])
+def test_tables_without_content(tmp_path, end):
+    """Of which csv, pandas and Python each say something else."""
+    path = tmp_path / f"events.{end}"
+    path.touch()
+    with pytest.raises(ValueError, match=rf"events\.{end} cannot be read"):
+        nng.io.read_events(path)
+
+
+@pytest.mark.parametrize(
+    "values", [pd.to_datetime([1, 2]), pd.to_timedelta([1, 2]), [1j, 2]]
+)
+def test_what_is_no_number(values):
+    """NumPy would make nanoseconds and real parts of it."""
+    clock = nng.io.Clock(2.0, 1.0, np.zeros(2), 0)
+    with pytest.raises(ValueError, match="times must hold numbers"):
+        clock(np.asarray(values))
+    np.testing.assert_array_equal(clock([1, 2]), [3, 5])

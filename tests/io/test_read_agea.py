@@ -143,3 +143,10 @@ def test_table_of_iblatlas(folder):
     # 3 and 5 are both on the right of 1,327 structures.
     assert adata.obs["hemisphere"].unique().tolist() == ["right"]
     assert adata.obs["region"].unique().tolist() == ["CH", "CTXpl"]
+
+
+def test_structures_without_rows(folder):
+    with pytest.raises(ValueError, match="whose first entry is 0"):
+        nng.io.read_agea(folder, structures=TREE[:0])
+    with pytest.raises(FileNotFoundError, match=r"no file .*none\.csv"):
+        nng.io.read_agea(folder, structures=folder / "none.csv")

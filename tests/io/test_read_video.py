@@ -462,3 +462,9 @@ def test_missing_libraries(name, module, extra, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=rf"pip install 'nonneg\[{extra}\]'"):
         nng.io.read_video(damaged(tmp_path, name), fs=10)
+
+
+def test_types_that_there_are_not(tmp_path):
+    np.zeros(96, np.uint8).tofile(tmp_path / "frames.dat")
+    with pytest.raises(ValueError, match="dtype='spatial' is no type of numbers"):
+        nng.io.read_video(tmp_path / "frames.dat", fs=1, shape=(4, 4), dtype="spatial")

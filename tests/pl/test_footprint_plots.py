@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import nonneg as nng
+from nonneg._core.text import counted
 from nonneg.pl import _film, _movie
 from nonneg.pl._colors import strong_palette
 from testing.nonneg import real_data
@@ -293,3 +295,41 @@ def test_frames_go_to_the_file_one_by_one(tmp_path):
     grown(5)
     # A frame has 200 x 150 x 4 bytes.
     assert grown(200) - grown(5) < 10 * 120e3
+
+
+def test_movies_of_what_is_no_movie(fitted):
+    for key in ("locanmf", "truth"):
+        match = rf"data_key='{key}' holds components of regions, not the movie"
+        with pytest.raises(ValueError, match=match):
+            nng.pl.movie(fitted, data_key=key)
+
+
+@pytest.mark.parametrize(("dpi", "size"), [(2, "18 x 6 pixels"), (10**6, "9000000 x")])
+def test_movies_of_absurd_sizes(fitted, dpi, size):
+    with pytest.raises(ValueError, match=rf"dpi={dpi} makes frames of {size}") as found:
+        nng.pl.movie(fitted, dpi=dpi)
+    low, high = map(int, re.findall(r"dpi from (\d+) to (\d+)", str(found.value))[0])
+    assert 2 < low < 100 < high
+    # The bound is one that is drawn.
+    animation = nng.pl.movie(fitted, dpi=low)
+    assert min(animation._fig.canvas.get_width_height()) >= 64
+    animation._draw_was_started = True
+
+
+def test_figures_of_absurd_sizes(adata):
+    with (
+        plt.rc_context({"figure.dpi": 20_000}),
+        pytest.raises(ValueError, match=r"no side can be above 3\. Show a part"),
+    ):
+        nng.pl.traces(adata, "truth")
+
+
+def test_numbers_of_regions_in_words(adata):
+    ax = nng.pl.footprints(adata, "truth", components=[0])
+    assert ax.get_title() == "1 component of 1 region"
+    assert counted(2, "region", "has") == "2 regions have"
+
+
+def test_traces_without_frames(adata):
+    with pytest.raises(ValueError, match=r"at least two frames|no variables"):
+        nng.pl.traces(adata[:, :0].copy(), "truth")

@@ -110,3 +110,29 @@ def test_distances_of_maps():
     ax = nng.pl.map_distances(found)
     assert "9 pairs" in ax.get_xticklabels()[1].get_text()
     assert "0.1" in ax.get_title()
+
+
+def test_seeds_after_pixels_were_sorted_or_left_out(session):
+    """The cross is where the correlation is 1, whatever the order of pixels."""
+    sorted_ = session[::-1].copy()
+    for adata in (session, sorted_):
+        for ax in nng.pl.seed_correlation(adata, "truth"):
+            ((x,), (y,)) = ax.lines[0].get_data()
+            assert ax.images[0].get_array()[int(y), int(x)] == pytest.approx(
+                1, abs=1e-5
+            )
+    with pytest.raises(ValueError, match="is not among the 5 pixels"):
+        nng.pl.seed_correlation(session[:5].copy(), "truth")
+
+
+def test_results_that_have_changed_since(session):
+    adata = session.copy()
+    adata.uns["truth_demixed_pca"]["variance"] = {"other": 1}
+    match = (
+        r"uns\['truth_demixed_pca'\] is not as it was left by `nonneg.tl.demixed_pca`"
+    )
+    with pytest.raises(ValueError, match=match):
+        nng.pl.demixed_pca(adata, "truth")
+    # What is wrong with arguments is said of them.
+    with pytest.raises(TypeError, match="n_components="):
+        nng.pl.demixed_pca(session, "truth", n_components="many")

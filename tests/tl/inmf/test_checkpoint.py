@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 import nonneg as nng
 from nonneg._adata import checkpoint as _checkpoint
+from nonneg._adata import files
 from nonneg.models.inmf import minibatches
 from nonneg.models.inmf.online import OnlineSolver
 from testing.nonneg import assert_same, snapshot
@@ -340,3 +343,39 @@ def test_an_interruption_before_anything_was_fitted(adata):
     with interrupted_in_step(1), pytest.raises(KeyboardInterrupt):
         fit(adata)
     assert_same(snapshot(adata), before)
+
+
+@pytest.mark.parametrize("case", ["of another fit", "in use", "no checkpoint"])
+def test_refused_before_data_are_read(adata, tmp_path, monkeypatch, case):
+    """A pass over large data takes long."""
+    state, other = tmp_path / "state.npz", {}
+    if case == "no checkpoint":
+        state.write_text("text")
+        match = "is not a checkpoint"
+    elif case == "in use":
+        (tmp_path / ".lock-state.npz").write_text(
+            json.dumps({**files._process(os.getpid()), "host": "elsewhere"})
+        )
+        match = r"on elsewhere\. That is another machine.*removing the file .*\.lock-"
+    else:
+        with killed_after(1):
+            fit(adata, checkpoint=state)
+        other, match = {"rng": 1}, r"belongs to another fit.*'seed': \(0, 1\)"
+
+    def summarise(*args, **kwargs):
+        pytest.fail("data were read")
+
+    monkeypatch.setattr(
+        sys.modules["nonneg.tl._inmf.online_inmf"], "summarise_data", summarise
+    )
+    refused(ValueError, match, adata, checkpoint=state, **other)
+
+
+def test_other_data_are_refused_after_they_were_read(adata, tmp_path):
+    state = tmp_path / "state.npz"
+    with killed_after(1):
+        fit(adata, checkpoint=state)
+    changed = adata.copy()
+    changed.X = changed.X * 2
+    match = r"belongs to another fit.*'entries'"
+    refused(ValueError, match, changed, checkpoint=state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -584,3 +586,15 @@ def test_more_regions_than_the_movie_can_tell_apart():
     assert (regions["rank"] > 0).all()
     assert regions["r2"].min() > 0.8
     assert adata.uns["locanmf"]["objective"][-1] < 0.05
+
+
+def test_nonnegative_time_courses_without_the_mean_are_told():
+    """What is below the mean cannot be explained."""
+    adata = session(n_frames=100)
+    del adata.obs["svd_mean"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nng.tl.locanmf(adata, max_rank=1, max_iter=2, nonnegative_traces=True)
+    told = [str(w.message) for w in caught if "needs the mean" in str(w.message)]
+    assert len(told) == 1
+    assert "'svd_mean'" in told[0]

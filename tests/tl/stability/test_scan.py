@@ -304,6 +304,18 @@ def test_a_checkpoint_of_another_scan(other, tmp_path):
         scan(ranks=[3], checkpoint=tmp_path / "scan", **other)
 
 
+def test_a_checkpoint_of_another_scan_costs_no_pass(tmp_path):
+    scan(ranks=[3], checkpoint=tmp_path / "scan", baseline=False)
+    adata = simulated().copy()
+    # Seen as soon as data are read.
+    adata.X = -adata.X
+    with pytest.raises(ValueError, match="belongs to another scan"):
+        scan(adata, ranks=[3], checkpoint=tmp_path / "scan", rng=1)
+    with pytest.raises(ValueError, match="negative"):
+        scan(adata, ranks=[3], checkpoint=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_checkpoint_of_the_same_values_in_another_order(axis, tmp_path):
     """Permuted data have the same sums and norm, and are no reason to skip a fit."""

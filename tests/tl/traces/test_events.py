@@ -450,3 +450,42 @@ def test_decoding_that_is_refused(session):
         lambda: nng.tl.decode_events(session, "side"),
         session,
     )
+
+
+def test_a_frame_column_of_the_user_is_kept(session):
+    """It would be replaced; that of a stored table is renewed."""
+    times = np.array([0.5, 2.04])
+    events = pd.DataFrame({"time": times, "frame": [100, 300]})
+    before = snapshot(session)
+    with pytest.raises(
+        ValueError, match=r"column 'frame' with other values.*own_frame"
+    ):
+        nng.pp.align_events(session, events)
+    assert_same(snapshot(session), before)
+    nng.pp.align_events(session, events.rename(columns={"frame": "own_frame"}))
+    stored = session.uns["events"]
+    assert stored["own_frame"].tolist() == [100, 300]
+    assert stored["frame"].tolist() != [100, 300]
+    # The right numbers are no clash, and neither is the stored table elsewhere.
+    nng.pp.align_events(session, stored, key_added="again")
+    part = session[:, 5:].copy()
+    nng.pp.align_events(part, part.uns["events"])
+    assert (part.uns["events"]["frame"] == stored["frame"] - 5).all()
+
+
+def test_columns_of_several_levels(session):
+    columns = pd.MultiIndex.from_tuples([("time", "s"), ("side", "")])
+    events = pd.DataFrame([[0.5, "a"], [2.0, "b"]], columns=columns)
+    match = r"columns of events have 2 levels, e\.g\. \[\('time', 's'\).*'_'\.join"
+    with pytest.raises(ValueError, match=match):
+        nng.pp.align_events(session, events)
+    with pytest.raises(ValueError, match="columns of behavior have 2 levels"):
+        nng.pp.align_behavior(session, events)
+    for attr in ("obs", "var"):
+        wide = session.copy()
+        frame = getattr(wide, attr)
+        frame.columns = pd.MultiIndex.from_product([frame.columns, ["x"]])
+        with pytest.raises(
+            ValueError, match=rf"columns of adata\.{attr} have 2 levels"
+        ):
+            nng.tl.nmf(wide, 2)
