@@ -184,6 +184,24 @@ def check_events(table: Any, where: str) -> pd.DataFrame:
     return table.assign(**{TIME: times})
 
 
+def on_clock(
+    clock: Callable[[Any], Any], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Times as another clock has them."""
+    try:
+        found = as_numbers(clock(times), "The times of the clock")
+    except Exception as error:
+        msg = (
+            f"clock={clock!r} cannot map an array of times: {error} Take one of "
+            "`nonneg.io.align_clocks`."
+        )
+        raise ValueError(msg) from error
+    if found.shape != times.shape:
+        msg = f"clock={clock!r} makes times of shape {found.shape} of {times.shape}."
+        raise ValueError(msg)
+    return found
+
+
 def within_recording(
     times: NDArray[np.float64], frames: NDArray[np.float64]
 ) -> NDArray[np.bool_]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.checks import check_key
@@ -13,6 +12,7 @@ from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
+from ._panels import new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -75,7 +75,7 @@ def spatial_importance(
     check_key(adata, of, name, hint="Only `nonneg.tl.nsfh` gives these scores.")
     scores = getattr(adata, of)[name].dropna().sort_values()
     if ax is None:
-        _, ax = plt.subplots(figsize=(3.4, 2.4 + 0.14 * n_labels), layout="constrained")
+        _, ax = new_figure(figsize=(3.4, 2.4 + 0.14 * n_labels), layout="constrained")
     ax.hist(
         scores,
         bins=np.linspace(0, 1, _N_BINS + 1).tolist(),

@@ -9,7 +9,7 @@ import numpy as np
 from .._adata.behavior import BEHAVIOR
 from .._adata.checks import as_numbers, check_flat
 from .._adata.read import resolve_adata
-from .._adata.traces import frame_step, read_time
+from .._adata.traces import frame_step, on_clock, read_time
 from .._adata.write import write_values
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -108,7 +108,7 @@ def align_behavior(
     check_flat(behavior, "behavior")
     times = _seconds(behavior.index)
     if clock is not None:
-        times = np.asarray(clock(times), np.float64)
+        times = on_clock(clock, times)
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         msg = (
             "The index of behavior must be seconds, finite and in ascending order. Sort "

@@ -10,7 +10,14 @@ import pandas as pd
 from anndata.io import write_elem
 
 from .._adata.read import resolve_adata
-from .._adata.traces import EVENTS, FRAME, check_events, read_time, within_recording
+from .._adata.traces import (
+    EVENTS,
+    FRAME,
+    check_events,
+    on_clock,
+    read_time,
+    within_recording,
+)
 from .._adata.video import TIME
 from .._adata.write import write_values
 from .._core.arguments import checked
@@ -97,7 +104,7 @@ def align_events(
     table = check_events(events, "events")
     times = table[TIME].to_numpy()
     if clock is not None:
-        times = np.asarray(clock(times), np.float64)
+        times = on_clock(clock, times)
     inside = within_recording(times, frames)
     n_outside = int((~inside).sum())
     if n_outside and (outside == "raise" or not inside.any()):

@@ -489,3 +489,21 @@ def test_columns_of_several_levels(session):
             ValueError, match=rf"columns of adata\.{attr} have 2 levels"
         ):
             nng.tl.nmf(wide, 2)
+
+
+@pytest.mark.parametrize(
+    ("clock", "match"),
+    [
+        (int, r"clock=<class 'int'> cannot map an array of times.*align_clocks"),
+        (lambda times: times[:1], r"makes times of shape \(1,\) of \(2,\)"),
+        (lambda times: ["a"] * len(times), "cannot map .* must hold numbers"),
+    ],
+)
+def test_clocks_that_are_none(session, clock, match):
+    events = pd.DataFrame({"time": [0.5, 2.0]})
+    behavior = pd.DataFrame({"speed": [1.0, 2.0]}, index=[0.5, 2.0])
+    for call in (
+        lambda: nng.pp.align_events(session, events, clock=clock),
+        lambda: nng.pp.align_behavior(session, behavior, clock=clock),
+    ):
+        refused(ValueError, match, call, session)
