@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ._colors import NO_DATA
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def draw_correlations(
             max(_CELL * len(columns), 1.2) + beside + 0.9,
             max(_CELL * len(rows), 1.2) + beneath + 0.2,
         )
-        _, ax = plt.subplots(figsize=size, layout="constrained")
+        _, ax = new_figure(figsize=size, layout="constrained")
     colors = plt.get_cmap(cmap).with_extremes(bad=NO_DATA)
     picture = ax.imshow(matrix, cmap=colors, vmin=-1, vmax=1, interpolation="none")
     ax.set_xticks(np.arange(len(columns)), columns, rotation=90, fontsize="small")

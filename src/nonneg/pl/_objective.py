@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
@@ -14,6 +13,7 @@ from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
+from ._panels import new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -107,7 +107,7 @@ def objective(
         x = _recorded(entry, key, against, curves[key].size)
     if ax is None:
         width = 3.2 if table is None else 4.6
-        _, ax = plt.subplots(figsize=(width, 2.4), layout="constrained")
+        _, ax = new_figure(figsize=(width, 2.4), layout="constrained")
     color = None
     for (name, values), style in zip(curves.items(), ("-", "--"), strict=False):
         (line,) = ax.plot(x, values, style, lw=1.2, label=name, color=color)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
@@ -17,7 +16,7 @@ from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
-from ._panels import figure_of
+from ._panels import figure_of, new_figure
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -116,7 +115,7 @@ def shared_history(
     names = as_text(entry.history_batch).tolist()
     most = float(np.quantile(weights.max(axis=2), _EXTREME)) or 1.0
     width = max(_LEAST_WIDTH, _FACTOR * rank)
-    _, grid = plt.subplots(
+    _, grid = new_figure(
         2,
         n_fits,
         figsize=(n_fits * width + 1.4, 2 * _HEIGHT),
