@@ -54,6 +54,7 @@ _GROUPS = {
 def main(argv: list[str] | None = None) -> int:
     names = [
         *nmf.CASES,
+        "rcppml",
         *_STREAMED,
         *_NSF,
         *_INMF,
@@ -98,6 +99,9 @@ def main(argv: list[str] | None = None) -> int:
         n_seeds = min(args.seeds, 2) if args.quick else args.seeds
         print("\n" + nmf.compare(in_memory, quick=args.quick, n_seeds=n_seeds))
         sys.stdout.flush()
+    if "rcppml" in chosen:
+        tables = nmf.beside_rcppml(quick=args.quick, n_seeds=min(args.seeds, 3))
+        print(f"\n{tables}", flush=True)
     streamed = [how for name, how in _STREAMED.items() if name in chosen]
     if streamed:
         print(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import subprocess
 import tempfile
 import time
 import warnings
@@ -11,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from anndata import AnnData
 from sklearn.decomposition import NMF, non_negative_factorization
 from sklearn.decomposition._nmf import _initialize_nmf
@@ -24,7 +29,7 @@ import nonneg as nng
 from nonneg.models.nmf.problem import Problem
 from nonneg.models.nmf.solver import nmf as fit_nmf
 from nonneg.operators.choose import as_operator
-from nonneg.operators.threads import computing
+from nonneg.operators.threads import available_cpus, computing
 
 from .data import low_rank_counts, low_rank_dense
 from .measure import in_fresh_process, markdown, objective, progress
@@ -163,9 +168,44 @@ def their_descent(case: Case, x: Any, seed: int) -> Descent:
     return Descent(time.perf_counter() - start, objective(x, w, h, case.loss))
 
 
-def our_descent(case: Case, x: Any, seed: int, target: float) -> Descent:
-    """Ours from the peer's starting values until its final objective is passed."""
-    w0, h0 = _initialize_nmf(x, case.rank, init="nndsvda", random_state=seed)
+def rcppml(case: Case, x: Any, seed: int) -> Descent:
+    """RcppML, from its random start, and with the same tolerance of its own kind."""
+    columns = sp.csc_array(x.T)
+    n_vars, n_obs = columns.shape
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part, values, dtype in (
+            ("shape", columns.shape, np.int32),
+            ("indptr", columns.indptr, np.int32),
+            ("indices", columns.indices, np.int32),
+            ("data", columns.data, np.float64),
+        ):
+            np.asarray(values, dtype).tofile(folder / part)
+        script = Path(__file__).parent / "peers" / "rcppml.R"
+        done = subprocess.run(
+            ["Rscript", str(script), name, str(case.rank), str(seed + 1)],
+            env={**os.environ, "NONNEG_CPUS": str(available_cpus())},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds = float(done.stdout.split()[0])
+        # As R stores them: column by column.
+        w = np.fromfile(folder / "w").reshape(n_vars, -1, order="F")
+        h = np.fromfile(folder / "h").reshape(-1, n_obs, order="F")
+    return Descent(seconds, objective(x, h.T, w.T, case.loss))
+
+
+def our_descent(
+    case: Case, x: Any, seed: int, target: float, *, peers_start: bool = True
+) -> Descent:
+    """Ours until the peer's final objective is passed.
+
+    From the starting values of scikit-learn, or from those of ours, which count then.
+    """
+    init: Any = "nndsvda"
+    if peers_start:
+        init = _initialize_nmf(x, case.rank, init=init, random_state=seed)
     reached: list[float] = []
     best = np.inf
 
@@ -184,9 +224,10 @@ def our_descent(case: Case, x: Any, seed: int, target: float) -> Descent:
             Problem(op, op.stats(), case.loss),
             case.rank,
             solver="hals" if case.loss == "frobenius" else "mu",
-            init=(w0, h0),
+            init=init,
             tol=0,
             max_iter=_RACE_ITER,
+            seed=seed,
             callback=watch,
         )
     return Descent(reached[0] - start if reached else None, best)
@@ -198,8 +239,8 @@ def _input(name: str, *, quick: bool) -> tuple[Case, Any]:
     return case, case.data()
 
 
-def _call(function: Call, name: str, quick: bool, *args: Any) -> Any:
-    return function(*_input(name, quick=quick), *args)
+def _call(function: Call, name: str, quick: bool, *args: Any, **kwargs: Any) -> Any:
+    return function(*_input(name, quick=quick), *args, **kwargs)
 
 
 @contextmanager
@@ -211,7 +252,9 @@ def _two_processes() -> Iterator[tuple[Call, Call]]:
         ProcessPoolExecutor(1, context) as second,
     ):
         yield tuple(
-            lambda *args, pool=pool: pool.submit(_call, *args).result()
+            lambda *args, pool=pool, **kwargs: pool.submit(
+                _call, *args, **kwargs
+            ).result()
             for pool in (first, second)
         )
 
@@ -326,6 +369,36 @@ def _first_calls(name: str, *, quick: bool) -> list[str]:
         f"{peer['first']:.2f}",
         f"{peer['first'] / warm['first']:.2f}",
     ]
+
+
+def beside_rcppml(*, quick: bool, n_seeds: int) -> str:
+    """Time until the final objective of RcppML is passed, our start included."""
+    if shutil.which("Rscript") is None:
+        return "RcppML is left out: there is no Rscript."
+    name = "sparse"
+    case, _ = _input(name, quick=quick)
+    races = []
+    with _two_processes() as (we, they):
+        we(our_descent, name, quick, 0, np.inf, peers_start=False)
+        for seed in range(n_seeds):
+            their_end = they(rcppml, name, quick, seed)
+            target = their_end.objective
+            ours = we(our_descent, name, quick, seed, target, peers_start=False)
+            races.append((ours, their_end))
+            progress(f"{ours.seconds:.2f} s", f"{their_end.seconds:.2f} s of RcppML")
+    rows = [
+        [
+            str(seed),
+            f"{theirs.seconds:.2f}",
+            f"{theirs.objective:.5e}",
+            f"{ours.seconds:.2f}",
+            f"{theirs.seconds / ours.seconds:.1f}",
+        ]
+        for seed, (ours, theirs) in enumerate(races)
+    ]
+    header = ["seed", "RcppML, s", "objective", "nonneg until there, s", "ratio"]
+    title = f"### Beside RcppML: {case.title}, {case.shape[0]} x {case.shape[1]}"
+    return f"{title}, k = {case.rank}\n\n" + markdown(header, rows)
 
 
 # --- asv ------------------------------------------------------------------------------

@@ -186,15 +186,16 @@ def test_objective_is_that_of_the_result(solver, penalties, x64):
 def test_float32_is_close_to_float64(solver):
     import jax
 
-    kwargs = dict(solver=solver, tol=-1, max_iter=30)
+    # Until they are at rest: which steps are undone depends on rounding.
+    kwargs = dict(solver=solver, tol=-1, max_iter=200)
     found = read([x.astype(np.float32) for x in ARRAYS])
     single = inmf(found, RANK, UNEQUAL, **kwargs)
     assert single.scores.dtype == single.loadings.W.dtype == np.float32
     with jax.enable_x64(True):
         double = inmf(read(ARRAYS), RANK, UNEQUAL, **kwargs)
     assert double.scores.dtype == double.loadings.V.dtype == np.float64
-    np.testing.assert_allclose(
-        single.trace.objective, double.trace.objective, rtol=1e-4
+    assert single.trace.objective[-1] == pytest.approx(
+        double.trace.objective[-1], rel=1e-4
     )
     fits = [r.scores @ r.loadings.W for r in (single, double)]
     assert np.abs(fits[0] - fits[1]).max() < 1e-3 * fits[1].max()
@@ -235,6 +236,8 @@ def test_convergence_is_that_of_the_documentation(x64):
     result = inmf(read(ARRAYS), RANK, PLAIN, tol=1e-4)
     values = np.array(result.trace.objective)
     assert result.trace.converged
+    # A step that was undone does not count.
+    values = values[np.diff(values, prepend=np.inf) != 0]
     small = -np.diff(values) <= 1e-4 * values[1:]
     assert small[-1]
     assert not small[:-1].any()
@@ -260,30 +263,53 @@ def stacked(factor, target, gram, n_sweeps):
     return np.stack([active_set(root, side)[0] for side in sides.T], axis=1)
 
 
-def reference(arrays, model, penalties, n_iter, solve):
+def reference(arrays, model, penalties, n_iter, solve, *, extrapolates=False):
     """Block coordinate descent as specified, with H of shape (k, n)."""
-    w, v = model.W, list(model.V)
+    w, v = model.W, np.array(model.V)
     h = [np.zeros((RANK, len(x))) for x in arrays]
     sets = range(len(arrays))
     lam, weight = penalties
-    values = []
+    last, ahead = h, (w, v)
+    share, limit, n_plain = 0.5, 1.0, 5
+    values = [np.inf]
     for _ in range(n_iter):
+        beta = 0.0 if n_plain or not extrapolates else share
+        n_plain = max(n_plain - 1, 0)
+        new_w, new_v = ahead[0], list(ahead[1])
+        reached = []
         for d in sets:
-            gram = (w + v[d]) @ (w + v[d]).T + lam[d] * v[d] @ v[d].T
-            h[d] = solve(h[d], (w + v[d]) @ arrays[d].T, gram, 2)
-        s = [x @ x.T for x in h]
-        c = [x @ y for x, y in zip(h, arrays, strict=True)]
+            both = new_w + new_v[d]
+            gram = both @ both.T + lam[d] * new_v[d] @ new_v[d].T
+            reached.append(solve(h[d], both @ arrays[d].T, gram, 2))
+        moved = [
+            np.maximum(x + beta * (x - y), 0)
+            for x, y in zip(reached, last, strict=True)
+        ]
+        s = [x @ x.T for x in moved]
+        c = [x @ y for x, y in zip(moved, arrays, strict=True)]
         for _ in range(3):
-            target = sum(weight[d] * (c[d] - s[d] @ v[d]) for d in sets)
-            w = solve(w, target, sum(weight[d] * s[d] for d in sets), 1)
+            target = sum(weight[d] * (c[d] - s[d] @ new_v[d]) for d in sets)
+            new_w = solve(new_w, target, sum(weight[d] * s[d] for d in sets), 1)
             for d in sets:
-                v[d] = solve(v[d], c[d] - s[d] @ w, (1 + lam[d]) * s[d], 1)
-        values.append(
-            objective(
-                arrays, Loadings(w, v), np.concatenate([x.T for x in h]), penalties
-            )
+                to_v = c[d] - s[d] @ new_w
+                new_v[d] = solve(new_v[d], to_v, (1 + lam[d]) * s[d], 1)
+        new_v = np.array(new_v)
+        scores = np.concatenate([x.T for x in moved])
+        value = objective(arrays, Loadings(new_w, new_v), scores, penalties)
+        if beta and value > values[-1]:
+            last, ahead = h, (w, v)
+            share, limit, n_plain = share / 1.5, share, 1
+            values.append(values[-1])
+            continue
+        if beta:
+            share, limit = min(1.05 * share, limit), min(1, 1.01 * limit)
+        ahead = (
+            np.maximum(new_w + beta * (new_w - w), 0),
+            np.maximum(new_v + beta * (new_v - v), 0),
         )
-    return values
+        w, v, h, last = new_w, new_v, moved, reached
+        values.append(value)
+    return values[1:]
 
 
 @pytest.mark.parametrize("penalties", PENALTIES)
@@ -294,7 +320,9 @@ def reference(arrays, model, penalties, n_iter, solve):
 def test_same_as_numpy(solver, solve, n_iter, penalties, x64):
     found = read(ARRAYS)
     model = starting.start(found.sample, RANK, penalties, seed=3, attempt=0)
-    expected = reference(ARRAYS, model, penalties, n_iter, solve)
+    expected = reference(
+        ARRAYS, model, penalties, n_iter, solve, extrapolates=solver == "hals"
+    )
     result = inmf(
         found, RANK, penalties, solver=solver, seed=3, tol=-1, max_iter=n_iter
     )

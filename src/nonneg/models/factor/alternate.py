@@ -19,6 +19,7 @@ from ...kernels.hals import N_SWEEPS, hals_update
 from ...kernels.kkt import projected_gradient
 from ...kernels.mu import mu_update
 from ...kernels.nnls import least_squares, nnls
+from .momentum import Momentum, move_on
 from .penalty import Penalty
 
 if TYPE_CHECKING:
@@ -146,6 +147,15 @@ class Alternation(NamedTuple):
     """Projected gradients before, relative to the products; mean of both factors."""
     alive: Any
     """Components of which neither side is all zero."""
+    reached: Matrix
+    """W before it was moved on; W itself where it was not."""
+
+
+@jax.jit
+def _moved(new: jax.Array, last: jax.Array, share: Any) -> tuple[jax.Array, jax.Array]:
+    """Rows that are moved on, and their Gram matrix."""
+    moved = move_on(new, last, share)
+    return moved, moved.T @ moved
 
 
 def alternate(
@@ -156,12 +166,15 @@ def alternate(
     sq_norm: Any,
     rules: tuple[Rule, Rule],
     penalties: tuple[Penalty, Penalty] = (Penalty(), Penalty()),
+    momentum: Momentum | None = None,
 ) -> Alternation:
     """Update W block by block, then H, from one pass over the data.
 
-    ``w`` is overwritten where the data come in several blocks.
+    With ``momentum``, W is moved on before H is updated. Where the data come in several
+    blocks, scores on the host are overwritten: ``momentum.last``, or ``w`` without it.
     """
     h = jnp.asarray(h)
+    old = reached = w
     gram_h = h @ h.T
     product_h: Any = 0.0
     gram_w: Any = 0.0
@@ -172,17 +185,25 @@ def alternate(
         product = block.matmul(h.T)
         largest = max(largest, product.shape[0])
         new, gram, *measures = _update_rows(
-            w, rows, product, largest, gram_h, penalties[0], rules[0]
+            old, rows, product, largest, gram_h, penalties[0], rules[0]
         )
+        whole = new.shape[0] == w.shape[0]
+        moved = new
+        if momentum is not None:
+            last, share = momentum
+            if w is old and not whole:
+                # A step that is undone goes back to the old ones.
+                w = np.empty_like(old)
+                reached = np.empty_like(old) if last is old else last
+            moved, gram = _moved(new, last if whole else last[rows], share)
         # Sums over many blocks keep float64 so that they do not lose digits.
-        product_h = product_h + exact(block.rmatmul(new))
+        product_h = product_h + exact(block.rmatmul(moved))
         gram_w = gram_w + exact(gram)
         violation = violation + exact(measures[0])
         scale = scale + exact(measures[1])
-        if new.shape[0] == w.shape[0]:
-            w = new
-        else:
-            w[rows] = np.asarray(new)
+        w = moved if whole else _put(w, rows, moved)
+        # Not before W is there, for which what stands here now is read.
+        reached = new if whole else _put(reached, rows, new)
     new_h, gram_new_h, violation_h, scale_h = update_factor(
         h.T,
         jnp.asarray(product_h, h.dtype),
@@ -205,7 +226,13 @@ def alternate(
         residual=(_ratio(violation, scale) + _ratio(exact(violation_h), exact(scale_h)))
         / 2,
         alive=(xp.diagonal(gram_w) > 0) & (xp.diagonal(gram_new_h) > 0),
+        reached=reached,
     )
+
+
+def _put(w: Any, rows: slice, new: Matrix) -> Any:
+    w[rows] = np.asarray(new)
+    return w
 
 
 @jax.jit

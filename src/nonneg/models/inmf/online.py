@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._core.namespace import namespace
+from ..factor.momentum import move_on
 from ..loop import Report
 from .loadings import add, objectives, update_loadings
 from .minibatches import MinibatchSampler
@@ -280,12 +281,8 @@ def fit(
 
 def _further(after: Loadings, before: Loadings) -> Loadings:
     """Loadings that are further on in the same direction, and not negative."""
-    xp = namespace(after.W)
     return Loadings(
-        *(
-            xp.maximum(x + _MOMENTUM * (x - old), 0).astype(x.dtype)
-            for x, old in zip(after, before, strict=True)
-        )
+        *(move_on(x, old, _MOMENTUM) for x, old in zip(after, before, strict=True))
     )
 
 

@@ -13,6 +13,7 @@ from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from ...kernels.hals import hals_update
 from ..factor.alternate import minimise
+from ..factor.momentum import move_on
 from .problem import (
     Block,
     Loadings,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
+
+    from ..factor.momentum import Momentum
 
 
 # Cells that are solved for in one call: bounds the number of shapes to compile.
@@ -129,10 +132,12 @@ def score_blocks(
     update: UpdateRows,
     keep: Callable[[Block, Any], None],
     before: Callable[[Block], Any] | None = None,
+    move: Callable[[Block, Any], Any] | None = None,
 ) -> SufficientStatistics:
     """New scores of some cells, handed over block by block, and their statistics.
 
-    ``before`` gives the scores to begin with; ``None``: zero.
+    ``before`` gives the scores to begin with; ``None``: zero. ``move`` changes them
+    after their update.
     """
     on_device = data.on_device
     xp = jnp if on_device else np
@@ -153,6 +158,8 @@ def score_blocks(
             if on_device
             else _in_chunks(old, target, grams[d], update)
         )
+        if move is not None:
+            new = move(block, new)
         keep(block, new)
         product[d] += xp.asarray(op.rmatmul(new * scale), total).T
         gram[d] += new.T @ new
@@ -187,28 +194,66 @@ def gather_scores(data: ScaledData, scores: Any) -> Floats:
 
 
 def update_scores(
-    data: ScaledData, loadings: Loadings, lam: Any, scores: Any, update: UpdateRows
+    data: ScaledData,
+    loadings: Loadings,
+    lam: Any,
+    scores: Any,
+    update: UpdateRows,
+    *,
+    move: Callable[[Block, Any], Any] | None = None,
 ) -> tuple[Any, SufficientStatistics]:
     """Update the scores of all cells."""
-    score = partial(
-        score_blocks,
+    new, put = _room_for(data, scores)
+    statistics = score_blocks(
         data,
         data.blocks(),
         loadings,
         lam,
         update=update,
+        keep=put,
         before=scores_of(scores),
+        move=move,
     )
+    return new(), statistics
+
+
+def move_scores(
+    data: ScaledData,
+    loadings: Loadings,
+    lam: Any,
+    scores: Any,
+    update: UpdateRows,
+    *,
+    momentum: Momentum,
+) -> tuple[Any, SufficientStatistics, Any]:
+    """Update the scores of all cells, and move them on.
+
+    Also returns what they were before they were moved on.
+    """
+    reached, put = _room_for(data, scores)
+    last = scores_of(momentum.last)
+
+    def move(block: Block, new: Any) -> Any:
+        put(block, new)
+        return move_on(new, last(block), momentum.share)
+
+    moved, statistics = update_scores(data, loadings, lam, scores, update, move=move)
+    return moved, statistics, reached()
+
+
+def _room_for(
+    data: ScaledData, scores: Any
+) -> tuple[Callable[[], Any], Callable[[Block, Any], None]]:
+    """Where scores of one block after the other are put, and how they are read then."""
     if data.on_device:
         kept: list[Any] = []
-        statistics = score(keep=lambda _, new: kept.append(new))
-        return tuple(kept), statistics
-    new_scores = np.zeros_like(scores)
+        return lambda: tuple(kept), lambda _, some: kept.append(some)
+    new = np.zeros_like(scores)
 
-    def keep(block: Block, new: Any) -> None:
-        new_scores[block.rows] = new
+    def put(block: Block, some: Any) -> None:
+        new[block.rows] = some
 
-    return new_scores, score(keep=keep)
+    return lambda: new, put
 
 
 @jax.jit

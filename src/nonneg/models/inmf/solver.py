@@ -13,6 +13,7 @@ from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from ..factor.alternate import NEAR_EXACT
 from ..factor.best import best_of
+from ..factor.extrapolate import ExtrapolatedSolver
 from ..loop import Report, Trace
 from .loadings import objectives, shrinkage, update_loadings
 from .normalise import normalise
@@ -28,6 +29,7 @@ from .revive import revive
 from .scores import (
     ROW_SWEEPS,
     gather_scores,
+    move_scores,
     squared_errors,
     update_rows,
     update_scores,
@@ -36,7 +38,8 @@ from .scores import (
 from .start import start
 
 if TYPE_CHECKING:
-    from ..loop import Callback
+    from ..factor.momentum import Momentum
+    from ..loop import Callback, Solver
     from .summary import DataSummary
     from .validation import Watch
 
@@ -122,14 +125,35 @@ class INMFSolver:
 
     def step(self, state: INMFState, /) -> INMFState:
         """Update scores, then loadings."""
-        data, penalties = self.summary.data, self.penalties
-        loadings, scores, statistics, objective, _, reseeds = state
-        if self.rule != "mu":
-            loadings, reseeds = revive(data, loadings, scores, statistics, reseeds)
-        update = partial(update_rows, rule=self.rule, n_sweeps=ROW_SWEEPS)
-        scores, statistics = update_scores(
-            data, loadings, penalties.lam, scores, update
+        state = self.revived(state)
+        return self.advanced(state, state.loadings, None)[0]
+
+    def factors(self, state: INMFState, /) -> tuple[Any, Any]:
+        """Scores and loadings."""
+        return state.scores, state.loadings
+
+    def revived(self, state: INMFState, /) -> INMFState:
+        """The state without factors that no cell uses."""
+        if self.rule == "mu":
+            return state
+        loadings, scores, statistics, *_, reseeds = state
+        loadings, reseeds = revive(
+            self.summary.data, loadings, scores, statistics, reseeds
         )
+        return state._replace(loadings=loadings, reseeds=reseeds)
+
+    def advanced(
+        self, state: INMFState, loadings: Loadings, momentum: Momentum | None, /
+    ) -> tuple[INMFState, Any]:
+        """The state after a step that begins with other loadings."""
+        data, penalties = self.summary.data, self.penalties
+        update = partial(update_rows, rule=self.rule, n_sweeps=ROW_SWEEPS)
+        arguments = data, loadings, penalties.lam, state.scores, update
+        if momentum is None:
+            scores, statistics = update_scores(*arguments)
+            reached = scores
+        else:
+            scores, statistics, reached = move_scores(*arguments, momentum=momentum)
         loadings = update_loadings(
             loadings, statistics, penalties, self.rule, shared=data.shared
         )
@@ -140,9 +164,15 @@ class INMFSolver:
             if (value < NEAR_EXACT * np.asarray(data.sq_norm)).any():
                 errors = squared_errors(data, loadings, scores)
                 value = errors + shrinkage(loadings, statistics, penalties.lam)
-        return INMFState(
-            loadings, scores, statistics, weight @ value, objective, reseeds
+        after = INMFState(
+            loadings,
+            scores,
+            statistics,
+            weight @ value,
+            state.objective,
+            state.reseeds,
         )
+        return after, reached
 
     def finished(self, state: INMFState, /) -> Any:
         """Whether the last step hardly lowered the objective."""
@@ -192,8 +222,10 @@ def inmf(
 ) -> INMFResult:
     """Fit all cells at once, and keep the best of several starts."""
     descent = INMFSolver(summary, rank, penalties, solver, tol, max_iter, seed, watch)
-    state, trace = best_of(descent, range(n_init), callback)
-    return INMFResult(*descent.finish(state), trace)
+    fit: Solver[Any, Any] = ExtrapolatedSolver(descent) if solver == "hals" else descent
+    state, trace = best_of(fit, range(n_init), callback)
+    loadings, scores, statistics = fit.finish(state)
+    return INMFResult(loadings, scores, statistics, trace)
 
 
 def _positive(x: Any) -> Any:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..._core.typing import Floats
     from ...operators.protocol import MatrixOperator
     from ..factor.alternate import Rule
+    from ..factor.momentum import Momentum
 
 
 @partial(
@@ -54,33 +55,51 @@ class FrobeniusSolver:
 
     def step(self, state: NMFState, /) -> NMFState:
         """Update W, then H."""
-        w, h, reseeds = state.W, state.H, state.reseeds
-        if self.revives:
-            w, h, reseeds = revive(
-                self.op, self.row_sums, w, h, alive=state.alive, reseeds=reseeds
-            )
+        state = self.revived(state)
+        return self.advanced(state, state.H, None)[0]
+
+    def factors(self, state: NMFState, /) -> tuple[Any, Any]:
+        """W and H."""
+        return state.W, state.H
+
+    def revived(self, state: NMFState, /) -> NMFState:
+        """The state without dead components."""
+        if not self.revives:
+            return state
+        w, h, reseeds = revive(
+            self.op,
+            self.row_sums,
+            state.W,
+            state.H,
+            alive=state.alive,
+            reseeds=state.reseeds,
+        )
+        return state._replace(W=w, H=h, reseeds=reseeds)
+
+    def advanced(
+        self, state: NMFState, h: Any, momentum: Momentum | None, /
+    ) -> tuple[NMFState, Any]:
+        """The state after a step that begins with other loadings."""
         found = alternate(
             self.op,
-            w,
+            state.W,
             h,
             sq_norm=self.sq_norm,
             rules=self.rules,
             penalties=self.penalties,
+            momentum=momentum,
         )
         penalty_w, penalty_h = self.penalties
         objective = found.fit / 2
         objective = objective + penalty_w.value(found.W) + penalty_h.value(found.H.T)
-        return judge(
-            state._replace(
-                W=found.W,
-                H=found.H,
-                n_iter=state.n_iter + 1,
-                residual=found.residual,
-                alive=found.alive,
-                reseeds=reseeds,
-            ),
-            objective,
+        after = state._replace(
+            W=found.W,
+            H=found.H,
+            n_iter=state.n_iter + 1,
+            residual=found.residual,
+            alive=found.alive,
         )
+        return judge(after, objective), found.reached
 
     def finished(self, state: NMFState, /) -> Any:
         """Whether the tolerance is met."""

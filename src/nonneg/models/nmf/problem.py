@@ -47,7 +47,8 @@ class NMFState(NamedTuple):
     """A fit in progress."""
 
     W: Any
-    """(n_obs, rank); on the host, and updated in place, where the data are streamed."""
+    """(n_obs, rank); on the host where the data are streamed, and updated in place unless
+    steps are extrapolated."""
     H: Any
     """(rank, n_vars)"""
     n_iter: Any

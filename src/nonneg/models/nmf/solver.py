@@ -8,6 +8,7 @@ import numpy as np
 
 from ..._core.typing import Floats
 from ..factor.best import best_of
+from ..factor.extrapolate import ExtrapolatedSolver
 from ..factor.start import initialise
 from .frobenius import FrobeniusSolver
 from .kullback_leibler import KullbackLeiblerSolver
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..factor.start import Init
-    from ..loop import Callback
+    from ..loop import Callback, Solver
 
 
 def nmf(
@@ -37,7 +38,7 @@ def nmf(
     def starts() -> Iterator[tuple[Any, Any]]:
         for stream in np.random.default_rng(seed).spawn(n_init):
             if isinstance(init, tuple):
-                # W is updated in place where the data are streamed.
+                # Some rules update W in place where the data are streamed.
                 yield np.array(init[0]), init[1]
             else:
                 yield initialise(
@@ -51,14 +52,14 @@ def nmf(
 
 def make_solver(
     problem: Problem, solver: SolverName, *, tol: float, max_iter: int
-) -> FrobeniusSolver | KullbackLeiblerSolver:
+) -> Solver[Any, tuple[Floats, Floats, Floats, Floats]]:
     """The solver of a problem."""
     stats, penalties = problem.stats, problem.penalties
     if problem.loss == "kullback-leibler":
         return KullbackLeiblerSolver(
             problem.op, stats.total, penalties, tol=tol, max_iter=max_iter
         )
-    return FrobeniusSolver(
+    plain = FrobeniusSolver(
         problem.op,
         stats.sq_norm,
         stats.row_sums,
@@ -69,3 +70,4 @@ def make_solver(
         # With an L1 penalty an empty component may be the best one.
         revives=not any(penalty.favours_zeros for penalty in penalties),
     )
+    return ExtrapolatedSolver(plain) if solver == "hals" else plain

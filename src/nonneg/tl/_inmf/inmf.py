@@ -130,14 +130,16 @@ def inmf(
     %(lam)s
     %(scaling)s
     solver
-        `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009`;
-        `"anls"`, exact alternating non-negative least squares :cite:p:`Kim2011`,
-        slower; `"mu"`, multiplicative updates :cite:p:`Lee2000`, much slower.
+        `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009` with
+        extrapolation :cite:p:`Ang2019`: an iteration that would raise the objective is
+        undone; `"anls"`, exact alternating non-negative least squares
+        :cite:p:`Kim2011`, slower; `"mu"`, multiplicative updates :cite:p:`Lee2000`,
+        much slower.
     n_init
         Number of random starts, of which the best is kept.
     tol
-        Stop when an iteration lowers the objective by at most `tol` of its value. A few
-        hundred cells take little time with 1e-7, and gain from it.
+        Stop when an iteration that is not undone lowers the objective by at most `tol` of
+        its value. A few hundred cells take little time with 1e-7, and gain from it.
     %(max_iter)s
     %(validation)s
     %(chunk_size)s

@@ -96,8 +96,9 @@ def nmf(
         e.g. 5 to 20 for a section. :func:`nonneg.tl.stability` says which come back.
     %(matrix)s
     solver
-        `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009`,
-        the default for the Frobenius loss; `"anls"`, exact alternating
+        `"hals"`, hierarchical alternating least squares :cite:p:`Cichocki2009` with
+        extrapolation :cite:p:`Ang2019`, the default for the Frobenius loss: an
+        iteration that would raise the objective is undone; `"anls"`, exact alternating
         non-negative least squares :cite:p:`Kim2011`, slower per iteration;
         `"mu"`, multiplicative updates :cite:p:`Lee2000`, the one for the
         Kullback-Leibler divergence.
