@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from ..._core.namespace import namespace
 from ..._core.random import stream
 from ..._core.typing import Floats
+from ..factor.merge import merge_alike
 from ..factor.start import right_singular_vectors
 from ..nmf.problem import Problem
 from ..nmf.solver import nmf
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...operators.protocol import MatrixOperator
+    from ..factor.start import Init
     from .likelihood import Likelihood, Loss
 
 
 # Where the search begins: smooth fields that follow their data loosely.
 _LENGTH_SCALE, _AMPLITUDE, _TEMPERATURE = 1.0, 1.0, 100.0
+
+# Iterations of NMF; those with more components need only tell patterns apart.
+_MAX_ITER, _MAX_ITER_MORE = 200, 60
 
 
 def start_counts(
@@ -44,22 +50,11 @@ def start_counts(
 
     ``order`` sorts the factors by their logarithms.
     """
-    fit = nmf(
-        Problem(op, op.stats(), loss),
-        rank,
-        solver="mu" if loss == "kullback-leibler" else "hals",
-        max_iter=200,
-        tol=1e-4,
-        seed=options.seed,
-    )
-    if fit.trace.interrupted:
-        # There is nothing to keep yet: what came of it would pass for a whole fit.
-        raise KeyboardInterrupt
+    part, w = _factorize(op, rank, loss, options.seed)
     a, n_vars = options.shrinkage, op.shape[1]
-    w = fit.H.T * fit.mass / np.maximum(fit.H.sum(1), 1e-30)
-    factors = fit.W * np.where(fit.mass > 0, 1 / np.maximum(fit.W.sum(0), 1e-30), 0)
-    factors = factors * len(factors)
-    w = w / len(factors)
+    total = np.maximum(w.sum(0), 1e-30)
+    factors = part / total * len(part)
+    w = w / len(part)
     # Every gene a little in every factor, every factor a little everywhere.
     total = w.sum(0)
     w = (1 - a) * w + a * total / n_vars
@@ -75,6 +70,48 @@ def start_counts(
         np.ascontiguousarray(w[:, picked], np.float32),
         log_factors[:, picked].astype(np.float32),
     )
+
+
+def _factorize(
+    op: MatrixOperator, rank: int, loss: Loss, seed: int
+) -> tuple[Floats, Floats]:
+    """Scores and loadings of NMF, whose columns sum to the mass of the component.
+
+    NMF of counts has local minima where one pattern has two components and two patterns
+    share one, and nothing that follows leaves them. So it starts from one with half as
+    many components more, which finds them all, with those joined that are most alike.
+    """
+
+    def fit(
+        rank: int, init: Init | tuple[Floats, Floats], max_iter: int
+    ) -> tuple[Floats, Floats]:
+        found = nmf(
+            Problem(op, stats, loss),
+            rank,
+            solver="mu" if loss == "kullback-leibler" else "hals",
+            init=init,
+            max_iter=max_iter,
+            tol=1e-4,
+            seed=seed,
+        )
+        if found.trace.interrupted:
+            # There is nothing to keep yet: what came of it would pass for a whole fit.
+            raise KeyboardInterrupt
+        scores, loadings = (
+            part * (found.mass / np.maximum(part.sum(0), 1e-30))
+            for part in (found.W, found.H.T)
+        )
+        return scores, loadings
+
+    stats = op.stats()
+    n_more = min(rank + math.ceil(rank / 2), *op.shape)
+    if loss != "kullback-leibler" or rank == 1 or n_more <= rank:
+        return fit(rank, "nndsvda", _MAX_ITER)
+    more = fit(n_more, "nndsvda", _MAX_ITER_MORE)
+    scores, loadings = merge_alike(*more, rank)
+    mass = np.sqrt(np.maximum(loadings.sum(0), 1e-30))
+    joined = [(part / mass).astype(op.dtype) for part in (scores, loadings)]
+    return fit(rank, (joined[0], np.ascontiguousarray(joined[1].T)), _MAX_ITER)
 
 
 def first_state(ascent: Ascent, w: Any, mean: Any, var: Any = None) -> NSFState:
