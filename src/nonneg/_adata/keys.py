@@ -49,6 +49,7 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
         "dispersion": "_dispersion",
         "importance": "_spatial_importance",
         "importance_std": "_spatial_importance_std",
+        "importance_null": "_spatial_importance_null",
         # nmf, stability: weights of squared errors
         "weight": "_weight",
         # deconvolution: genes that were used
@@ -62,6 +63,7 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
     "obs": {
         "importance": "_spatial_importance",
         "importance_std": "_spatial_importance_std",
+        "importance_null": "_spatial_importance_null",
         # leading factor of each cell, by an alignment
         "cluster": "_cluster",
         # deconvolution: counts of the genes used, misfit, share of an unknown type

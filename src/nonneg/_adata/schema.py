@@ -51,6 +51,8 @@ class ProbabilisticEntry(Entry):
     """The NSF family, and simulated patterns of its kind."""
 
     is_spatial: NDArray[Any] | None = None
+    spatial_share: NDArray[Any] | None = None
+    spatial_share_null: NDArray[Any] | None = None
     elbo: NDArray[Any] | None = None
     sparsity: float | None = None
     total_std: NDArray[Any] | None = None

@@ -48,6 +48,10 @@ class Interpolation(Protocol):
         """Those of several factors."""
         ...
 
+    def pick(self, factor: int) -> Interpolation:
+        """That of one of several factors."""
+        ...
+
     def matmul(self, values: Any) -> Any:
         """``A u`` of values (k, n_inducing), (n_locations, k)."""
         ...
@@ -85,6 +89,9 @@ class HostInterpolation:
 
     def stack(self, others: Sequence[Interpolation]) -> HostInterpolation:
         return replace(self, weights=np.stack([other.weights for other in others]))
+
+    def pick(self, factor: int) -> HostInterpolation:
+        return replace(self, weights=self.weights[factor])
 
     def _each(self, k: int) -> Sequence[Floats]:
         return list(self.weights) if self.stacked else [self.weights] * k
@@ -156,6 +163,9 @@ class DeviceInterpolation:
 
     def stack(self, others: Sequence[Interpolation]) -> DeviceInterpolation:
         return replace(self, weights=jnp.stack([other.weights for other in others]))
+
+    def pick(self, factor: int) -> DeviceInterpolation:
+        return replace(self, weights=self.weights[factor])
 
     @jax.jit
     def matmul(self, values: Any) -> jax.Array:

@@ -116,6 +116,18 @@ def stack_priors(priors: Sequence[Prior]) -> Prior:
         )
 
 
+def pick_prior(prior: Prior, factor: int) -> Prior:
+    """That of one factor, whether or not they share one."""
+    if not prior.interpolation.stacked:
+        return prior
+    return Prior(
+        prior.precision[factor],
+        prior.logdet[factor],
+        prior.interpolation.pick(factor),
+        prior.residual[factor],
+    )
+
+
 def conditional(
     kernel: Kernel, layout: Layout, length_scale: Floats, jitter: float = _JITTER
 ) -> tuple[Any, Any]:

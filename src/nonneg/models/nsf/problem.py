@@ -95,6 +95,8 @@ class Options:
     tol: float = 1e-4
     shrinkage: float = 0.2
     seed: int = 0
+    n_permutations: int = 0
+    """Of places, to tell how spatial fields are by chance."""
     search: SearchOptions = SearchOptions()
 
 

@@ -13,6 +13,7 @@ from . import fields as gp
 from .likelihood import expected
 from .model import iid_elsewhere
 from .problem import Kernels, NSFState
+from .spatial_share import spatial_shares
 
 if TYPE_CHECKING:
     from ..loop import Trace
@@ -43,6 +44,10 @@ class NSFResult(NamedTuple):
     """Of the spatial factors."""
     location_precision: Floats
     """(n_locations, n_spatial): of the sites."""
+    spatial_share: Floats
+    """(n_spatial,): of the variance of every field, what other locations foretell."""
+    spatial_share_null: Floats
+    """(n_spatial,): the same with permuted places, or NaN."""
     trace: Trace
     tried: list[tuple[int, Kernels, float]]
     """Iteration, kernels, and the log likelihood of held-out observations."""
@@ -56,6 +61,8 @@ def finish(
     trace: Trace,
     tried: list[tuple[int, Kernels, float]],
     *,
+    n_permutations: int = 0,
+    seed: int = 0,
     search_interrupted: bool = False,
 ) -> NSFResult:
     """Spatial factors first, each kind by its contribution."""
@@ -68,7 +75,9 @@ def finish(
     else:
         factors = namespace(state.mean).ones_like(state.mean)
     precision, field_var = np.zeros((0, t)), np.zeros(0)
+    shares = np.zeros(0), np.zeros(0)
     if t:
+        shares = spatial_shares(ascent, state, n_permutations, seed)
         sums = _location_sums(ascent, state, factors)
         precision, field_var = map(np.asarray, sums)
     state, factors = jax.tree.map(np.asarray, (state, factors))
@@ -109,6 +118,8 @@ def finish(
         post=state.post and gp.pick(state.post, first),
         noise=state.noise,
         location_precision=precision[:, first],
+        spatial_share=shares[0][first],
+        spatial_share_null=shares[1][first],
         trace=trace,
         tried=tried,
         search_interrupted=search_interrupted,

@@ -14,6 +14,7 @@ from ..._core.random import stream
 from ..._core.typing import Floats
 from ..loop import drive
 from .ascent import Ascent
+from .exchange import exchange
 from .minibatches import MinibatchAscent, split
 from .model import FactorModel, iid_elsewhere, predict_factors
 from .priors import Priors
@@ -110,7 +111,9 @@ def fit(
         starts = [start(part.likelihood, part.held.train) for part in parts]
         with float64():
             states = [
-                first_state(part.ascent(kernels), w, mean)
+                exchange(
+                    part.ascent(kernels), first_state(part.ascent(kernels), w, mean)
+                )
                 for part, (w, mean) in zip(parts, starts, strict=True)
             ]
             chosen = search(parts, states, kernels, callback)
@@ -144,10 +147,20 @@ def fit(
             options.max_iter,
         )
         state = first_state(ascent, w, mean, var)
+        if not interrupted:
+            state = exchange(ascent, state)
         state, trace = _ascend(ascent, state, options, put, callback)
         if interrupted:
             trace = trace._replace(converged=False, interrupted=True)
-        return finish(ascent, state, trace, tried, search_interrupted=interrupted)
+        return finish(
+            ascent,
+            state,
+            trace,
+            tried,
+            n_permutations=options.n_permutations,
+            seed=options.seed,
+            search_interrupted=interrupted,
+        )
 
 
 def _ascend(

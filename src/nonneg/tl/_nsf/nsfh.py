@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .front import LikelihoodName
 
 
+# Of places: what is reported is a mean over all genes and as many of these.
+_N_PERMUTATIONS = 4
+
+
 @checked
 @shared_docs
 def nsfh(
@@ -162,6 +166,7 @@ def nsfh(
                 learning_rate=learning_rate,
                 tol=tol,
                 max_iter=max_iter,
+                n_permutations=_N_PERMUTATIONS,
             ),
             likelihood=likelihood,
             estimator=estimator,

@@ -50,9 +50,13 @@ def write_fit(
     trace = result.trace
     mass = np.abs(scores).sum(0, dtype=np.float64) * np.abs(result.W).sum(0)
     of_obs: Mapping[str, NDArray[Any]] = {}
+    share, null = (
+        np.concatenate([own, np.zeros(n_components - len(own))])
+        for own in (result.spatial_share, result.spatial_share_null)
+    )
     if hybrid:
-        shares, of_obs = _importance(result, is_spatial=is_spatial)
-        of_variables = {**of_variables, **shares}
+        of_genes, of_obs = _importance(result, share, null)
+        of_variables = {**of_variables, **of_genes}
     write_factors(
         adata,
         keys,
@@ -71,6 +75,8 @@ def write_fit(
             "scale": np.ones(n_components),
             "sparsity": share_of_zeros(result.W),
             "is_spatial": is_spatial,
+            **({"spatial_share": share} if is_spatial.any() else {}),
+            **({"spatial_share_null": null} if hybrid else {}),
             "total_std": np.sqrt(result.total_var),
             "nonspatial_prior": result.iid.astype(np.float64),
             "nonspatial_elsewhere": result.elsewhere.astype(np.float64),
@@ -154,28 +160,43 @@ def spatial_info(
 
 
 def _importance(
-    result: NSFResult, *, is_spatial: NDArray[np.bool_]
+    result: NSFResult, shares: NDArray[np.float64], null: NDArray[np.float64]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Spatial share of every gene and observation, with standard deviations."""
+    """Spatial share of every gene and observation, its deviation, and by chance.
+
+    Of factors, the spatial shares are given.
+    """
     scores, std = moments(result.mean, result.var, linear=False)
     w = result.W.astype(np.float64)
     totals = scores.sum(0, dtype=np.float64)
     weight = w.sum(0)
-    kinds = ("importance", "importance_std")
-    gene = _share(w * totals, w**2 * result.total_var, is_spatial)
-    obs = _share(scores * weight, (std * weight) ** 2, is_spatial)
-    return dict(zip(kinds, gene, strict=True)), dict(zip(kinds, obs, strict=True))
+
+    def each(
+        part: NDArray[np.float64], var: NDArray[np.float64]
+    ) -> dict[str, NDArray[Any]]:
+        share, spread = _share(part, var, shares)
+        by_chance, _ = _share(part, var, null)
+        return {
+            "importance": share,
+            "importance_std": spread,
+            "importance_null": by_chance,
+        }
+
+    return (
+        each(w * totals, w**2 * result.total_var),
+        each(scores * weight, (std * weight) ** 2),
+    )
 
 
 def _share(
-    part: NDArray[np.float64], var: NDArray[np.float64], picked: NDArray[np.bool_]
+    part: NDArray[np.float64], var: NDArray[np.float64], of_column: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of some columns in the row sums; by the delta method, its deviation."""
+    """Mean of what is given of columns, by the parts of each row.
+
+    And, by the delta method, its deviation.
+    """
     total = part.sum(1)
-    empty = total <= 0
-    total = np.where(empty, np.nan, total)
-    share = part[:, picked].sum(1) / total
-    spread = (1 - share) ** 2 * var[:, picked].sum(1) + share**2 * var[:, ~picked].sum(
-        1
-    )
+    total = np.where(total > 0, total, np.nan)
+    share = part @ of_column / total
+    spread = ((of_column - share[:, None]) ** 2 * var).sum(1)
     return share, np.sqrt(spread) / total
