@@ -154,6 +154,10 @@ def test_spatial_importance(hybrid, of):
     assert heights.sum() == len(scores)
     assert ax.get_ylabel() == {"var": "genes", "obs": "observations"}[of]
     assert len(ax.texts) == (2 if of == "var" else 0)
+    line = next(x for x in ax.lines if x.get_label() == "places permuted")
+    null = getattr(hybrid, of)["nsfh_spatial_importance_null"]
+    by_chance = np.histogram(null, 25, (0, 1))[0]
+    np.testing.assert_array_equal(line.get_ydata()[::2], by_chance)
 
 
 def test_names_at_both_ends(hybrid):

@@ -37,8 +37,9 @@ def spatial_importance(
     """Show how much of genes, or of observations, is spatial.
 
     A histogram of the scores of :func:`nonneg.tl.nsfh`. The most and the least spatial
-    genes are named above it, and marked where they lie. A bimodal histogram indicates
-    two groups of genes.
+    genes are named above it, and marked where they lie. A line has the same scores with
+    permuted places: what lies no further to the right than it is not spatial. A bimodal
+    histogram indicates two groups of genes.
 
     Parameters
     ----------
@@ -76,13 +77,20 @@ def spatial_importance(
     scores = getattr(adata, of)[name].dropna().sort_values()
     if ax is None:
         _, ax = new_figure(figsize=(3.4, 2.4 + 0.14 * n_labels), layout="constrained")
-    ax.hist(
-        scores,
-        bins=np.linspace(0, 1, _N_BINS + 1).tolist(),
-        color="0.7",
-        ec="w",
-        lw=0.4,
-    )
+    bins = np.linspace(0, 1, _N_BINS + 1)
+    ax.hist(scores, bins=bins.tolist(), color="0.7", ec="w", lw=0.4)
+    null = getattr(adata, of).get(f"{name}_null")
+    # Fits of earlier versions have none.
+    if null is not None:
+        ax.plot(
+            np.repeat(bins, 2)[1:-1],
+            np.repeat(np.histogram(null.dropna(), bins)[0], 2),
+            color="0.2",
+            lw=1,
+            ls=":",
+            label="places permuted",
+        )
+        ax.legend(fontsize="x-small", frameon=False)
     ax.set(
         xlim=(0, 1),
         xlabel="spatial importance",

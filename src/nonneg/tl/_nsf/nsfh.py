@@ -69,7 +69,13 @@ def nsfh(
     gene, or of an observation, is spatial.
 
     Starting factors are those of NMF; the `n_spatial` of largest Moran's I become
-    spatial.
+    spatial. During the fit, the field that its neighbours foretell least and the other
+    factor that would be foretold most change places where that raises the bound.
+
+    A field may follow what is not spatial: with shuffled places, half of a gene would
+    still be in fields. So importance counts each by its *spatial share*, the part of its
+    variance that the other locations foretell. Beside it stands what it would be by
+    chance, with the places permuted. Where the two are close, nothing is spatial.
 
     Parameters
     ----------
@@ -115,16 +121,19 @@ def nsfh(
     `.varm['nsfh' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
         Loadings, NaN outside `mask_var`.
     `.var['nsfh_spatial_importance']`, `.obs['nsfh_spatial_importance']`
-        Spatial share of the fitted mean of every gene and observation, 0 to 1; NaN
-        for genes without counts. With `_std` appended, standard deviations, given the
-        loadings. Named after `key_added` where that is given.
+        Spatial share of the fitted mean of every gene and observation, 0 to 1: each
+        field counts with its `spatial_share`, other factors with none. NaN for genes without counts.
+        With `_std` appended, standard deviations, given loadings and spatial shares;
+        with `_null`, the same scores after permuting the places of what was found. Named after
+        `key_added` where that is given.
     `.var['nsfh_dispersion']`
         With the negative binomial likelihood, the dispersion of every gene. Named after
         `key_added` where that is given.
     `.uns['nsfh' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
-        `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
+        `n_iter`, `converged`, `interrupted`, `is_spatial`, `spatial_share` (the part of the variance of the logarithm of every field
+        that the other locations foretell) and `spatial_share_null`, `sparsity` (share of zero loadings),
         `temperature`, `kernel` (length scales in units of the coordinates,
         amplitudes), `search` (table of the kernels tried and the log predictive density of
         held-out locations), `transform` of the coordinates, and `field`: inducing

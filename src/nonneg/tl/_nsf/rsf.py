@@ -99,7 +99,8 @@ def rsf(
     `.uns['rsf' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
-        `n_iter`, `converged`, `interrupted`, `is_spatial`, `sparsity` (share of zero loadings),
+        `n_iter`, `converged`, `interrupted`, `is_spatial`, `spatial_share` (the part of the variance of every field that
+        the other locations foretell), `sparsity` (share of zero loadings),
         `temperature`, `kernel` (length scales in units of the coordinates,
         amplitudes), `search` (table of the kernels tried and the log predictive density of
         held-out locations), `transform` of the coordinates, and `field`: inducing
