@@ -27,7 +27,9 @@ def mixed(name, size, seed, n_genes=300):
     return simulate(size, n_genes, n_nonspatial=3, rng=seed)
 
 
-@pytest.mark.parametrize(("name", "size", "seed"), [("quilt", 18, 1), ("ggblocks", 24, 2)])
+@pytest.mark.parametrize(
+    ("name", "size", "seed"), [("quilt", 18, 1), ("ggblocks", 24, 2)]
+)
 def test_no_pattern_has_two_factors(name, size, seed):
     # Where NMF of as many components as patterns ends with one of them in two.
     adata = mixed(name, size, seed)

@@ -43,9 +43,7 @@ def exchange(ascent: Ascent, fit: NSFState) -> NSFState:
         order[list(pair)] = order[list(reversed(pair))]
         moved = _advance(
             ascent,
-            first_state(
-                ascent, fit.w[:, order], fit.mean[:, order], fit.var[:, order]
-            ),
+            first_state(ascent, fit.w[:, order], fit.mean[:, order], fit.var[:, order]),
         )
         fit = _advance(ascent, fit)
         if not has_fallen(

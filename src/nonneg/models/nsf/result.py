@@ -75,7 +75,7 @@ def finish(
     else:
         factors = namespace(state.mean).ones_like(state.mean)
     precision, field_var = np.zeros((0, t)), np.zeros(0)
-    shares = np.zeros(0), np.zeros(0)
+    shares: tuple[Floats, Floats] = (np.zeros(0), np.zeros(0))
     if t:
         shares = spatial_shares(ascent, state, n_permutations, seed)
         sums = _location_sums(ascent, state, factors)
