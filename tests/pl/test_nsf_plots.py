@@ -167,7 +167,9 @@ def test_names_at_both_ends(hybrid):
     assert low == ["least spatial:", *order[:2]]
     assert high == ["most spatial:", *order[:-3:-1]]
     # Marks are where the scores are.
-    marks = np.concatenate([line.get_xdata() for line in ax.lines])
+    marks = np.concatenate(
+        [line.get_xdata() for line in ax.lines if line.get_marker() == "v"]
+    )
     scores = hybrid.var["nsfh_spatial_importance"][[*low[1:], *high[1:]]]
     np.testing.assert_array_equal(marks, scores)
 

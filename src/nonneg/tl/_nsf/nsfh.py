@@ -123,9 +123,10 @@ def nsfh(
     `.var['nsfh_spatial_importance']`, `.obs['nsfh_spatial_importance']`
         Spatial share of the fitted mean of every gene and observation, 0 to 1: each
         field counts with its `spatial_share`, other factors with none. NaN for genes without counts.
-        With `_std` appended, standard deviations, given loadings and spatial shares;
-        with `_null`, the same scores after permuting the places of what was found. Named after
-        `key_added` where that is given.
+        With `_std` appended, standard deviations, given loadings and spatial shares.
+        Named after `key_added` where that is given.
+    `.var['nsfh_spatial_importance_null']`, `.obs['nsfh_spatial_importance_null']`
+        The same scores after permuting the places of what was found.
     `.var['nsfh_dispersion']`
         With the negative binomial likelihood, the dispersion of every gene. Named after
         `key_added` where that is given.
