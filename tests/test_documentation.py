@@ -26,7 +26,7 @@ import scanpy as sc
 import squidpy as sq
 
 import nonneg as nng
-from testing.nonneg import real_data
+from testing.nonneg import needs, real_data
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -46,6 +46,10 @@ QUICK = {
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:.*(did|has) not converge"),
+    # squidpy's permutations fork after JAX was used
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+    # genes of simulated types are no sharp markers
+    pytest.mark.filterwarnings("ignore:.*marker sets match no type"),
 ]
 
 
@@ -233,6 +237,10 @@ SLOW = {
     "docs/stability.md",
     "docs/widefield.md",
 }
+NEEDED = {
+    "docs/integration.md": [needs.mudata],
+    "docs/widefield.md": [needs.tables, needs.imageio_ffmpeg],
+}
 
 
 def blocks_of(name):
@@ -263,7 +271,13 @@ def run(name, monkeypatch, setup=None):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        pytest.param(
+            name,
+            marks=[
+                *([pytest.mark.slow] if name in SLOW else []),
+                *NEEDED.get(name, ()),
+            ],
+        )
         for name in PAGES
     ],
 )

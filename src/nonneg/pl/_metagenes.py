@@ -199,6 +199,8 @@ def _draw(
     )
     for (edges, values), (cmap, norm, _) in zip(parts, styles, strict=True):
         panel.pcolormesh(edges, rows, values, cmap=cmap, norm=norm, ec="0.9", lw=0.3)
-    panel.hlines(n_above, 0, parts[1][0][-1], color="k", lw=0.8)
+    panel.hlines(
+        n_above, 0, parts[1][0][-1], color=panel.yaxis.label.get_color(), lw=0.8
+    )
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)

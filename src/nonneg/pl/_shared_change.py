@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from .._adata.labels import as_text
 from .._adata.schema import IntegrationEntry, recorded
@@ -98,6 +98,7 @@ def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) 
     # Where another data set begins to arrive.
     for begin in np.flatnonzero(arriving[1:] != arriving[:-1]):
         ax.axvline(begin + 1.5, color="0.85", lw=0.6, zorder=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_yscale("log")
     # Less than a decade still has a few labels, and no more.
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
