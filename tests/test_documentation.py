@@ -117,7 +117,8 @@ def integration(page):
     yield
     page["adata"] = whole.copy()
     yield
-    mudata = pytest.importorskip("mudata")
+    import mudata
+
     first, second = (
         whole[whole.obs["batch"] == name].copy() for name in ("batch_0", "batch_1")
     )
