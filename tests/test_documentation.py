@@ -74,7 +74,7 @@ def anatomy(page):
 
 
 def stability(page):
-    page["adata"] = nng.datasets.atlas_expression((12, 9, 8), 60, 3, missing_planes=0)
+    page["adata"] = nng.datasets.quilt(24, 60)
     page["adata"].var["weight"] = 1.0
     scan = nng.tl.stability
     # Every number is compiled anew.
@@ -138,6 +138,9 @@ def integration(page):
     adata.X = x
     page["adata"] = adata
     genes, peaks = whole[:, :60].copy(), first[:, 60:].copy()
+    for modality in (genes, peaks):
+        sc.pp.normalize_total(modality)
+        sc.pp.log1p(modality)
     with mudata.set_options(pull_on_update=False):
         page["mdata"] = mudata.MuData({"rna": genes, "atac": peaks})
     page["mdata"].obs["batch"] = whole.obs["batch"].astype(str)
@@ -145,10 +148,10 @@ def integration(page):
     first.write_h5ad("control.h5ad")
     second.write_zarr("treated.zarr")
     page["genes"] = list(whole.var_names[:60])
-    nng.datasets.batches((80,), 80, 4, rng=1).write_h5ad("new_donor.h5ad")
+    nng.datasets.batches((50, 40), 80, 4, rng=1).write_h5ad("new_donor.h5ad")
     yield
     yield
-    page["cells"] = nng.datasets.batches((40,), 80, 4, rng=2)
+    page["cells"] = nng.datasets.batches((20, 20), 80, 4, rng=2)
     page["cells"].obs["batch"] = "control"
     yield
     page["adata"] = whole
@@ -188,13 +191,13 @@ def widefield(page):
     page["landmarks"] = {"a": (0.1, 0.1), "b": (0.6, 0.1), "c": (0.1, 0.5)}
     page["atlas_landmarks"] = page["landmarks"]
     yield
-    nng.tl.locanmf(page["adata"], key="hemo", r2_threshold=0.5, max_rank=2)
+    nng.tl.locanmf(page["adata"], key="hemo", r2_threshold=0.2, max_rank=2)
     yield
     for i, name in enumerate(("one", "two", "three", "four")):
         session = nng.datasets.widefield(
             form="svd", shape=(32, 40), n_frames=300, n_regions=3, rng=i
         )
-        nng.tl.locanmf(session, max_rank=2)
+        nng.tl.locanmf(session, min_rank=2, max_rank=2, r2_threshold=0.2)
         session.uns["subject"] = "m1" if i < 2 else "m2"
         page[name] = session
     yield
