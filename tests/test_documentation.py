@@ -201,7 +201,7 @@ def widefield(page):
         session.uns["subject"] = "m1" if i < 2 else "m2"
         page[name] = session
     yield
-    times = np.arange(2.0, 60, 4)
+    times = np.arange(2.0, 16, 2)
     pd.DataFrame({"time": times, "side": "left"}).to_csv("trials.csv", index=False)
     table = pd.DataFrame(
         np.random.default_rng(0).random((6400, 3)),
