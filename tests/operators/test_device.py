@@ -215,7 +215,6 @@ SPATIAL_FITS = {
     "negative_binomial": ("nsf", dict(FIXED, likelihood="negative_binomial")),
     "gaussian": ("nsf", dict(FIXED, likelihood="gaussian")),
     "monte_carlo": ("nsf", dict(FIXED, estimator="monte_carlo")),
-    "batches": ("nsf", dict(FIXED, batch_size=40)),
     "nsfh": ("nsfh", dict(FIXED, n_spatial=2)),
     "rsf": ("rsf", dict(length_scale=3.0, temperature=1.0, tol=0, max_iter=5)),
 }

@@ -138,16 +138,13 @@ _SHARED = {
             the cube: the first thing to lower (e.g. to 300) where a fit is slow.
         """,
     "fit": """
-        batch_size
-            Observations per step: random subsets, visited in turn and read into memory.
-            `None`: all observations in every step. Give it where the matrix does not
-            fit in memory.
         learning_rate
-            Damping of the natural-gradient step, in (0, 1]; halved when a step lowers
-            the bound, so that there is seldom a reason to change it.
+            How much of the way to new precisions of the factors a step goes, in (0, 1]. How
+            far means go is computed, so that there is seldom a reason to change it.
         tol
-            Stop when the bound changes by at most `tol` of its value in an iteration.
-            1e-5 takes several times as long, and hardly changes predictions.
+            Stop when factors would move by at most ten times `tol`, relative to what they
+            are: the root of the mean square, weighted by expected counts. 1e-5 takes
+            several times as long, and hardly changes predictions.
         """,
     "spatial_errors": """
         TypeError

@@ -39,7 +39,6 @@ REFUSALS = {
     "nugget": (dict(nugget=-0.1), ValueError, "nugget=-0.1"),
     "learning rate": (dict(learning_rate=1.5), ValueError, "learning_rate=1.5"),
     "no learning": (dict(learning_rate=0.0), ValueError, "learning_rate=0.0"),
-    "batch size": (dict(batch_size=0), ValueError, "batch_size=0"),
     "inducing": (dict(n_inducing=0), ValueError, "n_inducing=0"),
     "half an inducing point": (dict(n_inducing=2.5), TypeError, "n_inducing=2.5"),
     "size factors": (dict(size_factors="n"), KeyError, "'n' is not in adata.obs"),
@@ -114,9 +113,3 @@ def test_missing_sections(adata):
     adata.obs["section"] = adata.obs["section"].where(np.arange(144) > 2)
     match = "is missing for 3 observations"
     refused(ValueError, match, lambda: fit(adata, "nsf", library_key="section"), adata)
-
-
-@pytest.mark.parametrize("method", ["nsf", "nsfh", "pnmf"])
-def test_parts_of_observations_are_for_counts(adata, method):
-    with pytest.raises(ValueError, match="batch_size=20 is for likelihoods of counts"):
-        getattr(nng.tl, method)(adata, 2, likelihood="gaussian", batch_size=20)

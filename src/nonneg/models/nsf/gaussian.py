@@ -15,6 +15,7 @@ from .likelihood import (
     MAX_LOG,
     Evidence,
     Likelihood,
+    Local,
     Observations,
     Sites,
     column_sq_norm,
@@ -64,22 +65,17 @@ class Gaussian(Likelihood):
         floor = 1e-6 * self.sq_norm / n_obs + 1e-12
         return Evidence(new, value, xp.maximum(error / n_obs, floor))
 
-    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+    def local(self, evidence: Evidence, mean: Any, var: Any) -> Local:
         xp, w = namespace(mean), evidence.w
         weighted = (w / evidence.noise[:, None]).astype(w.dtype)
         product = xp.asarray(self.op.matmul(weighted))
         gram = (w.T @ weighted).astype(np.float64)
         factors = expected(mean, var).astype(np.float64)
-        squared = factors**2 * exp(var)
         # The square of the mean, separated in proportion to its parts; what variances
         # add to it is separate already.
-        first = product * factors
-        second = (factors @ gram) * factors
-        extra = xp.diagonal(gram) * (squared - factors**2)
-        precision = second + extra + xp.diagonal(gram) * squared - first
-        precision = xp.maximum(precision, (second + extra) / 2)
-        step = xp.minimum(first - second - extra, limit * precision)
-        return Sites(precision, step + precision * mean)
+        own = xp.diagonal(gram) * factors**2
+        rate = xp.maximum((factors @ gram) * factors - own, 0)
+        return Local(product * factors, rate, own * exp(var), power=2)
 
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
@@ -133,9 +129,12 @@ class LinearGaussian(Likelihood):
         _, _, rotation = xp.linalg.svd(
             new / xp.sqrt(noise)[:, None], full_matrices=False
         )
+        # Their signs are those of before.
+        sign = xp.where(xp.diagonal(rotation) < 0, -1.0, 1.0)
+        rotation = sign[:, None] * rotation
         return Evidence((new @ rotation.T).astype(w.dtype), value, noise)
 
-    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+    def local(self, evidence: Evidence, mean: Any, var: Any) -> Sites:
         xp, w = namespace(mean), evidence.w
         weighted = (w / evidence.noise[:, None]).astype(w.dtype)
         shift = xp.asarray(self.op.matmul(weighted)) - self.center @ weighted

@@ -58,10 +58,66 @@ class Evidence(NamedTuple):
     """What is known of the noise now."""
     observed: Any = ()
     """(n_obs, k): counts that each factor accounts for."""
-    curvature: Any = ()
-    """(n_obs, k): what draws say of the curvature of the log likelihood."""
-    parts: Any = ()
-    """Numerator and denominator of loadings of counts: sums over observations."""
+
+
+class Local(NamedTuple):
+    """A bound of the log likelihood that separates factors and observations.
+
+    As means and variances move by x and y it changes by ``observed (x + (p - 1) y / 2) -
+    rate (exp(p x + p y / 2) - 1) / p - excess (exp(p x + p y) - 1) / p + bonus y / 2``,
+    and touches what it bounds where they have not moved. Of counts, p is 1 and there is
+    no excess; of squares it is 2.
+    """
+
+    observed: Any
+    """(n_obs, k)"""
+    rate: Any
+    excess: Any = 0.0
+    bonus: Any = 0.0
+    """What draws say of the curvature of the log likelihood."""
+    power: int = 1
+
+    def change(self, mean: Any, var: Any) -> Any:
+        """As means and variances move."""
+        p = self.power
+        first = exp(p * (mean + var / 2)) - 1
+        found = self.observed * (mean + (p - 1) * var / 2) - self.rate * first / p
+        found = found + self.bonus * var / 2
+        if p == 1:
+            return found
+        return found - self.excess * (exp(p * (mean + var)) - 1) / p
+
+    @property
+    def force(self) -> Any:
+        """Derivative by the means."""
+        return self.observed - self.rate - self.excess
+
+    def slope(self, mean: Any) -> Any:
+        """The same where they have moved."""
+        growth = exp(self.power * mean)
+        return self.observed - (self.rate + self.excess) * growth
+
+    def precision(self, mean: Any, var: Any = 0.0) -> Any:
+        """Of the sites that are stationary where means and variances have moved.
+
+        Those of squares are at least half of what they are where all is as expected: with
+        less, fits would end at factors of which nothing is known but that they are large.
+        """
+        p = self.power
+        found = self.rate * exp(p * (mean + var / 2)) - self.bonus
+        least: Any = 0.0
+        if p > 1:
+            excess = self.excess * exp(p * (mean + var))
+            found = found + 2 * excess - (p - 1) * self.observed
+            least = excess / 2
+        return namespace(mean).maximum(found, least)
+
+    def map(self, function: Callable[[Any], Any]) -> Local:
+        """A function of each of its arrays."""
+        observed, rate, excess, bonus = (
+            function(x) if np.ndim(x) else x for x in self[:4]
+        )
+        return Local(observed, rate, excess, bonus, self.power)
 
 
 class Observations(NamedTuple):
@@ -106,7 +162,7 @@ class Likelihood(ABC):
         """The same with its arrays where ``put`` moves them."""
         placed = copy(self)
         for name in self.arrays:
-            setattr(placed, name, put(getattr(self, name)))
+            setattr(placed, name, jax.tree.map(put, getattr(self, name)))
         return placed
 
     @abstractmethod
@@ -114,8 +170,15 @@ class Likelihood(ABC):
         """New loadings, and what sites need of the data."""
 
     @abstractmethod
-    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
-        """Sites at the new loadings; ``limit`` bounds how far one step may go up."""
+    def local(self, evidence: Evidence, mean: Any, var: Any) -> Local | Sites:
+        """What is said of each factor of each observation at the new loadings.
+
+        Sites where factors are real: these are what they are wherever the factors are.
+        """
+
+    def settled(self, noise: Any) -> Any:
+        """Whether what was learned of the noise says that a fit may end."""
+        return True
 
     @abstractmethod
     def score(
@@ -147,16 +210,6 @@ def count_loadings(numerator: Any, denominator: Any) -> Any:
     """Loadings of counts: what was observed by what would be with loadings of 1."""
     xp = namespace(numerator)
     return numerator / xp.maximum(denominator, np.finfo(np.float32).tiny)
-
-
-def newton_sites(observed: Any, rate: Any, mean: Any, limit: Any) -> Sites:
-    """Sites of counts ``observed`` expected at ``rate``, both on a log scale.
-
-    The natural gradient of the bound. Where far more was observed than expected, the
-    step is cut: the curvature at the present rate says too little.
-    """
-    step = namespace(rate).minimum(observed - rate, limit * rate)
-    return Sites(rate, step + rate * mean)
 
 
 class Shares(NamedTuple):
@@ -221,14 +274,12 @@ def relative_variance(mean: jax.Array, spread: jax.Array, w: jax.Array) -> jax.A
 _SHIFT = 4
 
 
-def count_log_density(
-    x: jax.Array, mean: jax.Array, dispersion: jax.Array
-) -> jax.Array:
-    """Log densities of counts with variance ``mean + dispersion * mean²``, summed by row.
+def count_log_ratio(x: jax.Array, mean: jax.Array, dispersion: jax.Array) -> jax.Array:
+    """Log densities of counts with variance ``mean + dispersion * mean²``.
 
-    Negative binomial, without the factorial of the counts. The ratio of gamma functions
-    is that of a shape which is larger by four, by Stirling's series, so that nothing is
-    lost where the shape is large.
+    Negative binomial, without ``x log(mean)`` and the factorial of the counts. The ratio
+    of gamma functions is that of a shape which is larger by four, by Stirling's series, so
+    that nothing is lost where the shape is large.
     """
     shape = jnp.clip(1 / dispersion, 1e-3, 1e7)
     above = shape + _SHIFT
@@ -240,8 +291,7 @@ def count_log_density(
         - jnp.log(steps[0] * steps[1])
         - jnp.log(steps[2] * steps[3])
     )
-    log_mean = xlogy(x, mean + jnp.finfo(mean.dtype).tiny)
-    return (ratio + log_mean - (x + shape) * jnp.log1p(mean / shape)).sum(1)
+    return ratio - (x + shape) * jnp.log1p(mean / shape)
 
 
 @jax.jit
@@ -256,4 +306,6 @@ def count_score(
     mean = factors @ w.T
     # A rate of these moments with a gamma distribution.
     of_rates = relative_variance(mean, spread, w)
-    return count_log_density(x, mean, dispersion + (1 + dispersion) * of_rates)
+    dispersion = dispersion + (1 + dispersion) * of_rates
+    log_mean = xlogy(x, mean + jnp.finfo(mean.dtype).tiny)
+    return (count_log_ratio(x, mean, dispersion) + log_mean).sum(1)

@@ -10,38 +10,39 @@ import jax
 import numpy as np
 
 from ..._core.namespace import namespace
+from ..._core.precision import float64
 from . import fields as gp
-from .likelihood import exp, expected
+from .likelihood import Sites, exp, expected
 from .priors import conditional, interpolation
 from .problem import Kernels, NSFState, Space
+from .steps import line_search, settle
 
 if TYPE_CHECKING:
     from ..._core.typing import Floats
     from ...kernels.covariance import Kernel
     from .fields import Posterior
-    from .likelihood import Likelihood, Sites
+    from .likelihood import Likelihood, Local
     from .priors import Prior
 
 
 MIN_PRECISION = 1e-10
 
+# A fall of what a factor has in the bound by less, relative to its counts, is rounding.
+_SLACK = 1e-6
 
-class Direction(NamedTuple):
-    """Where a step leads from a fit."""
 
-    w: Any
-    """New loadings."""
-    noise: Any
-    precision: Any
-    """Sites of the fit."""
-    shift: Any
-    iid: Any
-    sites: Sites
-    """Sites that a whole step would end at."""
-    old_w: Any
-    """Loadings of the fit."""
+class Step(NamedTuple):
+    """What a step did."""
+
+    fit: NSFState
     objective: Any
-    """The bound of the fit."""
+    """The bound before."""
+    residual: Any
+    """By how much factors would move, relative to what they are: the root of the mean
+    square, weighted by the precision of their sites. Nothing that slows steps down makes
+    it smaller."""
+    refused: Any
+    """(k,): factors that are left as they were, since the bound would have fallen."""
 
 
 @partial(
@@ -69,38 +70,120 @@ class FactorModel:
         )
         return xp.maximum(lam, MIN_PRECISION), h
 
-    def direction(self, state: NSFState, limit: Any) -> Direction:
-        """New loadings and sites, and the bound before."""
+    def step(
+        self, state: NSFState, kernels: Kernels, prior: Prior | None, rate: Any
+    ) -> Step:
+        """New loadings, then means, then variances of factors: each raises the bound.
+
+        ``rate`` (k,) is how much of the way to new precisions is made.
+        """
         evidence = self.likelihood.evidence(state.noise, state.mean, state.var, state.w)
-        return Direction(
-            evidence.w,
-            evidence.noise,
-            state.precision,
-            state.shift,
-            state.iid,
-            self.likelihood.sites(evidence, state.mean, state.var, limit),
-            state.w,
-            evidence.value - state.penalty,
+        local = self.likelihood.local(evidence, state.mean, state.var)
+        objective = evidence.value - state.penalty.sum()
+        start = state._replace(w=evidence.w, noise=evidence.noise)
+        if isinstance(local, Sites):
+            # Where these lead is the maximum, whatever the factors were.
+            fit = self.condition(start, kernels, prior, *local)
+            move, weight = fit.mean - state.mean, local.precision
+            refused = namespace(move).zeros(move.shape[1], bool)
+            return Step(fit, objective, root_mean_square(move, weight), refused)
+        return self._move(start, local, kernels, prior, rate)._replace(
+            objective=objective
         )
 
-    def follow(
-        self, direction: Direction, kernels: Kernels, prior: Prior | None, rate: Any
-    ) -> NSFState:
-        """A part of a step, and the factors that its sites lead to."""
-        xp, dtype = namespace(direction.precision), direction.precision.dtype
-        # Where nothing is taken of a step, nothing of what is not finite in it either.
-        precision, shift = (
-            xp.where(rate > 0, (1 - rate) * old + rate * new, old).astype(dtype)
-            for old, new in (
-                (direction.precision, direction.sites.precision),
-                (direction.shift, direction.sites.shift),
-            )
+    def bound(self, state: NSFState) -> Any:
+        """Of a fit, which a pass over the data tells."""
+        evidence = self.likelihood.evidence(state.noise, state.mean, state.var, state.w)
+        return evidence.value - state.penalty.sum()
+
+    def _move(
+        self,
+        state: NSFState,
+        local: Local,
+        kernels: Kernels,
+        prior: Prior | None,
+        rate: Any,
+    ) -> Step:
+        xp, t = namespace(state.mean), self.n_spatial
+        parts = []
+        if prior is not None:
+            own = local.map(lambda x: x[:, :t])
+            parts.append(self._move_fields(state, own, kernels, prior, rate[:t]))
+        if t < state.mean.shape[1]:
+            own = local.map(lambda x: x[:, t:])
+            parts.append(self._move_others(state, own, rate[t:]))
+        move, moved, precision, shift = (
+            xp.concatenate(x, axis=1).astype(state.mean.dtype)
+            for x in zip(*parts, strict=True)
         )
-        return self.condition(direction, kernels, prior, precision, shift)
+        fit = self.condition(state, kernels, prior, precision, shift)
+        weight = local.rate + local.excess
+        refused = xp.zeros(move.shape[1], bool)
+        if prior is not None and self.likelihood.exact:
+            change = local.change(moved, fit.var - state.var).sum(0, dtype=np.float64)
+            gain = change - (fit.penalty - state.penalty)
+            slack = _SLACK * weight.sum(0, dtype=np.float64)
+            # Priors of factors without space have moved as well: there the bound rises.
+            refused = ~(gain >= -slack) & (np.arange(len(gain)) < t)
+            fit = keep_factors(refused, state, fit)
+        return Step(fit, 0.0, root_mean_square(move, weight), refused)
+
+    def _move_fields(
+        self, state: NSFState, local: Local, kernels: Kernels, prior: Prior, rate: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        """How far means would go and go, and sites, all by observation."""
+        xp, t, space = namespace(state.mean), self.n_spatial, self.space
+        assert space is not None
+        assert state.post
+        amplitude = xp.asarray(kernels.amplitude)
+        mean, precision, shift = (
+            x[:, :t] for x in (state.mean, state.precision, state.shift)
+        )
+        push = local.force - (shift - precision * mean)
+        here = local.map(lambda x: space.sum_by_location(x) / kernels.temperature)
+        lam, h = self.location_sites(kernels, precision, push)
+        stiff, firm, cov = precision, lam, state.post.inducing_cov
+        if local.power > 1:
+            # Sites of squares may be far less precise than their slope is steep.
+            stiff = local.power * (local.rate + local.excess)
+            firm, _ = self.location_sites(kernels, stiff, push)
+            cov, _ = gp.site_covariance(prior, amplitude, firm)
+        move = gp.mean_change(prior, space.basis, amplitude, firm, cov, h)
+        gain = (h * move).sum(0)
+        inertia = gain - (firm * move**2).sum(0)
+        part = line_search(here, move, gain, inertia, together=True)
+        rest = xp.maximum(1 / state.post.var - lam, MIN_PRECISION)
+        way = rate * settle(here, part * move, state.post.var, lam, rest)
+        move, way = move[space.index], way[space.index].astype(precision.dtype)
+        moved = (part * move).astype(mean.dtype)
+        new = precision + way * (local.precision(moved) - precision)
+        # Sites which have the mean that was found.
+        shift = shift + part * (push + (precision - stiff) * move)
+        return move, moved, new, shift + (new - precision) * (mean + moved)
+
+    def _move_others(
+        self, state: NSFState, local: Local, rate: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        """The same of factors without space, whose sites have nothing in common."""
+        xp, t = namespace(state.mean), self.n_spatial
+        center, scale = state.iid
+        mean, var, precision = (
+            x[:, t:] for x in (state.mean, state.var, state.precision)
+        )
+        push = local.force - (mean - center) / scale
+        move = push / (1 / scale + precision)
+        part = line_search(local, move, push * move, move**2 / scale, together=False)
+        moved = part * move
+        # The prior has moved since: this is the precision that the variance is due to.
+        now = 1 / var - 1 / scale
+        way = rate * settle(local, moved, var, now, 1 / scale)
+        new = xp.maximum(now + way * (local.precision(moved) - now), 0)
+        shift = (mean + moved) * (1 / scale + new) - center / scale
+        return move, moved, new, shift
 
     def condition(
         self,
-        start: NSFState | Direction,
+        start: NSFState,
         kernels: Kernels,
         prior: Prior | None,
         precision: Any,
@@ -109,7 +192,7 @@ class FactorModel:
         """Factors given their sites, at the loadings of a start."""
         xp, t = namespace(precision), self.n_spatial
         means, variances = [], []
-        penalty: Any = xp.zeros(())
+        penalties = []
         iid = start.iid
         post: Posterior | tuple[()] = ()
         if prior is not None:
@@ -119,7 +202,7 @@ class FactorModel:
             post = gp.condition(prior, self.space.basis, amplitude, lam, h)
             means.append(post.mean[self.space.index])
             variances.append(post.var[self.space.index])
-            penalty = kernels.temperature * gp.divergence(post, lam, h).sum()
+            penalties.append(kernels.temperature * gp.divergence(post, lam, h))
         if t < precision.shape[1]:
             # Counts are trusted here: what scatters from place to place is what
             # these factors are for.
@@ -135,14 +218,53 @@ class FactorModel:
             iid = xp.stack([center, scale])
             left = v / scale
             terms = left - xp.log(left) - 1 + (m - center) ** 2 / scale
-            penalty = penalty + terms.sum() / 2
+            penalties.append(terms.sum(0) / 2)
         mean, var = (
             xp.concatenate(x, axis=1).astype(precision.dtype)
             for x in (means, variances)
         )
+        penalty = xp.concatenate(penalties)
         return NSFState(
             start.w, mean, var, precision, shift, start.noise, iid, post, penalty
         )
+
+
+def root_mean_square(move: Any, weight: Any) -> Any:
+    """Over observations and factors, in float64."""
+    total = (weight * move**2).sum(dtype=np.float64)
+    tiny = np.finfo(np.float32).tiny
+    return namespace(move).sqrt(total / (weight.sum(dtype=np.float64) + tiny))
+
+
+def keep_factors(kept: Any, old: NSFState, new: NSFState) -> NSFState:
+    """Some spatial factors as they were."""
+    xp = namespace(old.mean)
+    if xp is np and not kept.any():
+        return new
+    assert old.post
+    assert new.post
+    own = kept[: len(new.post.trend)]
+
+    def pick(x: Any, y: Any) -> Any:
+        return xp.where(own.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
+
+    with float64():
+        # Fields of locations have factors last, those of inducing points first.
+        post = type(new.post)(
+            *(
+                xp.where(own, x, y)
+                for x, y in zip(old.post[:2], new.post[:2], strict=True)
+            ),
+            *(pick(x, y) for x, y in zip(old.post[2:], new.post[2:], strict=True)),
+        )
+    by_column = ("mean", "var", "precision", "shift", "penalty")
+    return new._replace(
+        post=post,
+        **{
+            name: xp.where(kept, getattr(old, name), getattr(new, name))
+            for name in by_column
+        },
+    )
 
 
 def predict_factors(

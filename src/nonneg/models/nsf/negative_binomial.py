@@ -7,26 +7,28 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
+from scipy.special import gammaln
 
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from .likelihood import (
     Evidence,
     Likelihood,
+    Local,
     Observations,
-    Sites,
     allocate,
     count_loadings,
+    count_log_ratio,
     count_score,
     exp,
     expected,
     log_moments,
-    newton_sites,
     score_blocks,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from ...operators.protocol import MatrixOperator
@@ -45,7 +47,7 @@ class NegativeBinomial(Likelihood):
     dispersion of every variable.
     """
 
-    arrays = ("size", "noise", "log_size")
+    arrays = ("size", "noise", "constant")
 
     def __init__(
         self, op: MatrixOperator, size: Floats, dispersion: Floats | float = 0.01
@@ -55,7 +57,11 @@ class NegativeBinomial(Likelihood):
         self.noise = np.broadcast_to(
             np.asarray(dispersion, np.float32), op.shape[1:]
         ).copy()
-        self.log_size = float(op.stats().row_sums @ np.log(size).astype(np.float64))
+        # Of factorials of counts, and of size factors.
+        self.constant = float(op.stats().row_sums @ np.log(size).astype(np.float64))
+        for _, x in op.dense_blocks():
+            counts = np.asarray(x)
+            self.constant -= float(gammaln(counts[counts > 1] + 1.0).sum())
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> NegativeBinomial:
         return NegativeBinomial(op, self.size[rows, 0], self.noise)
@@ -64,35 +70,42 @@ class NegativeBinomial(Likelihood):
         xp = namespace(mean)
         shares = allocate(self.op, exp(mean), w)
         factors = (self.size * expected(mean, var)).astype(w.dtype)
-        total: Any = 0.0
-        slope: Any = 0.0
-        curvature: Any = 0.0
-        value = shares.log_sum + self.log_size
-        for rows, x in self.op.dense_blocks():
-            part = [
-                xp.asarray(y).astype(float)
-                for y in _nb_block(x, factors[rows], w, noise)
-            ]
-            total = total + part[0]
-            value = value + part[1]
-            slope = slope + part[2]
-            curvature = curvature + part[3]
-        step = slope / xp.maximum(xp.abs(curvature), 1e-6)
+        found = self._sum(_nb_dispersion, factors, w, noise)
+        value = found[0].sum() + shares.log_sum + self.constant
+        step = found[1] / xp.maximum(xp.abs(found[2]), 1e-6)
         step = xp.clip(step, -_MAX_DISPERSION_STEP, _MAX_DISPERSION_STEP)
-        noise = xp.clip(noise * xp.exp(step), *_DISPERSION_RANGE).astype(np.float32)
-        parts = shares.columns, total
-        new = count_loadings(*parts).astype(w.dtype)
-        return Evidence(new, value, noise, shares.rows, (), parts)
+        new = xp.clip(noise * xp.exp(step), *_DISPERSION_RANGE).astype(np.float32)
+        # Newton's step is kept where the bound does not fall.
+        then, total, old_total = self._sum(_nb_loadings, factors, w, new, noise)
+        better = then >= found[0]
+        noise = xp.where(better, new, noise)
+        total = xp.where(better[:, None], total, old_total)
+        w = count_loadings(shares.columns, total).astype(w.dtype)
+        return Evidence(w, value, noise, shares.rows)
 
-    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+    def _sum(self, function: Callable[..., Any], factors: Any, *args: Any) -> Any:
+        """Sums over dense blocks of rows, in float64."""
+        xp = namespace(factors)
+        sums: Any = None
+        for rows, x in self.op.dense_blocks():
+            parts = function(x, factors[rows], *args)
+            parts = [xp.asarray(part).astype(float) for part in parts]
+            sums = (
+                parts
+                if sums is None
+                else [a + b for a, b in zip(sums, parts, strict=True)]
+            )
+        return sums
+
+    def local(self, evidence: Evidence, mean: Any, var: Any) -> Local:
         xp = namespace(mean)
         w, noise = evidence.w, evidence.noise
         factors = (self.size * expected(mean, var)).astype(w.dtype)
         rates = [
-            factors[rows] * xp.asarray(_nb_exposure(x, factors[rows], w, noise))
+            factors[rows] * xp.asarray(_nb_sites(x, factors[rows], w, noise))
             for rows, x in self.op.dense_blocks()
         ]
-        return newton_sites(evidence.observed, xp.concatenate(rates), mean, limit)
+        return Local(evidence.observed, xp.concatenate(rates))
 
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
@@ -110,38 +123,44 @@ def _nb_noise(
 
 
 @jax.jit
-def _nb_exposure(
+def _nb_sites(
     x: jax.Array, factors: jax.Array, w: jax.Array, dispersion: jax.Array
 ) -> jax.Array:
+    """Exposures of factors."""
     return _nb_noise(x, factors, w, dispersion) @ w
 
 
 @jax.jit
-def _nb_block(
+def _nb_dispersion(
     x: jax.Array, factors: jax.Array, w: jax.Array, dispersion: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Exposures of loadings, value without ``x log mean``, derivatives of the latter.
-
-    Derivatives are with respect to the logarithm of the dispersion of each gene.
-    """
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Value of every gene, and its derivatives by the logarithm of the dispersion."""
     mean = factors @ w.T
 
     def value(log_dispersion: jax.Array) -> jax.Array:
-        phi = jnp.exp(log_dispersion)
-        return (
-            gammaln(x + 1 / phi)
-            - gammaln(1 / phi)
-            - gammaln(x + 1)
-            + x * log_dispersion
-            - (x + 1 / phi) * jnp.log1p(phi * mean)
-        ).sum(0)
+        return count_log_ratio(x, mean, jnp.exp(log_dispersion)).sum(0)
 
-    def total(log_dispersion: jax.Array) -> jax.Array:
-        return value(log_dispersion).sum()
+    def slope(log_dispersion: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.jvp(value, (log_dispersion,), (one,))
 
+    # Genes do not interact: derivatives along (1, …, 1) are those of each.
     at = jnp.log(dispersion)
-    slope = jax.grad(total)
-    # Genes do not interact: the derivative along (1, …, 1) is the diagonal.
-    first, second = jax.jvp(slope, (at,), (jnp.ones_like(at),))
-    exposure = _nb_noise(x, factors, w, dispersion).T @ factors
-    return exposure, total(at), first, second
+    one = jnp.ones_like(at)
+    (found, first), (_, second) = jax.jvp(slope, (at,), (one,))
+    return found, first, second
+
+
+@jax.jit
+def _nb_loadings(
+    x: jax.Array,
+    factors: jax.Array,
+    w: jax.Array,
+    dispersion: jax.Array,
+    old: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Value of every gene, and exposures of its loadings with either dispersion."""
+    value = count_log_ratio(x, factors @ w.T, dispersion).sum(0)
+    new, before = (
+        _nb_noise(x, factors, w, own).T @ factors for own in (dispersion, old)
+    )
+    return value, new, before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,15 @@ from ..._core.typing import Floats
 from .likelihood import (
     Evidence,
     Likelihood,
+    Local,
     Observations,
     Shares,
-    Sites,
     allocate,
     count_loadings,
     count_score,
     exp,
     expected,
     log_moments,
-    newton_sites,
     score_blocks,
 )
 
@@ -60,13 +59,12 @@ class Poisson(Likelihood):
         total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
         fitted = total @ w.sum(0, dtype=np.float64)
         value = shares.log_sum - fitted - self.saturated
-        parts = shares.columns, total
-        new = count_loadings(*parts).astype(w.dtype)
-        return Evidence(new, value, (), shares.rows, (), parts)
+        new = count_loadings(shares.columns, total).astype(w.dtype)
+        return Evidence(new, value, (), shares.rows)
 
-    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
+    def local(self, evidence: Evidence, mean: Any, var: Any) -> Local:
         rate = self.size * evidence.w.sum(0) * expected(mean, var)
-        return newton_sites(evidence.observed, rate, mean, limit)
+        return Local(evidence.observed, rate)
 
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
@@ -86,11 +84,43 @@ class Poisson(Likelihood):
         )
 
 
+class Draws(NamedTuple):
+    """What draws have said so far, newer ones weighing less."""
+
+    n_steps: Any
+    """The number of the next draw."""
+    shares: Any
+    """Averages of counts of factors, of loadings, and of the curvature."""
+    window: Any = 0.0
+    """Sum of square roots of the first, as drawn, over the last few steps."""
+    before: Any = 0.0
+    """The same of the window before."""
+    squares: Any = 0.0
+    """Sum of all their squares over the window."""
+    drift: Any = np.inf
+    """How far windows differed, squared, in units of what chance would do."""
+
+
+# Steps at first that count as much as the last; after them, weights fall.
+_WARM_UP = 10
+
+# With weights ``t ** -p``, p between 1/2 and 1, averages of draws at fits that move slowly
+# converge almost surely.
+_DECAY = 0.75
+
+# Steps whose mean is compared with that of as many before.
+_WINDOW = 10
+
+# Of many independent draws the ratio is 1 within a few hundredths; a drift adds to it.
+_MAX_DRIFT = 1.5
+
+
 class PoissonMonteCarlo(Poisson):
     """The same, with the expected logarithm by draws instead of its bound.
 
     Draws come in pairs ``mean ± sd * z``. What a draw says of the variance follows
-    from Stein's lemma, so that draws need no gradients. Noise is the number of the next.
+    from Stein's lemma, so that draws need no gradients. Steps are those without draws,
+    at averages over the draws of all steps: stochastic approximation of EM.
     """
 
     exact = False
@@ -101,7 +131,7 @@ class PoissonMonteCarlo(Poisson):
     ) -> None:
         super().__init__(op, size)
         self.n_samples, self.seed = n_samples, np.uint32(seed % 2**32)
-        self.noise = np.zeros((), np.uint32)
+        self.noise = Draws(np.zeros((), np.uint32), (0.0, 0.0, 0.0))
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> PoissonMonteCarlo:
         # Other rows, other draws.
@@ -109,13 +139,13 @@ class PoissonMonteCarlo(Poisson):
         (seed,) = np.random.SeedSequence(entropy).generate_state(1).tolist()
         return PoissonMonteCarlo(op, self.size[rows, 0], self.n_samples, seed)
 
-    def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
+    def evidence(self, noise: Draws, mean: Any, var: Any, w: Any) -> Evidence:
         xp = namespace(mean)
         sd = xp.sqrt(var)
         shares = Shares(0.0, 0.0, 0.0)
         product: Any = 0.0
         n_draws = 2 * self.n_samples
-        key = jax.random.fold_in(jax.random.key(self.seed), noise)
+        key = jax.random.fold_in(jax.random.key(self.seed), noise.n_steps)
         for draw in jax.random.split(key, self.n_samples):
             z = xp.asarray(jax.random.normal(draw, mean.shape, np.float32))
             for sign in (1, -1):
@@ -124,16 +154,52 @@ class PoissonMonteCarlo(Poisson):
                     *(x + y / n_draws for x, y in zip(shares, own, strict=True))
                 )
                 product = product + sign * z * own.rows / n_draws
-        return self._evidence(shares, mean, var, w)._replace(
-            noise=noise + np.uint32(1), curvature=product / xp.maximum(sd, 1e-6)
+        found = self._evidence(shares, mean, var, w)
+        new = shares.rows, shares.columns, product / xp.maximum(sd, 1e-6)
+        noise = _learn(noise, new)
+        rows, columns, _ = noise.shares
+        total = (self.size * expected(mean, var)).sum(0, dtype=np.float64)
+        return found._replace(
+            w=count_loadings(columns, total).astype(w.dtype), noise=noise, observed=rows
         )
 
-    def sites(self, evidence: Evidence, mean: Any, var: Any, limit: Any) -> Sites:
-        xp = namespace(mean)
-        rate = self.size * evidence.w.sum(0) * expected(mean, var)
-        precision = xp.maximum(rate - evidence.curvature, rate / 10)
-        step = xp.minimum(evidence.observed - rate, limit * rate)
-        return Sites(precision, step + precision * mean)
+    def local(self, evidence: Evidence, mean: Any, var: Any) -> Local:
+        return (
+            super().local(evidence, mean, var)._replace(bonus=evidence.noise.shares[2])
+        )
+
+    def settled(self, noise: Draws) -> Any:
+        return noise.drift < _MAX_DRIFT
+
+
+def _learn(noise: Draws, new: tuple[Any, ...]) -> Draws:
+    """Averages with new draws, and whether these still differ from what was known."""
+    xp = namespace(new[0])
+    t = noise.n_steps
+    weight = xp.maximum(t.astype(np.float32) + 1 - _WARM_UP, 1) ** -_DECAY
+    weight = weight.astype(np.float32)
+    before = noise.shares
+    shares = tuple(
+        (x + weight * (y - x)).astype(y.dtype) for x, y in zip(before, new, strict=True)
+    )
+    root = xp.sqrt(xp.maximum(new[0], 0))
+    window, squares = noise.window + root, noise.squares + _sum_of_squares(root)
+    n, last = _WINDOW, t % _WINDOW == _WINDOW - 1
+    within = (squares - _sum_of_squares(window) / n) / (n - 1)
+    between = _sum_of_squares(window - noise.before) / (2 * n)
+    return Draws(
+        t + np.uint32(1),
+        shares,
+        xp.where(last, 0, window).astype(root.dtype),
+        xp.where(last, window, noise.before).astype(root.dtype),
+        xp.where(last, 0.0, squares),
+        # Nothing precedes the first window.
+        xp.where(last & (t >= n), between / xp.maximum(within, 1e-30), noise.drift),
+    )
+
+
+def _sum_of_squares(x: Any) -> Any:
+    return namespace(x).square(x).sum(dtype=np.float64)
 
 
 @jax.jit

@@ -89,7 +89,6 @@ class Options:
     temperature: float | None = None
     n_inducing: int = 1000
     n_neighbors: int = 12
-    batch_size: int | None = None
     learning_rate: float = 1.0
     max_iter: int = 200
     tol: float = 1e-4
@@ -144,7 +143,7 @@ class NSFState(NamedTuple):
     post: Posterior | tuple[()]
     """Of the spatial factors."""
     penalty: Any
-    """Divergences from the priors, as they count in the bound."""
+    """(k,): divergences from the priors, as they count in the bound."""
 
 
 def make_space(

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..loop import Callback
-    from .ascent import AscentState
     from .likelihood import Likelihood
     from .priors import Prior, Priors
 
@@ -227,9 +226,7 @@ def search(
             ]
             states, stepped = [ascent.fit for ascent in ascents], True
             if callback is not None:
-                callback(
-                    iteration, Report(sum(float(a.best.objective) for a in ascents))
-                )
+                callback(iteration, Report(sum(float(a.objective) for a in ascents)))
             if iteration < how.first or (iteration - how.first) % how.every:
                 continue
             best, before = float(score(kernels).sum()), kernels
@@ -240,8 +237,11 @@ def search(
                 else:
                     kernels, best = better
             if kernels is not before:
-                # Another prior, another bound.
-                ascents = [_forget(ascent) for ascent in ascents]
+                ascents = [
+                    part.ascent(kernels).restart(ascent)
+                    for part, ascent in zip(parts, ascents, strict=True)
+                ]
+                states = [ascent.fit for ascent in ascents]
             if size < how.last_move:
                 break
         if not options.shared_kernel:
@@ -252,14 +252,6 @@ def search(
             raise
         return Found(states, kernels, tried, interrupted=True)
     return Found(states, kernels, tried)
-
-
-def _forget(ascent: AscentState) -> AscentState:
-    """Without the bound that the next one would be compared with."""
-    objective = namespace(ascent.best.objective).full_like(
-        ascent.best.objective, -np.inf
-    )
-    return ascent._replace(best=ascent.best._replace(objective=objective))
 
 
 def _separate(

@@ -15,7 +15,6 @@ from ..._core.typing import Floats
 from ..loop import drive
 from .ascent import Ascent
 from .exchange import exchange
-from .minibatches import MinibatchAscent, split
 from .model import FactorModel, iid_elsewhere, predict_factors
 from .priors import Priors
 from .problem import Kernels, Options, Space
@@ -28,9 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..loop import Callback, Trace
+    from ..loop import Callback
     from .likelihood import Likelihood
-    from .problem import NSFState
 
 
 _MIN_SEARCH_LOCATIONS = 20
@@ -149,7 +147,8 @@ def fit(
         state = first_state(ascent, w, mean, var)
         if not interrupted:
             state = exchange(ascent, state)
-        state, trace = _ascend(ascent, state, options, put, callback)
+        ascended, trace = drive(ascent, ascent.init(state), callback)
+        state = ascent.finish(ascended)
         if interrupted:
             trace = trace._replace(converged=False, interrupted=True)
         return finish(
@@ -161,24 +160,3 @@ def fit(
             seed=options.seed,
             search_interrupted=interrupted,
         )
-
-
-def _ascend(
-    ascent: Ascent,
-    fit: NSFState,
-    options: Options,
-    put: Callable[[Any], Any],
-    callback: Callback | None,
-) -> tuple[NSFState, Trace]:
-    """Iterate at fixed kernels until the bound stands still."""
-    if options.batch_size is None or options.batch_size >= len(fit.mean):
-        state, trace = drive(ascent, ascent.init(fit), callback)
-        return ascent.finish(state), trace
-    rng = stream(options.seed, "minibatches")
-    parts = [
-        (put(rows), likelihood.place(put))
-        for rows, likelihood in split(ascent.model.likelihood, options.batch_size, rng)
-    ]
-    sweeps = MinibatchAscent(ascent, parts)
-    swept, trace = drive(sweeps, sweeps.init(fit), callback)
-    return sweeps.finish(swept), trace

@@ -16,8 +16,7 @@ from ..factor.merge import merge_alike
 from ..factor.start import right_singular_vectors
 from ..nmf.problem import Problem
 from ..nmf.solver import nmf
-from .ascent import FIRST_LIMIT, Ascent
-from .model import Direction
+from .likelihood import Sites
 from .problem import Kernels, NSFState, Options
 
 if TYPE_CHECKING:
@@ -27,8 +26,12 @@ if TYPE_CHECKING:
 
     from ...operators.protocol import MatrixOperator
     from ..factor.start import Init
+    from .ascent import Ascent
     from .likelihood import Likelihood, Loss
 
+
+# Of a log factor, at the start.
+_FIRST_RISE = 2.0
 
 # Where the search begins: smooth fields that follow their data loosely.
 _LENGTH_SCALE, _AMPLITUDE, _TEMPERATURE = 1.0, 1.0, 100.0
@@ -131,10 +134,25 @@ def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any) -> NSFState:
     evidence = model.likelihood.evidence(model.likelihood.noise, mean, var, w)
     # At the loadings that belong to these factors.
     evidence = evidence._replace(w=w)
-    sites = model.likelihood.sites(evidence, mean, var, FIRST_LIMIT)
-    nothing, iid = xp.zeros_like(mean), xp.stack(iid).astype(float)
-    direction = Direction(w, evidence.noise, nothing, nothing, iid, sites, w, -np.inf)
-    return ascent.follow(direction, 1.0)
+    local = model.likelihood.local(evidence, mean, var)
+    if isinstance(local, Sites):
+        precision, shift = local
+    else:
+        # Where far more was observed than starting factors expect, a part of the way.
+        precision = xp.maximum(local.precision(xp.zeros_like(mean)), local.rate / 2)
+        push = xp.minimum(local.force, _FIRST_RISE * precision)
+        shift = push + precision * mean
+    noise, nothing = evidence.noise, xp.zeros_like(mean)
+    iid = xp.stack(iid).astype(float)
+    start = NSFState(w, mean, var, nothing, nothing, noise, iid, (), nothing[0])
+    dtype = mean.dtype
+    return model.condition(
+        start,
+        ascent.kernels,
+        ascent.prior,
+        precision.astype(dtype),
+        shift.astype(dtype),
+    )
 
 
 _compiled_first_state = jax.jit(_first_state)

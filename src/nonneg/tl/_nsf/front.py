@@ -226,7 +226,6 @@ def _record(choices: Choices) -> dict[str, Any]:
         "trend": options.trend,
         "n_neighbors": options.n_neighbors,
         "learning_rate": float(options.learning_rate),
-        "batch_size": options.batch_size,
         "tol": float(options.tol),
         "max_iter": options.max_iter,
     }
@@ -265,14 +264,6 @@ def _check(choices: Choices) -> None:
         raise ValueError(msg)
     if choices.n_inducing is not None:
         check_positive_int(choices.n_inducing, "n_inducing")
-    if options.batch_size is not None:
-        check_positive_int(options.batch_size, "batch_size")
-        if choices.likelihood == "gaussian":
-            msg = (
-                f"batch_size={options.batch_size} is for likelihoods of counts; leave "
-                "it out with likelihood='gaussian'."
-            )
-            raise ValueError(msg)
 
 
 def _check_values(choices: Choices, source: MatrixInput, stats: MatrixStats) -> None:

@@ -45,7 +45,6 @@ def nsf(
     n_inducing: int | None = None,
     shared_kernel: bool = True,
     anisotropic: bool = False,
-    batch_size: int | None = None,
     learning_rate: float = 1.0,
     tol: float = 1e-4,
     max_iter: int = 200,
@@ -153,7 +152,6 @@ def nsf(
             n_components=n_components,
             n_spatial=n_components,
             options=Options(
-                batch_size=batch_size,
                 kernel=kernel,
                 trend=trend,
                 length_scale=length_scale,

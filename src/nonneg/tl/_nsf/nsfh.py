@@ -50,7 +50,6 @@ def nsfh(
     n_inducing: int | None = None,
     shared_kernel: bool = True,
     anisotropic: bool = False,
-    batch_size: int | None = None,
     learning_rate: float = 1.0,
     tol: float = 1e-4,
     max_iter: int = 200,
@@ -164,7 +163,6 @@ def nsfh(
             n_components=n_components,
             n_spatial=-(-n_components // 2) if n_spatial is None else n_spatial,
             options=Options(
-                batch_size=batch_size,
                 kernel=kernel,
                 trend=trend,
                 length_scale=length_scale,

@@ -34,7 +34,6 @@ def pnmf(
     likelihood: LikelihoodName = "poisson",
     estimator: Literal["deterministic", "monte_carlo"] = "deterministic",
     size_factors: str | NDArray[np.floating[Any]] | None = "total",
-    batch_size: int | None = None,
     learning_rate: float = 1.0,
     tol: float = 1e-4,
     max_iter: int = 200,
@@ -113,7 +112,6 @@ def pnmf(
             n_components=n_components,
             n_spatial=0,
             options=Options(
-                batch_size=batch_size,
                 learning_rate=learning_rate,
                 tol=tol,
                 max_iter=max_iter,
