@@ -109,8 +109,9 @@ class Ascent:
 
     def finished(self, state: AscentState, /) -> Any:
         """Whether factors are where they belong, and would hardly move."""
-        at_rest = state.residual <= _RESIDUAL * self.tol
-        return at_rest & self.model.likelihood.settled(state.fit.noise)
+        left = _RESIDUAL * self.tol
+        drift = self.model.likelihood.drift(state.fit.noise)
+        return (state.residual <= left) & (drift <= left)
 
     def finish(self, state: AscentState, /) -> NSFState:
         """The last fit."""

@@ -176,9 +176,9 @@ class Likelihood(ABC):
         Sites where factors are real: these are what they are wherever the factors are.
         """
 
-    def settled(self, noise: Any) -> Any:
-        """Whether what was learned of the noise says that a fit may end."""
-        return True
+    def drift(self, noise: Any) -> Any:
+        """By how much what is estimated still changes in a step, relative to itself."""
+        return 0.0
 
     @abstractmethod
     def score(

@@ -91,14 +91,16 @@ class Draws(NamedTuple):
     """The number of the next draw."""
     shares: Any
     """Averages of counts of factors, of loadings, and of the curvature."""
+    anchor: Any = 1.0
+    """The first of these when the window began."""
     window: Any = 0.0
-    """Sum of square roots of the first, as drawn, over the last few steps."""
-    before: Any = 0.0
-    """The same of the window before."""
+    """Sum over the window of how counts of factors, as drawn, differ from these then, in
+    units of their root."""
     squares: Any = 0.0
-    """Sum of all their squares over the window."""
+    """Sum of all their squares."""
     drift: Any = np.inf
-    """How far windows differed, squared, in units of what chance would do."""
+    """By how much counts differed per step in the last window, relative to what they are,
+    beyond what draws do by chance: zero where averages are what is expected."""
 
 
 # Steps at first that count as much as the last; after them, weights fall.
@@ -108,11 +110,11 @@ _WARM_UP = 10
 # converge almost surely.
 _DECAY = 0.75
 
-# Steps whose mean is compared with that of as many before.
-_WINDOW = 10
+# Counts of a factor that do not matter.
+_FEW = 1e-3
 
-# Of many independent draws the ratio is 1 within a few hundredths; a drift adds to it.
-_MAX_DRIFT = 1.5
+# Steps whose mean is compared with the average before.
+_WINDOW = 10
 
 
 class PoissonMonteCarlo(Poisson):
@@ -168,8 +170,8 @@ class PoissonMonteCarlo(Poisson):
             super().local(evidence, mean, var)._replace(bonus=evidence.noise.shares[2])
         )
 
-    def settled(self, noise: Draws) -> Any:
-        return noise.drift < _MAX_DRIFT
+    def drift(self, noise: Draws) -> Any:
+        return noise.drift
 
 
 def _learn(noise: Draws, new: tuple[Any, ...]) -> Draws:
@@ -182,19 +184,23 @@ def _learn(noise: Draws, new: tuple[Any, ...]) -> Draws:
     shares = tuple(
         (x + weight * (y - x)).astype(y.dtype) for x, y in zip(before, new, strict=True)
     )
-    root = xp.sqrt(xp.maximum(new[0], 0))
-    window, squares = noise.window + root, noise.squares + _sum_of_squares(root)
-    n, last = _WINDOW, t % _WINDOW == _WINDOW - 1
+    n, tiny = _WINDOW, np.finfo(np.float32).tiny
+    anchor = xp.where(t % n == 0, xp.where(t == 0, new[0], before[0]), noise.anchor)
+    off = (new[0] - anchor) / xp.sqrt(xp.maximum(anchor, _FEW))
+    window, squares = noise.window + off, noise.squares + _sum_of_squares(off)
+    # The average varies as well, as much as a part of the draws.
     within = (squares - _sum_of_squares(window) / n) / (n - 1)
-    between = _sum_of_squares(window - noise.before) / (2 * n)
+    chance = within * (1 / n + weight / (2 - weight))
+    beyond = xp.maximum(_sum_of_squares(window) / n**2 - chance, 0)
+    drift = xp.sqrt(beyond / (anchor.sum(dtype=np.float64) + tiny)) / n
+    last = t % n == n - 1
     return Draws(
         t + np.uint32(1),
         shares,
-        xp.where(last, 0, window).astype(root.dtype),
-        xp.where(last, window, noise.before).astype(root.dtype),
+        anchor,
+        xp.where(last, 0, window).astype(anchor.dtype),
         xp.where(last, 0.0, squares),
-        # Nothing precedes the first window.
-        xp.where(last & (t >= n), between / xp.maximum(within, 1e-30), noise.drift),
+        xp.where(last, drift, noise.drift),
     )
 
 
