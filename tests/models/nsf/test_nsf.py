@@ -224,10 +224,9 @@ def test_draws_that_drift_are_no_convergence(adata):
     for _ in range(20):
         state = ascent.step(state)
     noise = state.fit.noise
-    rows, *others = noise.shares
-    frozen = noise._replace(
-        n_steps=np.uint32(10**9), shares=(rows * np.float32(1.3), *others)
-    )
+    more = np.float32(1.3)
+    shares = tuple(more * x for x in noise.shares)
+    frozen = noise._replace(n_steps=np.uint32(10**9), shares=shares)
     state = state._replace(fit=state.fit._replace(noise=frozen))
     for _ in range(80):
         state = ascent.step(state)

@@ -32,7 +32,6 @@ def fa(
     mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
     size_factors: str | NDArray[np.floating[Any]] | None = "total",
     log_normalized: bool = False,
-    learning_rate: float = 1.0,
     tol: float = 1e-4,
     max_iter: int = 200,
     rng: RNGLike = 0,
@@ -57,10 +56,9 @@ def fa(
     log_normalized
         Whether the matrix already is normalised and logarithmic. Otherwise
         `log(1 + counts / size)` is used. Means are removed either way.
-    learning_rate
-        Damping of the steps of factors, in (0, 1]. There is seldom a reason to lower it.
     tol
-        Stop when the bound changes by at most `tol` of its value in an iteration.
+        Stop when factors would move by at most ten times `tol`, as the root of a mean
+        square.
     %(max_iter)s
     %(rng)s
     key_added
@@ -110,7 +108,6 @@ def fa(
             n_components=n_components,
             n_spatial=0,
             options=Options(
-                learning_rate=learning_rate,
                 tol=tol,
                 max_iter=max_iter,
             ),

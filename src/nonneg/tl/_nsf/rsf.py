@@ -40,7 +40,6 @@ def rsf(
     temperature: float | None = None,
     n_inducing: int | None = None,
     anisotropic: bool = False,
-    learning_rate: float = 1.0,
     tol: float = 1e-4,
     max_iter: int = 200,
     rng: RNGLike = 0,
@@ -73,10 +72,9 @@ def rsf(
     %(temperature)s
     anisotropic
         A length scale of its own for each axis.
-    learning_rate
-        Damping of the steps of factors, in (0, 1]. There is seldom a reason to lower it.
     tol
-        Stop when the bound changes by at most `tol` of its value in an iteration.
+        Stop when factors would move by at most ten times `tol`, as the root of a mean
+        square.
     %(kernel_max_iter)s
     %(rng)s
     key_added
@@ -136,7 +134,6 @@ def rsf(
                 amplitude=1.0,
                 temperature=temperature,
                 anisotropic=anisotropic,
-                learning_rate=learning_rate,
                 tol=tol,
                 max_iter=max_iter,
             ),
