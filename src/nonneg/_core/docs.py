@@ -142,8 +142,8 @@ _SHARED = {
             How much of the way to new precisions of the factors a step goes, in (0, 1]. How
             far means go is computed, so that there is seldom a reason to change it.
         tol
-            Stop when factors would move by at most ten times `tol`, relative to what they
-            are: the root of the mean square, weighted by expected counts. 1e-5 takes
+            Stop when factors would move by at most `tol` in a step, relative to what they
+            are: the root of the mean square, weighted by expected counts. 5e-4 takes
             several times as long, and hardly changes predictions.
         """,
     "spatial_errors": """

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 # By how much rates grow back after a step that was made.
 _RECOVER = 1.2
 
-# A fit is at its end where factors would move by no more than so many times ``tol``.
-_RESIDUAL = 10.0
-
 
 class AscentState(NamedTuple):
     """An ascent in progress."""
@@ -59,7 +56,7 @@ class Ascent:
     kernels: Kernels
     prior: Prior | None
     max_rate: Any = 1.0
-    tol: Any = 1e-4
+    tol: Any = 5e-3
     max_iter: Any = 200
 
     def init(self, fit: NSFState, /) -> AscentState:
@@ -109,9 +106,8 @@ class Ascent:
 
     def finished(self, state: AscentState, /) -> Any:
         """Whether factors are where they belong, and would hardly move."""
-        left = _RESIDUAL * self.tol
         drift = self.model.likelihood.drift(state.fit.noise)
-        return (state.residual <= left) & (drift <= left)
+        return (state.residual <= self.tol) & (drift <= self.tol)
 
     def finish(self, state: AscentState, /) -> NSFState:
         """The last fit."""

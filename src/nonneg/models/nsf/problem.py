@@ -91,7 +91,7 @@ class Options:
     n_neighbors: int = 12
     learning_rate: float = 1.0
     max_iter: int = 200
-    tol: float = 1e-4
+    tol: float = 5e-3
     shrinkage: float = 0.2
     seed: int = 0
     n_permutations: int = 0

@@ -32,7 +32,7 @@ def fa(
     mask_var: str | Sequence[str] | NDArray[np.bool_] | None = None,
     size_factors: str | NDArray[np.floating[Any]] | None = "total",
     log_normalized: bool = False,
-    tol: float = 1e-4,
+    tol: float = 5e-3,
     max_iter: int = 200,
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -57,7 +57,7 @@ def fa(
         Whether the matrix already is normalised and logarithmic. Otherwise
         `log(1 + counts / size)` is used. Means are removed either way.
     tol
-        Stop when factors would move by at most ten times `tol`, as the root of a mean
+        Stop when factors would move by at most `tol` in a step, as the root of the mean
         square.
     %(max_iter)s
     %(rng)s

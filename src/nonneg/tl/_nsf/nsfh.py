@@ -51,7 +51,7 @@ def nsfh(
     shared_kernel: bool = True,
     anisotropic: bool = False,
     learning_rate: float = 1.0,
-    tol: float = 1e-4,
+    tol: float = 5e-3,
     max_iter: int = 200,
     chunk_size: int | None = None,
     rng: RNGLike = 0,

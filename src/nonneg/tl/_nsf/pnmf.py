@@ -35,7 +35,7 @@ def pnmf(
     estimator: Literal["deterministic", "monte_carlo"] = "deterministic",
     size_factors: str | NDArray[np.floating[Any]] | None = "total",
     learning_rate: float = 1.0,
-    tol: float = 1e-4,
+    tol: float = 5e-3,
     max_iter: int = 200,
     chunk_size: int | None = None,
     rng: RNGLike = 0,

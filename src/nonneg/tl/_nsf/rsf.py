@@ -40,7 +40,7 @@ def rsf(
     temperature: float | None = None,
     n_inducing: int | None = None,
     anisotropic: bool = False,
-    tol: float = 1e-4,
+    tol: float = 5e-3,
     max_iter: int = 200,
     rng: RNGLike = 0,
     key_added: str | None = None,
@@ -73,7 +73,7 @@ def rsf(
     anisotropic
         A length scale of its own for each axis.
     tol
-        Stop when factors would move by at most ten times `tol`, as the root of a mean
+        Stop when factors would move by at most `tol` in a step, as the root of the mean
         square.
     %(kernel_max_iter)s
     %(rng)s
