@@ -188,8 +188,8 @@ def test_everything_is_finite_after_a_search(adata, likelihood):
 
 
 def test_a_smaller_step_leads_to_the_same_bound(adata):
-    whole, _ = run(adata, **FIXED)
-    half, _ = run(adata, learning_rate=0.5, max_iter=300, **FIXED)
+    whole, _ = run(adata, tol=1e-3, **FIXED)
+    half, _ = run(adata, learning_rate=0.5, tol=1e-3, max_iter=300, **FIXED)
     assert half.trace.objective[-1] == pytest.approx(
         whole.trace.objective[-1], rel=1e-2
     )
@@ -207,8 +207,11 @@ def test_same_seed_same_result(adata, likelihood):
 def test_draws_converge_to_the_bound(adata):
     """Within their noise, which is how much fits by other draws differ."""
     kernel = dict(nugget=0.1, **FIXED)
-    bound, size = run(adata, tol=1e-5, max_iter=400, **kernel)
-    found = [run(adata, "monte_carlo", draws=seed, **kernel)[0] for seed in range(3)]
+    bound, size = run(adata, tol=1e-4, max_iter=400, **kernel)
+    found = [
+        run(adata, "monte_carlo", draws=seed, tol=1e-3, **kernel)[0]
+        for seed in range(3)
+    ]
     assert all(result.trace.converged for result in found)
     truth = fitted(bound, size)
     means = [fitted(result, size) for result in found]
@@ -316,7 +319,7 @@ def _ascent(
     *,
     amplitude=1.0,
     nugget=0.0,
-    tol=1e-4,
+    tol=5e-3,
 ):
     """At fixed kernels, before its first step."""
     options = Options(n_inducing=50)
