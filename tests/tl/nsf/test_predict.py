@@ -184,7 +184,8 @@ def test_intervals_hold_what_they_promise(adata, likelihood):
     assert inside.min() > 0.88
     # Each tail has at most a twentieth of them, where single counts are few enough.
     below, above = (counts < lower).mean(0), (counts > upper).mean(0)
-    assert max(below.max(), above.max()) < 0.06
+    # Of 4,000 draws, the largest of thirty such parts is up to four errors of .0034 higher.
+    assert max(below.max(), above.max()) < 0.064
     large = found.X > 20
     if large.any():
         assert inside[large].mean() == pytest.approx(0.9, abs=0.025)
