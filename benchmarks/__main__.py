@@ -21,6 +21,7 @@ from . import (
     locanmf,
     nmf,
     nsf,
+    nsf_sections,
     stability,
     streaming,
 )
@@ -28,6 +29,10 @@ from .measure import write_block
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
+_SECTIONS = {
+    "nsf-held-out": nsf_sections.held_out,
+    "nsf-recovery": nsf_sections.recovery,
+}
 _INMF = {
     "inmf-peers": inmf.compare,
     "inmf-online": inmf.against_batch,
@@ -44,7 +49,7 @@ _GROUPS = {
     "inmf": list(_INMF),
     "memory": list(nmf.CASES),
     "stream": list(_STREAMED),
-    "nsf": list(_NSF),
+    "nsf": [*_NSF, *_SECTIONS],
     "deconv": list(deconvolution.CASES),
     "stability": list(stability.CASES),
     "widefield": list(locanmf.CASES),
@@ -57,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         "rcppml",
         *_STREAMED,
         *_NSF,
+        *_SECTIONS,
         *_INMF,
         *_DECONVOLUTION,
         *deconvolution.CASES,
@@ -113,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     if sizes:
         print("\n" + nsf.scale(sizes, quick=args.quick))
     for name, run in {
+        **_SECTIONS,
         **_INMF,
         **_DECONVOLUTION,
         **stability.CASES,
