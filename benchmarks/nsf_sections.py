@@ -93,7 +93,7 @@ def held_out(*, quick: bool, workdir: Path | None) -> str:
 
 
 def _judge(table: pd.DataFrame) -> list[str]:
-    deviance = table.pivot(index="split", columns="model", values="deviance")
+    deviance = table.pivot_table(index="split", columns="model", values="deviance")
     least = deviance[list(BASELINES)].min(axis=1)
     coverage = table.groupby("model")["coverage"].mean()
     return [
@@ -107,7 +107,10 @@ def _judge(table: pd.DataFrame) -> list[str]:
 def recovery(*, quick: bool, workdir: Path | None) -> str:
     """Mean correlation of factors with the true ones, at defaults."""
     rows = []
-    for name, make in (("blocks", nng.datasets.ggblocks), ("quilt", nng.datasets.quilt)):
+    for name, make in (
+        ("blocks", nng.datasets.ggblocks),
+        ("quilt", nng.datasets.quilt),
+    ):
         for side in _SIDES[: 1 if quick else None]:
             for size_factors in (None, "total"):
                 found = [
