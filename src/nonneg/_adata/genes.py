@@ -39,6 +39,19 @@ def read_mask(
     return mask
 
 
+def read_positions(
+    adata: AnnData, genes: Genes, argument: str = "genes"
+) -> NDArray[np.intp]:
+    """Where these variables are: names in the order in which they are given."""
+    selected = np.flatnonzero(read_mask(adata, genes, argument))
+    if isinstance(genes, str | set | frozenset) or genes is None:
+        return selected
+    given = list(dict.fromkeys(genes))
+    if not all(isinstance(name, str) for name in given):
+        return selected
+    return np.asarray(adata.var_names.get_indexer(pd.Index(given)), np.intp)
+
+
 def mask_of(
     var_names: pd.Index[str], genes: Any, argument: str = "mask_var"
 ) -> NDArray[np.bool_]:

@@ -188,7 +188,10 @@ _SHARED = {
             Share of the cells of every data set, or a boolean column of obs that names
             cells, which are not fitted. Their objective is computed during the fit, for
             :func:`nonneg.pl.objective`; at the end they are scored like new cells. They
-            are in memory: of many, a few thousand tell as much.
+            are in memory: of many, a few thousand tell as much. Genes are scaled by
+            their size in the cells that are fitted: leave out genes of a few cells
+            first (:func:`scanpy.pp.filter_genes`), of which one can outweigh all others
+            in the cells that are not.
         """,
     "validated": """
         `.uns['inmf' | key_added]['validation']` : :class:`pandas.DataFrame`

@@ -38,8 +38,10 @@ def spatial_importance(
 
     A histogram of the scores of :func:`nonneg.tl.nsfh`. The most and the least spatial
     genes are named above it, and marked where they lie. A line has the same scores with
-    permuted places: what lies no further to the right than it is not spatial. A bimodal
-    histogram indicates two groups of genes.
+    permuted places: what they would be if fields were not smooth. A bimodal histogram
+    indicates two groups of genes. Scores are parts of expected counts and no test: a
+    flat gene has that of the factors which carry it. Take those of genes that vary in
+    space by :func:`squidpy.gr.spatial_autocorr`.
 
     Parameters
     ----------

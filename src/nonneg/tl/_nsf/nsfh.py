@@ -74,7 +74,10 @@ def nsfh(
     A field may follow what is not spatial: with shuffled places, half of a gene would
     still be in fields. So importance counts each by its *spatial share*, the part of its
     variance that the other locations foretell. Beside it stands what it would be by
-    chance, with the places permuted. Where the two are close, nothing is spatial.
+    chance, with the places permuted. Where the two are close, nothing is spatial. It is a
+    part of expected counts and no test: a gene that is flat has the importance of the
+    factors which carry it. Moran's I tells whether a gene varies in space at all, and a
+    factor without space whose map is smooth asks for a larger `n_spatial`.
 
     Parameters
     ----------

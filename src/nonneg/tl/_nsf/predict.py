@@ -10,7 +10,7 @@ from anndata import AnnData
 
 from ..._adata.checks import check_key
 from ..._adata.coordinates import Transform
-from ..._adata.genes import read_mask
+from ..._adata.genes import read_positions
 from ..._adata.keys import side_key
 from ..._adata.schema import ProbabilisticEntry
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
@@ -63,9 +63,7 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     if not wanted.expression:
         var_ = pd.DataFrame({"is_spatial": entry.is_spatial}, index=stored.names)
         return AnnData(scores, obs=obs, var=var_, obsm=obsm, layers={"std": std})
-    used = (
-        slice(None) if wanted.genes is None else read_mask(adata, wanted.genes, "genes")
-    )
+    used = slice(None) if wanted.genes is None else read_positions(adata, wanted.genes)
     found = expression_of(adata, stored, used)
     if wanted.interval is not None and not found.counts:
         msg = (

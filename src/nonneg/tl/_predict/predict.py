@@ -66,7 +66,8 @@ def predict(
         Return expected counts instead of factors. Not for cell types.
     genes
         Variables whose counts are wanted: a boolean column of `adata.var`, an array, or
-        their names. `None`: all. For many locations take few, since the result is dense.
+        their names, in whose order they are returned. `None`: all. For many locations
+        take few, since the result is dense.
     interval
         Also return intervals that hold counts with this probability, such as .9: what
         the model is unsure of in the factors, and the noise of counting.
