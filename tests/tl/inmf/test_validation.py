@@ -8,6 +8,8 @@ import pytest
 import scipy.sparse as sp
 
 import nonneg as nng
+from nonneg.models.inmf.online import OnlineSolver
+from nonneg.models.inmf.validation import Watch
 
 GIVEN = {"size_factors": "total"}
 K = 4
@@ -178,6 +180,43 @@ def test_goes_on_from_a_checkpoint(tmp_path):
         online(adata, validation=0.3, checkpoint=tmp_path / "state.npz")
 
 
+def test_seconds_go_on_from_a_checkpoint(tmp_path, monkeypatch):
+    adata, path = cells(), tmp_path / "state.npz"
+    step = OnlineSolver.step
+
+    def interrupted(self, state, blocks):
+        if state.step == 7:
+            raise KeyboardInterrupt
+        return step(self, state, blocks)
+
+    # Six mini-batches an epoch: within the second one.
+    with monkeypatch.context() as patch:
+        patch.setattr(OnlineSolver, "step", interrupted)
+        with pytest.warns(UserWarning, match="Interrupted after 7 of 18"):
+            online(adata, validation=0.2, checkpoint=path)
+    first = adata.uns["inmf"]["validation"]
+    online(adata, validation=0.2, checkpoint=path)
+    table = adata.uns["inmf"]["validation"]
+    assert len(table) > len(first)
+    assert (np.diff(table["seconds"]) > 0).all()
+    assert (np.diff(adata.uns["inmf"]["seconds"]) > 0).all()
+
+
+def test_interrupted_after_a_look(monkeypatch):
+    look = Watch.step
+
+    def interrupted(self, loadings, objective):
+        look(self, loadings, objective)
+        if len(self.starts[-1]) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Watch, "step", interrupted)
+    adata = cells()
+    with pytest.warns(UserWarning, match="Interrupted after 3"):
+        batch(adata, validation=0.2)
+    assert adata.uns["inmf"]["validation"]["iteration"].tolist() == [1, 2, 3]
+
+
 def test_beside_unshared_variables():
     adata = cells()
     own = {"batch_0": adata.var_names[:10].tolist()}
@@ -221,12 +260,18 @@ def test_files_keep_it(tmp_path):
         ("batch", ValueError, "must be 160 booleans, one per cell"),
         ("none", ValueError, "no cell of this column of obs is True"),
         ("all", ValueError, "every cell of this column of obs is True"),
+        (
+            "one",
+            ValueError,
+            "validation='one' leaves no cell of the data sets .'batch_0'",
+        ),
         (0.98, ValueError, "Without the cells of validation=0.98.*fewer cells than"),
     ],
 )
 def test_refusals(fit, validation, error, match):
     adata = cells()
     adata.obs["none"], adata.obs["all"] = False, True
+    adata.obs["one"] = adata.obs["batch"] == "batch_0"
     before = set(adata.uns)
     with pytest.raises(error, match=match):
         fit(adata, validation=validation)

@@ -219,6 +219,12 @@ class OnlineSolver:
         )
 
 
+def spent(state: OnlineState) -> float:
+    """Seconds until the last that was recorded."""
+    recorded = np.append(state.seconds, state.validation[:, 1])
+    return float(recorded.max(initial=0.0))
+
+
 def fit(
     solver: OnlineSolver,
     state: OnlineState,
@@ -231,14 +237,13 @@ def fit(
 ) -> tuple[OnlineState, bool]:
     """Go on from a state to the end of the last epoch.
 
-    ``began`` is when the work began, by :func:`time.perf_counter`. ``save`` is called
+    ``began`` is when the work began, by :func:`time.perf_counter`, as if it had not stopped. ``save`` is called
     after every mini-batch. Cells of ``validation`` are looked at on the way, which takes
     time that is not counted. Also returns whether an interruption ended the fit: then
     the state is that after the last complete mini-batch.
     """
     n_steps = solver.sampler.n_steps
-    began = perf_counter() if began is None else began
-    began -= float(np.max(state.seconds, initial=0.0))
+    began = perf_counter() - spent(state) if began is None else began
 
     def seconds() -> float:
         return (

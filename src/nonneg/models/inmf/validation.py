@@ -124,15 +124,14 @@ class Watch:
 
     def of(self, objective: Sequence[float]) -> list[Look]:
         """What was found on the way of a fit, among those of several starts."""
+        n = len(objective)
+        # An interruption may come between a look and the end of its step.
+        complete = [[look for look in s if look.iteration <= n] for s in self.starts]
         return next(
             looks
-            for looks in self.starts
+            for looks in complete
             if looks
-            and all(
-                look.iteration <= len(objective)
-                and look.objective == objective[look.iteration - 1]
-                for look in looks
-            )
+            and all(look.objective == objective[look.iteration - 1] for look in looks)
         )
 
 

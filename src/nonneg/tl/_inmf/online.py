@@ -18,7 +18,7 @@ from ..._adata.scores import check_target, open_scores
 from ..._core.progress import progress
 from ..._core.warnings import warn
 from ...models.inmf.loadings import add, objectives
-from ...models.inmf.online import fit
+from ...models.inmf.online import fit, spent
 from ...models.loop import Report
 from .validation import score_others, table
 
@@ -141,7 +141,7 @@ def fit_and_write(
     cells. ``before`` is what is known of cells that are not there any more,
     ``history`` the traces of its fit and the name of what arrives.
     """
-    began, rank = perf_counter(), len(state.loadings.W)
+    began, rank = perf_counter() - spent(state), len(state.loadings.W)
     validation = None if held_out is None else held_out.validation
     n_steps = n_epochs * solver.sampler.n_steps
     # Open before the fit: a folder that cannot be written to must not cost a fit.
@@ -184,7 +184,6 @@ def fit_and_write(
             integration = _integration(solver, found, before, sink.scores)
             seconds = perf_counter() - began
             seconds -= 0.0 if validation is None else validation.seconds
-            seconds = max(seconds, state.seconds.max(initial=0.0))
             validated = {}
             if held_out is not None:
                 validated = _validated(

@@ -75,12 +75,33 @@ def split(
     else:
         held = draw(data_sets, float(validation), seed)
     found = hold_out(data_sets, held)
+    _check_every_data_set(data_sets, found.fitted, validation)
     try:
         check_data_sets(found.fitted, n_components)
     except ValueError as error:
         msg = f"Without the cells of validation={validation!r}: {error}"
         raise ValueError(msg) from None
     return found
+
+
+def _check_every_data_set(
+    data_sets: DataSets, fitted: DataSets, validation: float | str
+) -> None:
+    """Raise if a data set is left out as a whole: it has no part of its own then."""
+    gone = [
+        name
+        for name, all_cells, left in zip(
+            data_sets.names, data_sets.n_cells, fitted.n_cells, strict=True
+        )
+        if all_cells and not left
+    ]
+    if gone:
+        msg = (
+            f"validation={validation!r} leaves no cell of the data sets {gone} to fit. Keep "
+            "some of each; or fit the other data sets alone, and score these with "
+            "`nonneg.tl.project`."
+        )
+        raise ValueError(msg)
 
 
 def draw(data_sets: DataSets, share: float, seed: int) -> NDArray[np.bool_]:
