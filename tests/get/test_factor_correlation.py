@@ -58,8 +58,19 @@ def test_what_does_not_vary_or_is_missing(adata):
     np.testing.assert_allclose(found["a"], rest[:4, 4], atol=1e-12)
 
 
+def test_numbers_beside_results_of_the_same_name(adata):
+    adata.obs["depth"] = pd.array(range(adata.n_obs), "Int64")
+    adata.uns["depth"] = {}
+    found = nng.get.factor_correlation(adata, "depth", key="truth")
+    rest = np.corrcoef(adata.obsm["truth"].T, np.arange(adata.n_obs))
+    np.testing.assert_allclose(found["depth"], rest[:4, 4], atol=1e-12)
+    adata.obs["depth"] = np.arange(adata.n_obs) * 1j
+    with pytest.raises(ValueError, match="holds complex numbers"):
+        nng.get.factor_correlation(adata, "depth", key="truth")
+
+
 def test_refusals(adata):
-    with pytest.raises(KeyError, match="cell_type"):
+    with pytest.raises(KeyError, match=r"other='cell_type' is neither .*'types'"):
         nng.get.factor_correlation(adata, "cell_type", key="truth")
     with pytest.raises(ValueError, match="method='kendall'"):
         nng.get.factor_correlation(adata, "side", key="truth", method="kendall")

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from .._adata.checks import as_numbers
 from .._adata.regions import Patterns, read_patterns
+from .._adata.schema import is_entry
 from .._adata.tables import of_table
 from .._adata.views import normalised_scores, read_factors
 from .._core.arguments import checked
@@ -106,11 +108,19 @@ def factor_correlation(
 
 def _read(adata: AnnData, other: str) -> Patterns:
     """Patterns, or a column of numbers."""
-    if other in adata.obs and other not in adata.obsm and other not in adata.uns:
-        column = adata.obs[other]
-        is_number = pd.api.types.is_numeric_dtype(column)
-        if is_number and not pd.api.types.is_bool_dtype(column):
-            return Patterns(np.asarray(column, np.float64)[:, None], [other])
+    if is_entry(adata.uns.get(other)) or other in adata.obsm:
+        return read_patterns(adata, other)
+    if other not in adata.obs:
+        msg = (
+            f"other={other!r} is neither a factorization, nor in adata.obsm, which holds "
+            f"{list(adata.obsm)}, nor in adata.obs, which holds {list(adata.obs)}."
+        )
+        raise KeyError(msg)
+    column = adata.obs[other]
+    is_number = pd.api.types.is_numeric_dtype(column)
+    if is_number and not pd.api.types.is_bool_dtype(column):
+        numbers = as_numbers(column, f"adata.obs[{other!r}]")
+        return Patterns(numbers[:, None], [other])
     return read_patterns(adata, other)
 
 
