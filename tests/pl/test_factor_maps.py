@@ -363,6 +363,13 @@ def test_refusals_of_roots_and_genes(adata):
         nng.pl.factor_maps(
             adata, "truth", factors=0, top_gene="loading", ax=plt.figure().subplots()
         )
+    with pytest.raises(ValueError, match="values of at least 0, but vmin=-1"):
+        nng.pl.factor_maps(adata, "truth", scale="sqrt", vmin=-1)
     adata.obsm["truth"] = adata.obsm["truth"] - 0.5
-    with pytest.raises(ValueError, match="needs values of at least 0"):
+    with pytest.raises(ValueError, match="at least 0, but 'truth_0' has negative ones"):
         nng.pl.factor_maps(adata, "truth", scale="sqrt")
+
+
+def test_range_that_is_none(adata):
+    with pytest.raises(ValueError, match="'truth_0' would go from vmin=5 to vmax=1"):
+        nng.pl.factor_maps(adata, "truth", vmin=5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -291,6 +293,14 @@ class TestSharedHistory:
         # One colour scale for all weights, and one for all changes.
         for some in (axes[:3], axes[3:]):
             assert len({ax.images[0].get_clim() for ax in some}) == 1
+
+    def test_long_names_do_not_meet(self, fitted):
+        names = ["a", "a donor with a long name", "another donor"]
+        fitted.uns["truth"]["history_batch"] = np.array(names, object)
+        axes = nng.pl.shared_history(fitted, key="truth")[:3]
+        axes[0].figure.draw_without_rendering()
+        boxes = [ax.title.get_window_extent() for ax in axes]
+        assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
 
     def test_few_genes(self, fitted):
         axes = nng.pl.shared_history(fitted, key="truth", n_genes=5)

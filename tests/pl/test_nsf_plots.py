@@ -72,6 +72,22 @@ def test_numbers_of_spatial_factors_are_told_apart(compared):
     assert "NSFH, 3 spatial" in labelled(nng.pl.comparison(compared))
 
 
+def test_models_without_space_have_no_spatial_factors(compared):
+    table = compared.uns["comparison"]
+    one_size = table["model"].isin(["nsfh", "pnmf"])
+    table.loc[one_size, "n_components"] = 8
+    table = table[table["n_components"] != 4]
+    more = table[table["model"] == "nsfh"].assign(n_spatial=6)
+    compared.uns["comparison"] = pd.concat([table, more], ignore_index=True)
+    ax = nng.pl.comparison(compared)
+    assert ax.get_xlabel() == "number of spatial factors"
+    places = {
+        name: np.rint(labelled(ax)[name].lines[0].get_xdata()).tolist()
+        for name in ("NSFH", "NSF", "PNMF, averaged")
+    }
+    assert places == {"NSFH": [2, 6], "NSF": [8], "PNMF, averaged": [0]}
+
+
 def test_one_split(compared):
     table = compared.uns["comparison"]
     compared.uns["comparison"] = table[table["split"] == 0]
@@ -184,7 +200,16 @@ def test_genes_without_a_score_are_left_out(hybrid):
     }
 
 
+def test_names_that_repeat(hybrid):
+    most = hybrid.var["nsfh_spatial_importance"].idxmax()
+    hybrid.var_names = [most, *hybrid.var_names[1:]]
+    ax = nng.pl.spatial_importance(hybrid, n_labels=2)
+    assert [len(line.get_xdata()) for line in ax.lines[-2:]] == [2, 2]
+
+
 def test_refusals(hybrid):
+    with pytest.raises(ValueError, match="n_labels=-1"):
+        nng.pl.spatial_importance(hybrid, n_labels=-1)
     with pytest.raises(ValueError, match="of='gene'"):
         nng.pl.spatial_importance(hybrid, of="gene")
     with pytest.raises(KeyError, match="key='nsf'"):

@@ -40,6 +40,8 @@ def test_map_of_correlations(session):
     assert labels == set(names)
     with pytest.raises(KeyError, match="no regions"):
         nng.pl.region_cca(session, "truth", regions=["x"])
+    with pytest.raises(ValueError, match="regions is empty"):
+        nng.pl.region_cca(session, "truth", regions=[])
     with pytest.raises(KeyError, match=r"nonneg.tl.region_cca\(adata, …, key='svd'\)"):
         nng.pl.region_cca(session, "svd")
 

@@ -51,6 +51,9 @@ def comparison(
 ) -> Axes:
     """Show how models predict, against the number of factors.
 
+    Or of spatial factors, where hybrids differ in nothing else: models without space
+    are at 0 then, and those of fields alone at all of their factors.
+
     Means over splits. Of deviance and error lower is better, and the best model has a
     ring; bars of the others are standard errors of the difference from it, in which
     what splits have in common has no part. Bars of other numbers are standard errors over
@@ -122,15 +125,19 @@ def comparison(
         _, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")
     # Spatial factors, where that is all that differs.
     by_spatial = not halves and len({size for *_, size, _ in rows if size}) == 1
-    drawn: dict[str, list[tuple[int, float, float, bool]]] = {}
+    curves: dict[str, list[tuple[int, float, float, bool]]] = {}
+    lines: dict[str, tuple[float, bool]] = {}
     for i, (model, method, size, t) in enumerate(rows):
         label = _label(model, method)
         if method == "nsfh" and not halves and not by_spatial:
             label += f", {t} spatial"
-        x = t if by_spatial and method == "nsfh" else size
-        point = (x, float(means[i]), float(errors[i]), i == best)
-        drawn.setdefault(label, []).append(point)
-    ticks = _draw(ax, drawn)
+        mean, is_best = float(means[i]), i == best
+        if not size:
+            lines[label] = mean, is_best
+            continue
+        point = (t if by_spatial else size, mean, float(errors[i]), is_best)
+        curves.setdefault(label, []).append(point)
+    ticks = _draw(ax, curves, lines)
     if isinstance(target, float):
         ax.axhline(target, color="0.7", lw=0.8, label="as promised")
     if ticks:
@@ -154,10 +161,11 @@ def comparison(
 
 
 def _draw(
-    ax: Axes, drawn: Mapping[str, Sequence[tuple[int, float, float, bool]]]
+    ax: Axes,
+    curves: Mapping[str, Sequence[tuple[int, float, float, bool]]],
+    lines: Mapping[str, tuple[float, bool]],
 ) -> list[int]:
     """Curves of models with factors and lines of others; numbers of factors."""
-    curves = {label: points for label, points in drawn.items() if points[0][0]}
     ticks = sorted({point[0] for points in curves.values() for point in points})
     # Side by side, because many models are about as good.
     gap = float(np.diff(ticks).min()) if len(ticks) > 1 else 1.0
@@ -180,15 +188,13 @@ def _draw(
         if ring.any():
             at = sizes[ring] + shift, value[ring]
             ax.scatter(*at, 80, facecolors="none", edgecolors="0.3", label="best")
-    lines = {label: points for label, points in drawn.items() if label not in curves}
-    for i, (label, points) in enumerate(lines.items()):
-        is_best = ", best" * points[0][3]
+    for i, (label, (mean, is_best)) in enumerate(lines.items()):
         ax.axhline(
-            points[0][1],
+            mean,
             color="0.5",
             ls=("--", ":")[i % 2],
             lw=1,
-            label=label + is_best,
+            label=label + ", best" * is_best,
         )
     return ticks
 

@@ -232,9 +232,8 @@ def factor_maps(
         sections = [_Section(None, maps, coords, None)]
     scores = np.asarray(maps.X)
     ranges = _ranges(scores, chosen, genes, vmin, vmax, share_scale=share_scale)
-    if scale == "sqrt" and min(low for low, _ in ranges.values()) < 0:
-        msg = f"scale='sqrt' needs values of at least 0, but key={key!r} has negative ones."
-        raise ValueError(msg)
+    for i, (low, high) in ranges.items():
+        _check_range(maps.var_names[i], low, high, scale, given=vmin is not None)
     # Rows of panels: one value in all sections, or several factors and then their genes.
     at_a_time = ncols if len(sections) == 1 else 1
     places = [
@@ -459,6 +458,22 @@ def _ranges(
     # Numbers that are given are those of scores.
     of_genes = vmax if isinstance(vmax, str) else "p99.5"
     return ranges | {i: _color_range(scores[:, i], None, of_genes) for i in genes}
+
+
+def _check_range(
+    name: str, low: float, high: float, scale: str, *, given: bool
+) -> None:
+    """Raise unless colours go up, and where they are of square roots, from zero."""
+    if not low <= high:
+        msg = (
+            f"Colours of {name!r} would go from vmin={low:g} to vmax={high:g}. Give a "
+            "lower vmin, or a higher vmax."
+        )
+        raise ValueError(msg)
+    if scale == "sqrt" and low < 0:
+        what = f"vmin={low:g}" if given else f"{name!r} has negative ones"
+        msg = f"scale='sqrt' needs values of at least 0, but {what}."
+        raise ValueError(msg)
 
 
 def _color_range(

@@ -132,7 +132,8 @@ def objective(
     ending = {True: "converged ", False: "not converged ", None: ""}[
         None if entry.converged is None else bool(entry.converged)
     ]
-    units = "mini-batches" if unit == "mini-batch" else "iterations"
+    units = {"mini-batch": "mini-batches", "iteration": "iterations"}[unit]
+    units = unit if entry.n_iter == 1 else units
     ax.set_title(f"{key}: {ending}after {entry.n_iter} {units}", fontsize="small")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)

@@ -102,6 +102,9 @@ def region_cca(
             msg = f"There are no regions {unknown}; there are {names[:10]} …"
             raise KeyError(msg)
         chosen = [names.index(name) for name in regions]
+    if not chosen:
+        msg = f"regions is empty; there are {names[:10]}."
+        raise ValueError(msg)
     if values == "excess":
         matrix = np.asarray(found["r"]) - np.asarray(found["null_mean"])
     else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 # Inches.
-_FACTOR, _LEAST_WIDTH, _HEIGHT = 0.06, 0.9, 2.0
+_FACTOR, _LEAST_WIDTH, _HEIGHT, _LETTER = 0.06, 0.9, 2.0, 0.075
 
 # Quantile of weights at which colours end: a few extreme genes do not hide the rest.
 _EXTREME = 0.99
@@ -112,9 +112,11 @@ def shared_history(
     weights = history[order].transpose(1, 0, 2)
     changes = np.abs(np.diff(weights, axis=0))
     n_fits, _, rank = weights.shape
-    names = as_text(entry.history_batch).tolist()
+    names = [name.replace(" + ", "\n+ ") for name in as_text(entry.history_batch)]
+    titles = [names[0], *(f"+ {name}" for name in names[1:])]
     most = float(np.quantile(weights.max(axis=2), _EXTREME)) or 1.0
-    width = max(_LEAST_WIDTH, _FACTOR * rank)
+    longest = max(len(line) for title in titles for line in title.split("\n"))
+    width = max(_LEAST_WIDTH, _FACTOR * rank, _LETTER * longest)
     _, grid = new_figure(
         2,
         n_fits,
@@ -138,9 +140,8 @@ def shared_history(
         )
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_color("0.7")
-    for i, (ax, name) in enumerate(zip(upper, names, strict=True)):
-        title = name.replace(" + ", "\n+ ")
-        ax.set_title(title if i == 0 else f"+ {title}", fontsize="small")
+    for ax, title in zip(upper, titles, strict=True):
+        ax.set_title(title, fontsize="small")
     upper[0].set_ylabel(f"{order.size} genes", fontsize="small")
     lower[0].set_ylabel("genes", fontsize="small")
     for ax in lower:

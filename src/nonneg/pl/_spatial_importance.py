@@ -11,7 +11,7 @@ from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
-from .._core.validators import check_one_of
+from .._core.validators import check_at_least, check_one_of
 from ._panels import new_figure
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def spatial_importance(
     KeyError
         If there is no factorization under the key, or it has no such scores.
     ValueError
-        If `of` is neither.
+        If `of` is neither, or `n_labels` is negative.
 
     Examples
     --------
@@ -73,6 +73,7 @@ def spatial_importance(
     'genes'
     """
     check_one_of(of, ("var", "obs"), "of")
+    check_at_least(n_labels, 0, "n_labels")
     read_factors(adata, key)
     name = f"{key}_spatial_importance"
     check_key(adata, of, name, hint="Only `nonneg.tl.nsfh` gives these scores.")
@@ -101,12 +102,12 @@ def spatial_importance(
     if of == "var" and n_labels and len(scores):
         n_labels = min(n_labels, len(scores) // 2)
         ends = (
-            (scores.index[:n_labels], "least spatial", 0.0, "left", "C0"),
-            (scores.index[::-1][:n_labels], "most spatial", 1.0, "right", "C1"),
+            (scores[:n_labels], "least spatial", 0.0, "left", "C0"),
+            (scores[::-1][:n_labels], "most spatial", 1.0, "right", "C1"),
         )
-        for names, heading, x, side, color in ends:
+        for some, heading, x, side, color in ends:
             ax.plot(
-                scores[names],
+                some,
                 [_MARK] * n_labels,
                 "v",
                 ms=4,
@@ -118,7 +119,7 @@ def spatial_importance(
             ax.text(
                 x,
                 _MARK + 0.05,
-                "\n".join([f"{heading}:", *names]),
+                "\n".join([f"{heading}:", *some.index]),
                 transform=ax.transAxes,
                 ha=side,
                 va="bottom",
