@@ -120,8 +120,8 @@ def test_nearly_exact_integration_does_not_stop_on_a_rise():
     nng.tl.inmf(adata, 4, batch_key="batch", size_factors=None, tol=1e-6, max_iter=300)
     objective = adata.uns["inmf"]["objective"]
     assert (np.diff(objective) < 1e-6 * objective[1:]).all()
-    # Until then it fell by more in every step.
-    assert (np.diff(objective)[:-1] < 0).all()
+    # Until then it fell, but for extrapolated steps that are undone.
+    assert (np.diff(objective)[:-1] <= 0).all()
     scale = adata.varm["inmf_scale"]
     lam = adata.uns["inmf"]["lam"]
     total = 0.0

@@ -30,7 +30,8 @@ def written(adata):
 
 
 def test_every_side_key_is_written_by_some_method(fits):
-    assert set().union(*map(written, fits.values())) == ALL
+    # History is of models that data sets were added to; its tests are with these.
+    assert set().union(*map(written, fits.values())) == ALL - {("varm", "history")}
 
 
 def test_every_side_key_is_documented():

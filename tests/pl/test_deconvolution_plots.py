@@ -302,7 +302,9 @@ class TestTypeCorrelation:
         assert texts(ax.get_xticklabels()) == texts(ax.get_yticklabels()) == names
         bar = ax.images[0].colorbar
         label = {"cells": "cells", "rna": "RNA"}[share]
-        assert bar.ax.get_ylabel() == f"correlation of shares of {label}"
+        assert (
+            bar.ax.get_ylabel().split() == f"correlation of shares of {label}".split()
+        )
 
     def test_clusters(self, adata):
         shares = np.random.default_rng(0).random((64, 4)).astype(np.float32)

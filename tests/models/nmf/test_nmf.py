@@ -242,8 +242,9 @@ def test_permuted_observations(fit, loss, x64):
     order = np.random.default_rng(0).permutation(60)
     kwargs = dict(loss=loss, solver=solver, tol=0, max_iter=100)
     plain, permuted = fit(X, **kwargs), fit(X[order], **kwargs)
-    np.testing.assert_allclose(permuted.W, plain.W[order], rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(permuted.H, plain.H, rtol=1e-8, atol=1e-10)
+    # Extrapolation makes more of rounding errors on the way.
+    np.testing.assert_allclose(permuted.W, plain.W[order], rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(permuted.H, plain.H, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("init", ["nndsvda", "nndsvd", "random"])

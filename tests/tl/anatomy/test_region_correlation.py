@@ -206,7 +206,7 @@ def test_stored_in_files(tmp_path, form):
     [
         (dict(key="gone"), KeyError, "No factorization is stored under key='gone'"),
         (dict(region_key="gone"), KeyError, "'gone' is not in adata.obs"),
-        (dict(region_key="same"), ValueError, "has 1 regions"),
+        (dict(region_key="same"), ValueError, "has 1 region "),
         (dict(region_key="empty"), ValueError, "has 0 regions"),
         (dict(region_key="score"), ValueError, "numbers that are not whole"),
         (dict(max_regions=0), ValueError, "max_regions=0 must be at least 1"),

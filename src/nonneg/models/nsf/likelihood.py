@@ -285,6 +285,7 @@ def count_log_ratio(x: jax.Array, mean: jax.Array, dispersion: jax.Array) -> jax
     above = shape + _SHIFT
     ratio = (above + x - 0.5) * jnp.log1p(x / above) - x
     ratio += 1 / (12 * (above + x)) - 1 / (12 * above)
+    ratio += 1 / (360 * above**3) - 1 / (360 * (above + x) ** 3)
     steps = [(shape + x + i) / (shape + i) for i in range(_SHIFT)]
     ratio += (
         x * jnp.log(above / shape)
