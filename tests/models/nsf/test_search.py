@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,9 +10,18 @@ from scipy.special import gammaln
 from scipy.stats import nbinom
 
 import nonneg as nng
-from nonneg.models.nsf.likelihood import count_log_ratio
+from nonneg.models.nsf.gaussian import Gaussian
+from nonneg.models.nsf.likelihood import (
+    Observations,
+    column_sq_norm,
+    count_log_ratio,
+    relative_variance,
+)
+from nonneg.models.nsf.negative_binomial import NegativeBinomial
+from nonneg.models.nsf.poisson import Poisson
 from nonneg.models.nsf.problem import Options, SearchOptions, make_space
 from nonneg.models.nsf.search import hold_out
+from nonneg.operators.dense import DenseOperator
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -28,6 +38,43 @@ def test_density_of_counts(dispersion):
     theirs = nbinom.logpmf(x, shape, shape / (shape + mean.astype(float)))
     theirs += gammaln(x + 1.0) - x * np.log(mean)
     np.testing.assert_allclose(ours[:, 0], theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "gaussian"])
+@pytest.mark.parametrize("held_out", [0.0, 1.0, 1e4])
+def test_genes_that_were_not_seen_do_not_count(likelihood, held_out):
+    """Whether they are seen in a held-out observation or nowhere."""
+    rng = np.random.default_rng(0)
+    mean = rng.normal(0, 1, (30, 3)).astype(np.float32)
+    var = np.full_like(mean, 0.1)
+    w = rng.gamma(1, 1, (8, 3)).astype(np.float32)
+    x = rng.poisson(np.exp(mean) @ w.T).astype(np.float32)
+    size = np.ones(30, np.float32)
+
+    def score(train, held, w):
+        op = DenseOperator(train)
+        model = {
+            "poisson": lambda: Poisson(op, size),
+            "negative_binomial": lambda: NegativeBinomial(op, size),
+            "gaussian": lambda: Gaussian(op, column_sq_norm(op)),
+        }[likelihood]()
+        others = Observations(DenseOperator(held), size)
+        return np.asarray(model.score(model.noise, others, mean, var, w))
+
+    unseen = np.zeros((30, 1), np.float32)
+    seen = unseen.copy()
+    seen[4] = held_out
+    more = (np.hstack([x, unseen]), np.hstack([x, seen]), np.vstack([w, 0 * w[:1]]))
+    np.testing.assert_allclose(score(*more), score(x, x, w), rtol=1e-5)
+
+
+def test_loadings_of_genes_may_be_small():
+    """What is unknown of a rate is a part of it, whatever the unit of the loadings."""
+    factors, spread = np.ones((1, 2), np.float32), np.full((1, 2), 0.5, np.float32)
+    for scale in (1.0, 1e-25):
+        w = np.full((1, 2), scale, np.float32)
+        found = jax.jit(relative_variance)(factors @ w.T, spread, w)
+        np.testing.assert_allclose(found, 0.25, rtol=1e-6)
 
 
 def space_of(coords, totals, section=None):

@@ -23,6 +23,7 @@ from .likelihood import (
     expected,
     log_moments,
     score_blocks,
+    sum_of_loaded,
 )
 
 if TYPE_CHECKING:
@@ -185,4 +186,5 @@ def _gaussian_score(  # noqa: PLR0917
     center: jax.Array,
 ) -> jax.Array:
     var = noise + spread @ (w**2).T
-    return -(jnp.square(x - center - factors @ w.T) / var + jnp.log(var)).sum(1) / 2
+    error = jnp.square(x - center - factors @ w.T)
+    return -sum_of_loaded(error / var + jnp.log(var), w) / 2

@@ -264,11 +264,20 @@ def log_moments(mean: Any, var: Any, size: Any) -> tuple[Any, Any]:
 
 
 def relative_variance(mean: jax.Array, spread: jax.Array, w: jax.Array) -> jax.Array:
-    """Variances of rates, by the squares of their means."""
-    tiny = jnp.finfo(mean.dtype).tiny
-    # In this order, since squares of small means are zero.
-    return (spread @ (w**2).T) / (mean + tiny) / (mean + tiny)
+    """Variances of rates, by the squares of their means; 0 of genes without loadings."""
+    # It is the same at any scale of the loadings, whose squares may be zero.
+    scale = w.max(1)
+    scale = jnp.where(scale > 0, scale, 1)
+    var = spread @ jnp.square(w / scale[:, None]).T
+    return var / jnp.square(jnp.maximum(mean / scale, _LEAST))
 
+
+# Its square is above zero in single precision.
+_LEAST = 1e-15
+
+
+# Shapes of negative binomial distributions are at least one by it.
+MAX_DISPERSION = 1e3
 
 # Stirling's series is exact in single precision from here on.
 _SHIFT = 4
@@ -281,7 +290,7 @@ def count_log_ratio(x: jax.Array, mean: jax.Array, dispersion: jax.Array) -> jax
     of gamma functions is that of a shape which is larger by four, by Stirling's series, so
     that nothing is lost where the shape is large.
     """
-    shape = jnp.clip(1 / dispersion, 1e-3, 1e7)
+    shape = jnp.clip(1 / dispersion, 1 / MAX_DISPERSION, 1e7)
     above = shape + _SHIFT
     ratio = (above + x - 0.5) * jnp.log1p(x / above) - x
     ratio += 1 / (12 * (above + x)) - 1 / (12 * above)
@@ -309,4 +318,13 @@ def count_score(
     of_rates = relative_variance(mean, spread, w)
     dispersion = dispersion + (1 + dispersion) * of_rates
     log_mean = xlogy(x, mean + jnp.finfo(mean.dtype).tiny)
-    return (count_log_ratio(x, mean, dispersion) + log_mean).sum(1)
+    return sum_of_loaded(count_log_ratio(x, mean, dispersion) + log_mean, w)
+
+
+def sum_of_loaded(density: jax.Array, w: jax.Array) -> jax.Array:
+    """Sums over the genes that have loadings.
+
+    Of those which were not seen where the factors were fitted, kernels tell nothing; but
+    that they are seen elsewhere is so unlikely that all else would be lost to rounding.
+    """
+    return jnp.where((w != 0).any(1), density, 0).sum(1)

@@ -12,6 +12,7 @@ from scipy.special import gammaln
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from .likelihood import (
+    MAX_DISPERSION,
     Evidence,
     Likelihood,
     Local,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _MAX_DISPERSION_STEP = 1.0
 
-_DISPERSION_RANGE = (1e-6, 1e3)
+_DISPERSION_RANGE = (1e-6, MAX_DISPERSION)
 
 
 class NegativeBinomial(Likelihood):

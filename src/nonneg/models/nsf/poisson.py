@@ -11,6 +11,7 @@ import numpy as np
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from .likelihood import (
+    MAX_DISPERSION,
     Evidence,
     Likelihood,
     Local,
@@ -73,10 +74,11 @@ class Poisson(Likelihood):
         excess: Any = 0.0
         for rows, x in others.op.dense_blocks():
             part = _excess_variance(x, *(y[rows] for y in moments), w)
-            excess = excess + namespace(mean).asarray(part)
+            excess = excess + namespace(mean).asarray(part, float)
         # Counts of a gene scatter more than the likelihood says: fields that are unsure
         # are no remedy for that.
-        dispersion = namespace(mean).maximum(excess[0] / excess[1], 0)
+        dispersion = namespace(mean).clip(excess[0] / excess[1], 0, MAX_DISPERSION)
+        dispersion = dispersion.astype(np.float32)
         return score_blocks(
             others.op,
             *moments,
