@@ -46,6 +46,13 @@ def test_rates_that_are_known_are_poisson():
     np.testing.assert_array_equal(upper, poisson.ppf(0.9, mean).clip(0))
 
 
+def test_counts_beyond_whole_numbers_of_floats_have_intervals():
+    mean = np.array([[1e17]])
+    lower, upper = interval(Rates(mean, 0.01 * mean**2), 0.0, 0.9)
+    assert 0.8e17 < lower.item() < 0.9e17
+    assert 1.1e17 < upper.item() < 1.2e17
+
+
 def test_unknown_genes_stay_unknown():
     nothing = Rates(np.array([[np.nan, 1.0]]), np.array([[np.nan, 0.5]]))
     lower, upper = interval(nothing, 0.0, 0.9)

@@ -133,12 +133,15 @@ def _quantile(
 ) -> Floats:
     """Smallest counts, up to a bound, that are not exceeded with this probability."""
     low, high = np.full_like(bound, -1.0), bound.copy()
-    # The quantile is above low, and at most high.
-    while (left := np.flatnonzero(high - low > 1)).size:
-        middle = np.floor((low[left] + high[left]) / 2)
+    while True:
+        # The quantile is above low, and at most high: until no number is between them.
+        middle = np.floor((low + high) / 2)
+        left = np.flatnonzero((low < middle) & (middle < high))
+        if not left.size:
+            return high
+        middle = middle[left]
         reached = (
             _cdf(middle, mean[left], relative[left], dispersion[left]) >= probability
         )
         high[left[reached]] = middle[reached]
         low[left[~reached]] = middle[~reached]
-    return high
