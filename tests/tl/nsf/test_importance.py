@@ -42,6 +42,18 @@ def test_importance_is_that_of_the_simulation():
     assert error < 0.06
 
 
+def test_importance_by_chance_does_not_depend_on_the_frame(adata):
+    # Of a lattice, locations at the same distance may have the same totals.
+    xy = adata.obsm["spatial"] + np.random.default_rng(0).uniform(0, 0.1, (144, 2))
+    adata.obsm["spatial"], turned = xy, adata.copy()
+    turned.obsm["spatial"] = xy[:, ::-1] * [-1, 1]
+    for each in (adata, turned):
+        nng.tl.nsfh(each, 3, n_spatial=2, **KERNEL)
+    null = "spatial_share_null"
+    ours, theirs = (each.uns["nsfh"][null] for each in (adata, turned))
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
 @pytest.mark.parametrize("n_spatial", [0, 4])
 def test_hybrid_of_one_kind(adata, n_spatial):
     fit(adata, "nsfh", n_spatial=n_spatial)

@@ -33,11 +33,12 @@ def spatial_shares(
     if not n_permutations:
         return np.maximum(own, 0), np.full(len(own), np.nan)
     section, rng = np.asarray(model.space.layout.section), stream(seed, "permute")
+    along = np.asarray(model.space.order)
     by_chance = []
     for _ in range(n_permutations):
         order = np.arange(len(section))
         for s in np.unique(section):
-            rows = np.flatnonzero(section == s)
+            rows = along[section[along] == s]
             order[rows] = rng.permutation(rows)
         by_chance.append(share_of_sites(ascent, *(x[order] for x in sites)))
     return np.maximum(own, 0), np.maximum(np.mean(by_chance, axis=0), 0)
