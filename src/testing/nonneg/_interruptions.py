@@ -24,7 +24,7 @@ LONGER: dict[str, dict[str, Any]] = {
     "tl.nmf": {"max_iter": 20, "n_init": 3, "tol": 0, "init": "random"},
     "tl.inmf": {"max_iter": 10, "n_init": 2},
     "tl.online_inmf": {"n_epochs": 3, "minibatch_size": 50},
-    "tl.nsf": {"length_scale": None, "dispersion": None, "max_iter": 20},
+    "tl.nsf": {"length_scale": None, "temperature": None, "max_iter": 20},
     "tl.pnmf": {"max_iter": 20, "batch_size": 20},
     "tl.compare": {
         "models": ["pnmf", "nmf", "intercept"],
