@@ -25,7 +25,7 @@ LONGER: dict[str, dict[str, Any]] = {
     "tl.inmf": {"max_iter": 10, "n_init": 2},
     "tl.online_inmf": {"n_epochs": 3, "minibatch_size": 50},
     "tl.nsf": {"length_scale": None, "temperature": None, "max_iter": 20},
-    "tl.pnmf": {"max_iter": 20, "batch_size": 20},
+    "tl.pnmf": {"max_iter": 20, "estimator": "monte_carlo"},
     "tl.compare": {
         "models": ["pnmf", "nmf", "intercept"],
         "model_kwargs": {"pnmf": {"max_iter": 4}, "nmf": {"max_iter": 4}},
