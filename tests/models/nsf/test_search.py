@@ -158,3 +158,11 @@ def lying():
     fitted = adata.copy()
     nng.tl.nsf(fitted, 4)
     return adata, fitted.obsm["X_nsf"]
+
+
+def test_more_factors_than_a_part_of_the_section_can_tell_apart():
+    adata = nng.datasets.ggblocks(6, 60)
+    before = adata.copy()
+    with pytest.raises(ValueError, match=r"n_components=33 is more than the 2\d of 36"):
+        nng.tl.nsf(adata, 33)
+    assert adata.uns.keys() == before.uns.keys()

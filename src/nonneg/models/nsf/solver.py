@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..loop import Callback
     from .likelihood import Likelihood
+    from .search import Held
 
 
 _MIN_SEARCH_LOCATIONS = 20
@@ -88,6 +89,7 @@ def fit(
     else:
         assert space is not None
         coarse = coarsen(space, options)
+        folds = _folds(coarse, options, rank, n_obs)
         with float64():
             placed = jax.tree.map(put, coarse)
             shared = priors(placed)
@@ -102,9 +104,7 @@ def fit(
                     options=options,
                     put=put,
                 )
-                for held in hold_out(
-                    coarse, stream(options.seed, "hold out"), options.search
-                )
+                for held in folds
             ]
         starts = [start(part.likelihood, part.held.train) for part in parts]
         with float64():
@@ -160,3 +160,17 @@ def fit(
             seed=options.seed,
             search_interrupted=interrupted,
         )
+
+
+def _folds(space: Space, options: Options, rank: int, n_obs: int) -> list[Held]:
+    """Ways of holding out locations, each of which leaves enough to fit."""
+    folds = hold_out(space, stream(options.seed, "hold out"), options.search)
+    n_train = min(len(held.train) for held in folds)
+    if rank > n_train:
+        msg = (
+            f"n_components={rank} is more than the {n_train} of {n_obs} observations "
+            "that remain when locations are held out to choose the kernel. Take "
+            "fewer, or give length_scale, amplitude and temperature."
+        )
+        raise ValueError(msg)
+    return folds
