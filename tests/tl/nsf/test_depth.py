@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nonneg as nng
-from nonneg.tl._nsf.depth import totals_explained
+from nonneg.tl._nsf.depth import totals_explained, warn_of_depth
 
 from .conftest import fit
 
@@ -27,6 +27,14 @@ def test_share_of_totals():
     assert totals_explained(np.append(totals, 0), np.vstack([logs, logs[:1]])) == found
     assert totals_explained(np.ones(500), logs) is None
     assert totals_explained(totals[:6], logs[:6]) is None
+
+
+def test_when_depth_is_told_of():
+    """Above .7, as the documentation says."""
+    with pytest.warns(UserWarning, match=r"explain 71%.*nonneg\.tl\.nsfh\("):
+        warn_of_depth(0.71, "nsfh")
+    for little in (0.69, -0.1, None):
+        warn_of_depth(little, "nsf")
 
 
 def test_blocks_that_carry_depth(adata):

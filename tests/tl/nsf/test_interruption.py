@@ -127,6 +127,48 @@ def test_interruption_of_the_start_leaves_nothing(adata, kernel, monkeypatch):
     assert_same(snapshot(adata), before)
 
 
+def test_interruption_of_exchanges_keeps_what_the_search_found(adata, monkeypatch):
+    from nonneg.models.nsf import solver
+
+    def interrupted(ascent, fit):
+        # In the folds of the search places are exchanged as well.
+        if len(fit.mean) == adata.n_obs:
+            raise KeyboardInterrupt
+        return fit
+
+    monkeypatch.setattr(solver, "exchange", interrupted)
+    before = snapshot(adata)
+    given = dict(length_scale=2.0, amplitude=1.0, temperature=1.0)
+    with pytest.raises(KeyboardInterrupt):
+        nng.tl.nsfh(adata, 4, **given)
+    assert_same(snapshot(adata), before)
+    with pytest.warns(UserWarning, match="nterrupted"):
+        nng.tl.nsfh(adata, 4)
+    stored = adata.uns["nsfh"]
+    assert stored["interrupted"] is True
+    assert stored["n_iter"] == 1
+    assert len(stored["search"]) > 1
+
+
+def test_interruption_of_permutations_keeps_the_fit(adata, monkeypatch):
+    from nonneg.models.nsf import spatial_share
+
+    expected = adata.copy()
+    fit(expected, "nsfh")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spatial_share, "share_of_sites", interrupted)
+    with pytest.warns(UserWarning, match="Interrupted after"):
+        fit(adata, "nsfh")
+    assert adata.uns["nsfh"]["interrupted"] is True
+    np.testing.assert_array_equal(adata.obsm["X_nsfh"], expected.obsm["X_nsfh"])
+    importance = "nsfh_spatial_importance"
+    np.testing.assert_array_equal(adata.var[importance], expected.var[importance])
+    assert adata.var[f"{importance}_null"].isna().all()
+
+
 def test_interruption_of_a_comparison_keeps_what_is_finished(adata, monkeypatch):
     from nonneg.tl._nsf import compare
 

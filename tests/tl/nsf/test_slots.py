@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import nonneg as nng
-from nonneg.models.nsf import solver
+from nonneg.models.nsf import exchange, solver, start
 from nonneg.tl._nsf import front
 
 from .conftest import KERNEL
@@ -47,12 +47,18 @@ def hybrid(adata, **kwargs):
     return [matched(truth[:, part], found[:, part]) for part in (slice(4), slice(4, 7))]
 
 
-def test_a_start_in_the_wrong_slots_is_put_right(monkeypatch):
+def start_backwards(monkeypatch):
+    """The least spatial of the starting factors become fields."""
+
     def backwards(coords, section):
         return lambda factors, rows: front_order(coords, section)(factors, rows)[::-1]
 
     front_order = front.by_morans_i
     monkeypatch.setattr(front, "by_morans_i", backwards)
+
+
+def test_a_start_in_the_wrong_slots_is_put_right(monkeypatch):
+    start_backwards(monkeypatch)
     spatial, others = hybrid(mixed("ggblocks", 18, 0))
     assert spatial.min() > 0.98
     assert others.min() > 0.95
@@ -60,6 +66,22 @@ def test_a_start_in_the_wrong_slots_is_put_right(monkeypatch):
     monkeypatch.setattr(solver, "exchange", lambda ascent, fit: fit)
     spatial, _ = hybrid(mixed("ggblocks", 18, 0))
     assert spatial.min() < 0.5
+
+
+def test_both_ways_have_the_same_dispersions(monkeypatch):
+    """What is judged are places, not how long dispersions have been learned."""
+    noises = []
+
+    def first_state(ascent, w, mean, var, noise):
+        noises.append(noise)
+        return start.first_state(ascent, w, mean, var, noise)
+
+    monkeypatch.setattr(exchange, "first_state", first_state)
+    start_backwards(monkeypatch)
+    adata = mixed("ggblocks", 12, 0, 40)
+    hybrid(adata, likelihood="negative_binomial", max_iter=1)
+    assert noises
+    assert np.ptp(noises[0]) > 0
 
 
 def test_moves_do_not_lower_the_bound(monkeypatch):

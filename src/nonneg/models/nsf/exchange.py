@@ -44,10 +44,10 @@ def exchange(ascent: Ascent, fit: NSFState) -> NSFState:
             break
         order = np.arange(k)
         order[list(pair)] = order[list(reversed(pair))]
-        moved = _advance(
-            ascent,
-            first_state(ascent, fit.w[:, order], fit.mean[:, order], fit.var[:, order]),
-        )
+        # Dispersions are those of genes, and known by now; draws are of factors.
+        noise = fit.noise if model.likelihood.exact else None
+        factors = fit.w[:, order], fit.mean[:, order], fit.var[:, order]
+        moved = _advance(ascent, first_state(ascent, *factors, noise))
         fit = _advance(ascent, fit)
         bound = model.bound(moved)
         least = _GAIN if model.likelihood.exact else _GAIN_OF_DRAWS

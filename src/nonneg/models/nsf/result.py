@@ -13,7 +13,7 @@ from . import fields as gp
 from .likelihood import expected
 from .model import iid_elsewhere
 from .problem import Kernels, NSFState
-from .spatial_share import spatial_shares
+from .spatial_share import shares_by_chance, spatial_shares
 
 if TYPE_CHECKING:
     from ..loop import Trace
@@ -75,9 +75,16 @@ def finish(
     else:
         factors = namespace(state.mean).ones_like(state.mean)
     precision, field_var = np.zeros((0, t)), np.zeros(0)
-    shares: tuple[Floats, Floats] = (np.zeros(0), np.zeros(0))
+    share: Floats = np.zeros(0)
+    by_chance: Floats = np.full(t, np.nan)
     if t:
-        shares = spatial_shares(ascent, state, n_permutations, seed)
+        share = spatial_shares(ascent, state)
+        if n_permutations and not trace.interrupted:
+            try:
+                by_chance = shares_by_chance(ascent, state, n_permutations, seed)
+            except KeyboardInterrupt:
+                # The fit is whole; only this is not known.
+                trace = trace._replace(interrupted=True)
         sums = _location_sums(ascent, state, factors)
         precision, field_var = map(np.asarray, sums)
     state, factors = jax.tree.map(np.asarray, (state, factors))
@@ -118,8 +125,8 @@ def finish(
         post=state.post and gp.pick(state.post, first),
         noise=state.noise,
         location_precision=precision[:, first],
-        spatial_share=shares[0][first],
-        spatial_share_null=shares[1][first],
+        spatial_share=share[first],
+        spatial_share_null=by_chance[first],
         trace=trace,
         tried=tried,
         search_interrupted=search_interrupted,

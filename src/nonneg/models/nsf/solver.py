@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ..loop import Callback
+    from ..loop import Callback, Trace
     from .likelihood import Likelihood
+    from .problem import NSFState
     from .search import Held
 
 
@@ -117,9 +118,6 @@ def fit(
             chosen = search(parts, states, kernels, callback)
             kernels, tried = chosen.kernels, chosen.tried
             interrupted = chosen.interrupted
-            if interrupted:
-                # What was found is of use only as a fit to all.
-                options = replace(options, max_iter=1)
             state, train = chosen.states[0], put(parts[0].held.train)
             iid = iid_elsewhere(
                 state.mean[:, n_spatial:],
@@ -145,12 +143,9 @@ def fit(
             options.max_iter,
         )
         state = first_state(ascent, w, mean, var)
-        if not interrupted:
-            state = exchange(ascent, state)
-        ascended, trace = drive(ascent, ascent.init(state), callback)
-        state = ascent.finish(ascended)
-        if interrupted:
-            trace = trace._replace(converged=False, interrupted=True)
+        state, trace = _ascend(
+            ascent, state, callback, searched=searched, interrupted=interrupted
+        )
         return finish(
             ascent,
             state,
@@ -160,6 +155,30 @@ def fit(
             seed=options.seed,
             search_interrupted=interrupted,
         )
+
+
+def _ascend(
+    ascent: Ascent,
+    state: NSFState,
+    callback: Callback | None,
+    *,
+    searched: bool,
+    interrupted: bool,
+) -> tuple[NSFState, Trace]:
+    """Iterate at fixed kernels; after an interruption once, for what the search found."""
+    if not interrupted:
+        try:
+            state = exchange(ascent, state)
+        except KeyboardInterrupt:
+            if not searched:
+                raise
+            interrupted = True
+    if interrupted:
+        ascent = replace(ascent, max_iter=1)
+    ascended, trace = drive(ascent, ascent.init(state), callback)
+    if interrupted:
+        trace = trace._replace(converged=False, interrupted=True)
+    return ascent.finish(ascended), trace
 
 
 def _folds(space: Space, options: Options, rank: int, n_obs: int) -> list[Held]:

@@ -17,31 +17,39 @@ if TYPE_CHECKING:
     from .problem import NSFState, Space
 
 
-def spatial_shares(
+def spatial_shares(ascent: Ascent, state: NSFState) -> Floats:
+    """Of the spatial factors, at least 0."""
+    assert ascent.model.space is not None
+    assert state.post
+    sites = _sites(ascent, state)
+    return np.maximum(foretold(ascent.model.space, state.post, *sites), 0)
+
+
+def shares_by_chance(
     ascent: Ascent, state: NSFState, n_permutations: int, seed: int
-) -> tuple[Floats, Floats]:
-    """Of the spatial factors, and what they are on average if places are permuted.
+) -> Floats:
+    """What they are on average if places are permuted.
 
     Sites are permuted within sections at the kernels of the fit, and fields are
-    conditioned on them. Without permutations, NaN.
+    conditioned on them.
     """
-    model = ascent.model
-    assert model.space is not None
-    assert state.post
-    sites = model.location_sites(ascent.kernels, state.precision, state.shift)
-    own = foretold(model.space, state.post, *sites)
-    if not n_permutations:
-        return np.maximum(own, 0), np.full(len(own), np.nan)
-    section, rng = np.asarray(model.space.layout.section), stream(seed, "permute")
-    along = np.asarray(model.space.order)
-    by_chance = []
+    space = ascent.model.space
+    assert space is not None
+    sites = _sites(ascent, state)
+    section, along = np.asarray(space.layout.section), np.asarray(space.order)
+    rng = stream(seed, "permute")
+    found = []
     for _ in range(n_permutations):
         order = np.arange(len(section))
         for s in np.unique(section):
             rows = along[section[along] == s]
             order[rows] = rng.permutation(rows)
-        by_chance.append(share_of_sites(ascent, *(x[order] for x in sites)))
-    return np.maximum(own, 0), np.maximum(np.mean(by_chance, axis=0), 0)
+        found.append(share_of_sites(ascent, *(x[order] for x in sites)))
+    return np.maximum(np.mean(found, axis=0), 0)
+
+
+def _sites(ascent: Ascent, state: NSFState) -> tuple[Any, Any]:
+    return ascent.model.location_sites(ascent.kernels, state.precision, state.shift)
 
 
 def share_of_sites(ascent: Ascent, precision: Any, shift: Any) -> Floats:

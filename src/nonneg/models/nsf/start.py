@@ -117,13 +117,18 @@ def _factorize(
     return fit(rank, (joined[0], np.ascontiguousarray(joined[1].T)), _MAX_ITER)
 
 
-def first_state(ascent: Ascent, w: Any, mean: Any, var: Any = None) -> NSFState:
-    """Sites at given factors, and the factors that follow."""
-    on_device = namespace(mean) is jnp
-    return (_compiled_first_state if on_device else _first_state)(ascent, w, mean, var)
+def first_state(
+    ascent: Ascent, w: Any, mean: Any, var: Any = None, noise: Any = None
+) -> NSFState:
+    """Sites at given factors, and the factors that follow.
+
+    With the noise that the likelihood starts from, unless another is known.
+    """
+    function = _compiled_first_state if namespace(mean) is jnp else _first_state
+    return function(ascent, w, mean, var, noise)
 
 
-def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any) -> NSFState:
+def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any, noise: Any) -> NSFState:
     model = ascent.model
     xp, t, k = namespace(mean), model.n_spatial, w.shape[1]
     var = xp.full_like(mean, 0.01) if var is None else var.astype(np.float32)
@@ -131,7 +136,8 @@ def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any) -> NSFState:
         iid = [mean[:, t:].mean(0), xp.maximum(mean[:, t:].var(0), 0.01)]
     else:
         iid = [xp.zeros(k - t), xp.ones(k - t)]
-    evidence = model.likelihood.evidence(model.likelihood.noise, mean, var, w)
+    noise = model.likelihood.noise if noise is None else noise
+    evidence = model.likelihood.evidence(noise, mean, var, w)
     # At the loadings that belong to these factors.
     evidence = evidence._replace(w=w)
     local = model.likelihood.local(evidence, mean, var)
@@ -142,9 +148,10 @@ def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any) -> NSFState:
         precision = xp.maximum(local.precision(xp.zeros_like(mean)), local.rate / 2)
         push = xp.minimum(local.force, _FIRST_RISE * precision)
         shift = push + precision * mean
-    noise, nothing = evidence.noise, xp.zeros_like(mean)
-    iid = xp.stack(iid).astype(float)
-    start = NSFState(w, mean, var, nothing, nothing, noise, iid, (), nothing[0])
+    nothing, iid = xp.zeros_like(mean), xp.stack(iid).astype(float)
+    start = NSFState(
+        w, mean, var, nothing, nothing, evidence.noise, iid, (), nothing[0]
+    )
     dtype = mean.dtype
     return model.condition(
         start,
