@@ -328,7 +328,19 @@ REFUSALS = {
         "n_components=41 exceeds the smaller side of what is fitted: 129 of 144",
     ),
     "model": (dict(models="nsg"), ValueError, "models='nsg'"),
+    "no models": (dict(models=[]), ValueError, r"models=\[\] names no models.*'nsf'"),
+    "a table of no models": (dict(models={}), ValueError, r"models=\{\} names no"),
     "components": (dict(n_components=0), ValueError, "n_components=0"),
+    "no components": (
+        dict(models=["intercept", "nmf"], n_components=[]),
+        ValueError,
+        r"n_components=\[\] must hold a number for model 'nmf'",
+    ),
+    "no spatial": (
+        dict(models="nsfh", n_spatial=[]),
+        ValueError,
+        r"n_spatial=\[\] must hold a number for model 'nsfh'",
+    ),
     "spatial": (
         dict(models="nsfh", n_components=2, n_spatial=3),
         ValueError,

@@ -331,6 +331,9 @@ def _variants(
     else:
         names = [models] if isinstance(models, str) else models
         named = [(name, {}) for name in names]
+    if not named:
+        msg = f"models={models!r} names no models. There are {list(_MODELS)}."
+        raise ValueError(msg)
     found = []
     for name, own in named:
         given = name if "model" not in own else own.pop("model")
@@ -388,6 +391,13 @@ def _settings(
             found.append(Setting(name, method, kwargs, None, None))
             continue
         hybrid = _member(method).hybrid
+        for argument, given, n in (
+            ("n_components", n_components, len(sizes)),
+            ("n_spatial", n_spatial, len(spatial) if hybrid else 1),
+        ):
+            if not n:
+                msg = f"{argument}={given!r} must hold a number for model {name!r}."
+                raise ValueError(msg)
         for size, t in product(sizes, spatial if hybrid else [None]):
             if t is not None and t > size:
                 continue
