@@ -289,10 +289,10 @@ def test_sections_of_few_spots(adata):
     )
     table = adata.uns["comparison"]
     assert np.isfinite(table[["deviance", "rmse", "coverage"]]).all(axis=None)
-    from nonneg.tl._nsf.compare import _averages
+    from nonneg.tl._compare.data import averages
 
     section = np.array([0, 0, 1])
-    average = _averages(np.eye(3), section, np.zeros((2, 3)), np.array([1, 0]))
+    average = averages(np.eye(3), section, np.zeros((2, 3)), np.array([1, 0]))
     np.testing.assert_allclose(average.toarray(), [[0, 0, 1], [0.5, 0.5, 0]])
 
 
@@ -397,16 +397,16 @@ def test_stored_data(adata, form, tmp_path):
 
 
 def test_every_section_has_its_part(adata):
-    from nonneg.tl._nsf.compare import _Data
+    from nonneg.tl._compare.data import ComparedData
 
     adata.obs["section"] = np.where(np.arange(144) < 9, "small", "large")
-    data = _Data.read(adata, None, "spatial", "section")
+    data = ComparedData.read(adata, None, "spatial", "section")
     for out in data.splits(5, 0.2, seed=0):
         held = adata.obs["section"][out].value_counts()
         assert held.to_dict() == {"large": 27, "small": 2}
     # A section of one location is never held out.
     adata.obs["section"] = np.where(np.arange(144) < 1, "small", "large")
-    data = _Data.read(adata, None, "spatial", "section")
+    data = ComparedData.read(adata, None, "spatial", "section")
     assert not any(out[0] for out in data.splits(5, 0.5, seed=0))
     adata = adata[:1].copy()
     with pytest.raises(ValueError, match="one location"):
@@ -417,7 +417,7 @@ def test_nothing_global_changes(adata, monkeypatch):
     """Neither settings nor filters, at any time; what others warn of is heard."""
     import warnings
 
-    from nonneg.tl._nsf import compare
+    from nonneg.tl._compare import models
 
     filters, seen = list(warnings.filters), []
 
@@ -426,8 +426,8 @@ def test_nothing_global_changes(adata, monkeypatch):
         warnings.warn("of another package", RuntimeWarning, stacklevel=1)  # noqa: TID251
         return nng.tl.pnmf(*args, **kwargs, max_iter=2)
 
-    model = compare._MODELS["pnmf"]._replace(fit=fit)
-    monkeypatch.setitem(compare._MODELS, "pnmf", model)
+    model = models.MODELS["pnmf"]._replace(fit=fit)
+    monkeypatch.setitem(models.MODELS, "pnmf", model)
     monkeypatch.setattr(nng.settings, "progress", True)
     filters = list(warnings.filters)
     with pytest.raises(RuntimeWarning, match="of another package"):

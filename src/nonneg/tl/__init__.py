@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._anatomy.compare_patterns import compare_patterns
 from ._anatomy.region_correlation import region_correlation
 from ._anatomy.region_prediction import region_prediction
+from ._compare.compare import compare
 from ._deconvolve.deconvolve import deconvolve
 from ._deconvolve.learn_deconvolution import learn_deconvolution
 from ._genes.coexpression_network import coexpression_network
@@ -21,7 +22,6 @@ from ._locanmf.locanmf import locanmf
 from ._locanmf.region_traces import region_traces
 from ._nmf.nmf import nmf
 from ._nmf.seminmf import seminmf
-from ._nsf.compare import compare
 from ._nsf.fa import fa
 from ._nsf.nsf import nsf
 from ._nsf.nsfh import nsfh

@@ -170,7 +170,7 @@ def test_interruption_of_permutations_keeps_the_fit(adata, monkeypatch):
 
 
 def test_interruption_of_a_comparison_keeps_what_is_finished(adata, monkeypatch):
-    from nonneg.tl._nsf import compare
+    from nonneg.tl._compare import models
 
     def fit(*args, **kwargs):
         fit.n += 1
@@ -180,8 +180,8 @@ def test_interruption_of_a_comparison_keeps_what_is_finished(adata, monkeypatch)
                 return nng.tl.pnmf(*args, **kwargs, tol=0, max_iter=5)
         return nng.tl.pnmf(*args, **kwargs, max_iter=2)
 
-    model = compare._MODELS["pnmf"]._replace(fit=fit)
-    monkeypatch.setitem(compare._MODELS, "pnmf", model)
+    model = models.MODELS["pnmf"]._replace(fit=fit)
+    monkeypatch.setitem(models.MODELS, "pnmf", model)
     fit.n, fit.interrupted = 0, 2
     with pytest.warns(UserWarning, match="Interrupted after 1 of 3 fits, which are"):
         nng.tl.compare(adata, "pnmf", [2, 3, 4], n_splits=1)
@@ -194,11 +194,11 @@ def test_interruption_of_a_comparison_keeps_what_is_finished(adata, monkeypatch)
     assert_same(snapshot(adata), before)
 
 
-@pytest.mark.parametrize("where", ["__init__", "score"])
+@pytest.mark.parametrize("where", ["HoldOut", "scores"])
 def test_interruption_between_the_fits_of_a_comparison(adata, monkeypatch, where):
-    from nonneg.tl._nsf import compare
+    from nonneg.tl._compare import compare
 
-    original, n_calls = getattr(compare._Split, where), 0
+    original, n_calls = getattr(compare, where), 0
 
     def second(*args):
         nonlocal n_calls
@@ -207,7 +207,7 @@ def test_interruption_between_the_fits_of_a_comparison(adata, monkeypatch, where
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(compare._Split, where, second)
+    monkeypatch.setattr(compare, where, second)
     with pytest.warns(UserWarning, match="Interrupted after 1 of 2 fits, which are"):
         nng.tl.compare(adata, "intercept", n_splits=2)
     assert adata.uns["comparison"].attrs["interrupted"]

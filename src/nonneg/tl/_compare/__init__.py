@@ -1,0 +1,1 @@
+"""Comparison of models and settings on an AnnData."""
