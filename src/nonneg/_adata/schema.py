@@ -55,6 +55,7 @@ class ProbabilisticEntry(Entry):
     spatial_share_null: NDArray[Any] | None = None
     elbo: NDArray[Any] | None = None
     sparsity: float | None = None
+    loading_totals: NDArray[Any] | None = None
     total_std: NDArray[Any] | None = None
     totals_explained: float | None = None
     nonspatial_prior: NDArray[Any] | None = None

@@ -13,6 +13,7 @@ from ..._adata.coordinates import Transform
 from ..._adata.genes import read_positions
 from ..._adata.keys import side_key
 from ..._adata.schema import ProbabilisticEntry
+from ..._adata.size_factors import is_total
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
@@ -102,6 +103,10 @@ class Expression(NamedTuple):
     """Of log-normalised values: their means, beside which factors are."""
     counts: bool
     """Whether the noise is that of counts."""
+    loading_totals: NDArray[np.floating[Any]] | None
+    """(k,): sums over all variables, where size factors are totals; `None` elsewhere."""
+    size_median: float
+    """What totals were divided by."""
 
     def rates(
         self,
@@ -110,14 +115,16 @@ class Expression(NamedTuple):
         size: NDArray[np.floating[Any]] | float = 1.0,
     ) -> Rates:
         """Means and variances of expected counts."""
-        found = rates(
-            scores,
-            np.square(std, dtype=np.float64),
-            self.loadings,
-            1.0 if self.center is not None else size,
-        )
+        var = np.square(std, dtype=np.float64)
+        if self.loading_totals is not None:
+            # That totals are known would also make shares a little surer than rates.
+            # Intervals on real sections are too narrow rather than too wide: it is left.
+            whole = scores.astype(np.float64) @ self.loading_totals
+            whole = np.maximum(whole, np.finfo(np.float32).tiny)[:, None]
+            size = size * self.size_median / whole
         if self.center is None:
-            return found
+            return rates(scores, var, self.loadings, size)
+        found = rates(scores, var, self.loadings)
         # Back through the normalisation; the deviation by the delta method.
         log_mean = found.mean + self.center
         mean = size * np.maximum(np.expm1(log_mean), 0)
@@ -137,11 +144,17 @@ def expression_of(
         check_key(adata, "var", name, hint="It was removed after the fit.")
         return np.asarray(adata.var[name], np.float64)[used]
 
+    # Fits of earlier versions have no sums of loadings.
+    sums = cast("ProbabilisticEntry", entry).loading_totals
+    counts = likelihood != "gaussian"
+    known = counts and sums is not None and is_total(entry.params["size_factors"])
     return Expression(
         stored.loadings[used],
         of_variables("dispersion") if likelihood == "negative_binomial" else 0.0,
         of_variables("center") if member.linear else None,
-        counts=likelihood != "gaussian",
+        counts=counts,
+        loading_totals=sums if known else None,
+        size_median=float(entry.params["size_median"]) if known else 1.0,
     )
 
 

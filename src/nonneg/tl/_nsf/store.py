@@ -74,6 +74,7 @@ def write_fit(
             "mass": mass,
             "scale": np.ones(n_components),
             "sparsity": share_of_zeros(result.W),
+            "loading_totals": result.W.sum(0, dtype=np.float64),
             "is_spatial": is_spatial,
             **({"spatial_share": share} if is_spatial.any() else {}),
             **({"spatial_share_null": null} if hybrid else {}),

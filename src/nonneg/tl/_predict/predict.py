@@ -75,6 +75,8 @@ def predict(
         By what expected counts are multiplied, as in the fit: a number, or one for each
         of the coordinates. Intervals of counts that were observed need those of these
         observations, such as their total over `adata.uns[key]["params"]["size_median"]`.
+        Where the fit had `size_factors="total"`, expected counts of all variables sum to
+        that total: factors tell the shares.
 
     Returns
     -------
