@@ -47,12 +47,15 @@ def test_comparison(compared):
         "4 nearest spots",
         "gene rates",
         "best",
+        "selected",
     }
     # What words and bars mean is in the picture.
     assert (
         "difference from the best, 2 splits" in ax.get_legend().get_title().get_text()
     )
     np.testing.assert_allclose(drawn["best"].get_offsets().data[:, 1], [1.5])
+    # PNMF and NSFH have one size: there is no choice.
+    np.testing.assert_allclose(drawn["selected"].get_offsets().data[:, 1], [1.5])
     line, _, (bars,) = drawn["NSF"].lines
     x, y = line.get_data()
     # Models stand side by side.
@@ -137,6 +140,21 @@ def test_comparison_made_by_compare(adata):
     np.testing.assert_allclose(
         drawn["gene rates"].get_ydata(), means["intercept"].item()
     )
+
+
+def test_chosen_models(compared):
+    """A bad baseline does not squash the rest, and the best is one of those drawn."""
+    ax = nng.pl.comparison(compared, models=["nsfh", "pnmf"])
+    drawn = labelled(ax)
+    assert set(drawn) == {"NSFH", "PNMF, averaged", "best"}
+    np.testing.assert_allclose(drawn["best"].get_offsets().data[:, 1], [3.5])
+    assert ax.get_ylim()[1] < 6
+    assert set(labelled(nng.pl.comparison(compared, models="pnmf"))) == {
+        "PNMF, averaged",
+        "best",
+    }
+    with pytest.raises(ValueError, match=r"models='NSF' must be one of \['intercept'"):
+        nng.pl.comparison(compared, models="NSF")
 
 
 def test_no_comparison(adata):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 from sklearn.model_selection import ShuffleSplit
@@ -58,6 +59,7 @@ def test_table(adata):
         "coverage",
         "training_deviance",
         "sparsity",
+        "converged",
         "seconds",
     ]
     assert (table["model"] == table["method"]).all()
@@ -211,12 +213,17 @@ def test_spatial_numbers_of_the_hybrid(adata):
 def test_round_trip(adata, form, tmp_path):
     import anndata as ad
 
-    nng.tl.compare(adata, ["intercept", "neighbors"], n_splits=2)
+    given = {"pnmf": dict(max_iter=2), "nmf": dict(max_iter=1000)}
+    models = ["intercept", "pnmf", "nmf", "neighbors"]
+    nng.tl.compare(adata, models, 2, n_splits=1, model_kwargs=given)
     getattr(adata, f"write_{form}")(tmp_path / f"a.{form}")
     read = getattr(ad, f"read_{form}")(tmp_path / f"a.{form}")
     ours, theirs = adata.uns["comparison"], read.uns["comparison"]
     assert list(theirs["model"].astype(str)) == list(ours["model"])
     np.testing.assert_array_equal(theirs["deviance"], ours["deviance"])
+    assert theirs["converged"].isna().tolist() == [True, False, False, True]
+    assert theirs["converged"][1:3].tolist() == [False, True]
+    assert theirs["converged"].dtype == ours["converged"].dtype == "boolean"
 
 
 def test_scores_as_by_hand(adata):
@@ -447,6 +454,29 @@ def test_warnings_of_fits_are_told_together(adata):
     ours = [one for one in seen if issubclass(one.category, UserWarning)]
     assert len(ours) == 2
     assert "4 of 4 fits have not converged" in str(ours[0].message)
+    assert "'pnmf' with 2, 3 factors" in str(ours[0].message)
     assert ours[0].category is ConvergenceWarning
     assert "variables that are all zero" in str(ours[1].message)
     assert all(one.filename == __file__ for one in ours)
+
+
+def test_settings_that_did_not_converge_are_named():
+    """Those alone, with the number of spatial factors where there is one to choose."""
+    from nonneg.tl._compare.compare import _warn_unconverged
+
+    rows = [
+        ("short", "nsfh", 3, 1, False),
+        ("short", "nsfh", 3, 2, False),
+        ("short", "nsfh", 3, 2, False),
+        ("nsf", "nsf", 3, 3, True),
+        ("nsf", "nsf", 4, 4, False),
+        ("intercept", "intercept", 0, 0, None),
+    ]
+    columns = ["model", "method", "n_components", "n_spatial", "converged"]
+    table = pd.DataFrame(rows, columns=columns).astype({"converged": "boolean"})
+    with pytest.warns(match="4 of 6 fits have not converged") as seen:
+        _warn_unconverged(table)
+    told = str(seen[0].message)
+    assert "'short' with 3 (1 spatial), 3 (2 spatial) factors; 'nsf' with 4 f" in told
+    assert "model_kwargs={'nsfh': {'max_iter': ...}}" in told
+    _warn_unconverged(table[table["converged"].fillna(value=True)])

@@ -249,6 +249,18 @@ _SHARED = {
         key
             Key of the factorization.
         """,
+    "compared": """
+        adata
+            Annotated data with a comparison.
+        key
+            Key of the comparison in `adata.uns`.
+        metric
+            Column of the table. Of `"deviance"` and `"rmse"` lower is better.
+            `"training_deviance"` beside `"deviance"` tells what is learned by heart;
+            `"coverage"` should be near .9.
+        models
+            Names of the models to look at; `None`: all.
+        """,
     "key_errors": """
         KeyError
             If there is no factorization under the key.

@@ -43,15 +43,11 @@ def warn_unfinished(trace: Trace, *, max_iter: int, tol: float) -> None:
         )
 
 
-def warn_of_many(told: Told, n_fits: int) -> None:
-    """Warn of what many fits have told, each kind once."""
-    unfinished = sum(category is ConvergenceWarning for _, category in told)
-    if unfinished:
-        warn(
-            f"{unfinished} of {n_fits} fits have not converged; they are compared as "
-            "they are.",
-            ConvergenceWarning,
-        )
+def warn_of_many(told: Told) -> None:
+    """Warn of what many fits have told, each kind once.
+
+    Not of those that did not converge, of which the caller knows more.
+    """
     kinds = {
         re.sub(r"[\d.]+", "", message): (message, category)
         for message, category in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._cell_type_counts import cell_type_counts
 from ._cluster_composition import cluster_composition
 from ._coexpression_graph import coexpression_graph
+from ._comparison import comparison
 from ._dataset_specificity import dataset_specificity
 from ._dominant_type import dominant_type
 from ._factor_correlation import factor_correlation
@@ -21,6 +22,7 @@ __all__ = [
     "cell_type_counts",
     "cluster_composition",
     "coexpression_graph",
+    "comparison",
     "dataset_specificity",
     "dominant_type",
     "factor_correlation",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._adata.checks import check_key
 from .._adata.tables import of_table
 from .._core.arguments import checked
-from .._core.validators import check_one_of
+from .._core.docs import shared_docs
+from ..get import comparison as get_comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+
+    from ..get._comparison import Metric
 
 # Of the distance between numbers of factors.
 _DODGE = 0.3
@@ -28,25 +30,29 @@ _LABELS = {
 }
 # Whose factors are means of those of neighbours.
 _AVERAGED = ("nmf", "pnmf", "fa")
-# What is best, and where a line is drawn.
-_METRICS: dict[str, tuple[str, Literal["min"] | float | None]] = {
-    "deviance": ("held-out deviance", "min"),
+# What they are called, and where a line is drawn.
+_METRICS: dict[str, tuple[str, float | None]] = {
+    "deviance": ("held-out deviance", None),
     "training_deviance": ("training deviance", None),
-    "rmse": ("held-out error (RMSE)", "min"),
+    "rmse": ("held-out error (RMSE)", None),
     "coverage": ("coverage of 90 % intervals", 0.9),
     "sparsity": ("share of zero loadings", None),
+}
+_MARKS: dict[str, dict[str, Any]] = {
+    "is_best": {"marker": "o", "s": 80, "label": "best"},
+    "is_selected": {"marker": "s", "s": 50, "label": "selected"},
 }
 
 
 @of_table
 @checked
+@shared_docs
 def comparison(
     adata: AnnData,
     key: str = "comparison",
     *,
-    metric: Literal[
-        "deviance", "training_deviance", "rmse", "coverage", "sparsity"
-    ] = "deviance",
+    metric: Metric = "deviance",
+    models: str | Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Show how models predict, against the number of factors.
@@ -56,19 +62,17 @@ def comparison(
 
     Means over splits. Of deviance and error lower is better, and the best model has a
     ring; bars of the others are standard errors of the difference from it, in which
-    what splits have in common has no part. Bars of other numbers are standard errors over
-    splits. Models without factors are horizontal lines. "Averaged" models have no space:
-    factors of a held-out spot are means of those of its 4 nearest spots.
+    what splits have in common has no part. A square is around the setting of a model
+    that none with more factors beats by more than the standard error of their
+    difference: the one to take, by :func:`nonneg.get.comparison`. Bars of other numbers
+    are standard errors over splits. Models without factors are horizontal lines.
+    "Averaged" models have no space: factors of a held-out spot are means of those of its
+    4 nearest spots.
 
     Parameters
     ----------
-    adata
-        Annotated data with a comparison.
-    key
-        Key of the comparison in `adata.uns`.
-    metric
-        Column of the table. `"training_deviance"` beside `"deviance"` tells what is
-        learned by heart; `"coverage"` should be near .9.
+    %(compared)s
+        A baseline far from the rest leaves little room for it: leave it out.
     ax
         Axes to draw on.
 
@@ -79,13 +83,15 @@ def comparison(
     Raises
     ------
     KeyError
-        If there is no comparison under the key, or it lacks the column.
+        If there is no comparison under the key, or it lacks a column.
     ValueError
-        If the metric is unknown, or no model has it.
+        If the metric or a model is unknown, no model has the metric, or models have no
+        split in common.
 
     See Also
     --------
     nonneg.tl.compare : makes the comparison
+    nonneg.get.comparison : the numbers
 
     Examples
     --------
@@ -94,65 +100,48 @@ def comparison(
     >>> nng.tl.compare(adata, ["pnmf", "intercept"], [2, 4], n_splits=2)
     >>> nng.pl.comparison(adata).get_xlabel()
     'number of factors'
-    >>> nng.pl.comparison(adata, metric="coverage").get_ylabel()
+    >>> ax = nng.pl.comparison(adata, metric="coverage", models="pnmf")
+    >>> ax.get_ylabel()
     'coverage of 90 % intervals'
     """
-    check_key(adata, "uns", key, hint="Call `nonneg.tl.compare` first.")
-    check_one_of(metric, _METRICS, "metric")
-    table: pd.DataFrame = adata.uns[key]
-    if metric not in table:
-        msg = f"adata.uns[{key!r}] has no column {metric!r}; it has {list(table)}."
-        raise KeyError(msg)
+    table = get_comparison(adata, key, metric=metric, models=models)
     name, target = _METRICS[metric]
-    # Tables of earlier versions have no variants.
-    table = table.assign(method=table["method" if "method" in table else "model"])
-    groups = ["model", "method", "n_components", "n_spatial"]
-    table = table.astype({"model": str, "method": str}).dropna(subset=metric)
-    if table.empty:
-        msg = f"No model in adata.uns[{key!r}] has {metric!r}."
-        raise ValueError(msg)
-    wide = table.pivot_table(index=groups, columns="split", values=metric, sort=False)
-    means = wide.mean(axis=1).to_numpy()
-    best = int(means.argmin()) if target == "min" else None
-    compared = wide if best is None else wide.sub(wide.iloc[best])
-    errors = compared.sem(axis=1).fillna(0).to_numpy()
-    rows = [
-        (str(model), str(method), int(size), int(t))
-        for model, method, size, t in wide.index.to_frame().itertuples(index=False)
+    from_best = bool(table["is_best"].any())
+    table["error"] = table["difference_se" if from_best else "se"].fillna(0)
+    # Where there is a choice.
+    table["is_selected"] &= table.groupby("model")["model"].transform("size") > 1
+    hybrids = table[table["method"] == "nsfh"]
+    halves = (hybrids["n_spatial"] == -(-hybrids["n_components"] // 2)).all()
+    sizes = table.loc[table["n_components"] > 0, "n_components"].unique()
+    # Spatial factors, where that is all that differs.
+    by_spatial = not halves and sizes.size == 1
+    table["label"] = [
+        _label(model, method)
+        + f", {t} spatial" * (method == "nsfh" and not halves and not by_spatial)
+        for model, method, t in table[["model", "method", "n_spatial"]].to_numpy()
     ]
-    halves = all(t == -(-size // 2) for _, method, size, t in rows if method == "nsfh")
+    table["size"] = table["n_spatial" if by_spatial else "n_components"]
     if ax is None:
         _, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")
-    # Spatial factors, where that is all that differs.
-    by_spatial = not halves and len({size for *_, size, _ in rows if size}) == 1
-    curves: dict[str, list[tuple[int, float, float, bool]]] = {}
-    lines: dict[str, tuple[float, bool]] = {}
-    for i, (model, method, size, t) in enumerate(rows):
-        label = _label(model, method)
-        if method == "nsfh" and not halves and not by_spatial:
-            label += f", {t} spatial"
-        mean, is_best = float(means[i]), i == best
-        if not size:
-            lines[label] = mean, is_best
-            continue
-        point = (t if by_spatial else size, mean, float(errors[i]), is_best)
-        curves.setdefault(label, []).append(point)
-    ticks = _draw(ax, curves, lines)
+    _draw_curves(ax, table[table["n_components"] > 0])
+    _draw_lines(ax, table[table["n_components"] == 0])
     if isinstance(target, float):
         ax.axhline(target, color="0.7", lw=0.8, label="as promised")
-    if ticks:
-        ax.set_xticks(ticks)
     counted = "spatial factors" if by_spatial else "factors"
     ax.set(xlabel=f"number of {counted}", ylabel=name)
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
-    averaged = any(method in _AVERAGED for _, method, _, _ in rows)
+    # Every model has a square; one in the legend will do.
+    handles, labels = ax.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
     legend = ax.legend(
+        once.values(),
+        once.keys(),
         fontsize="small",
         frameon=False,
         loc="center left",
         bbox_to_anchor=(1, 0.5),
-        title=_explain(wide.shape[1], from_best=best is not None, averaged=averaged),
+        title=_explain(table),
         title_fontsize="x-small",
         alignment="left",
     )
@@ -160,24 +149,20 @@ def comparison(
     return ax
 
 
-def _draw(
-    ax: Axes,
-    curves: Mapping[str, Sequence[tuple[int, float, float, bool]]],
-    lines: Mapping[str, tuple[float, bool]],
-) -> list[int]:
-    """Curves of models with factors and lines of others; numbers of factors."""
-    ticks = sorted({point[0] for points in curves.values() for point in points})
-    # Side by side, because many models are about as good.
-    gap = float(np.diff(ticks).min()) if len(ticks) > 1 else 1.0
-    for i, (label, points) in enumerate(curves.items()):
-        sizes, value, error, ring = (
-            np.array(x) for x in zip(*sorted(points), strict=True)
-        )
-        shift = _DODGE * gap * (i - (len(curves) - 1) / 2) / max(len(curves), 1)
+def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
+    """Models with factors, side by side, because many are about as good."""
+    ticks = np.unique(table["size"])
+    gap = float(np.diff(ticks).min()) if ticks.size > 1 else 1.0
+    labels = list(table["label"].unique())
+    for i, label in enumerate(labels):
+        own = table[table["label"] == label].sort_values("size")
+        shift = _DODGE * gap * (i - (len(labels) - 1) / 2) / len(labels)
+        x = own["size"].to_numpy() + shift
+        y = own["mean"].to_numpy()
         ax.errorbar(
-            sizes + shift,
-            value,
-            error,
+            x,
+            y,
+            own["error"].to_numpy(),
             fmt="o-",
             ms=3.5,
             lw=1,
@@ -185,10 +170,20 @@ def _draw(
             capsize=2,
             label=label,
         )
-        if ring.any():
-            at = sizes[ring] + shift, value[ring]
-            ax.scatter(*at, 80, facecolors="none", edgecolors="0.3", label="best")
-    for i, (label, (mean, is_best)) in enumerate(lines.items()):
+        for column, style in _MARKS.items():
+            marked = own[column].to_numpy()
+            if marked.any():
+                ax.scatter(
+                    x[marked], y[marked], facecolors="none", edgecolors="0.3", **style
+                )
+    if ticks.size:
+        ax.set_xticks(ticks)
+
+
+def _draw_lines(ax: Axes, table: pd.DataFrame) -> None:
+    """Models without factors."""
+    rows = zip(table["label"], table["mean"], table["is_best"], strict=True)
+    for i, (label, mean, is_best) in enumerate(rows):
         ax.axhline(
             mean,
             color="0.5",
@@ -196,7 +191,6 @@ def _draw(
             lw=1,
             label=label + ", best" * is_best,
         )
-    return ticks
 
 
 def _label(model: str, method: str) -> str:
@@ -205,17 +199,23 @@ def _label(model: str, method: str) -> str:
     return label + ", averaged" * (method in _AVERAGED)
 
 
-def _explain(n_splits: int, *, from_best: bool, averaged: bool) -> str:
-    """What bars and words in the legend mean."""
+def _explain(table: pd.DataFrame) -> str:
+    """What bars, squares and words in the legend mean."""
+    n_splits = int(table["n_splits"].iloc[0])
     if n_splits == 1:
         lines = ["one split: no bars"]
-    elif from_best:
+    elif table["is_best"].any():
         lines = [
             "bars: standard error of the",
             f"difference from the best, {n_splits} splits",
         ]
     else:
         lines = [f"bars: standard error, {n_splits} splits"]
-    if averaged:
+    if table["is_selected"].any():
+        lines += [
+            "selected: more factors are not",
+            "better by more than standard error",
+        ]
+    if table["method"].isin(_AVERAGED).any():
         lines += ["averaged: factors of the", "4 nearest spots"]
     return "\n".join(lines)

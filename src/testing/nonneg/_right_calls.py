@@ -175,6 +175,7 @@ def _data_calls() -> dict[str, Make]:
         "get.factor_df": _of(located, key="stored"),
         "get.loadings_df": _of(located, key="stored"),
         "get.factor_correlation": _of(located, other="region", key="stored"),
+        "get.comparison": _of(spatial),
         "get.top_genes": _of(located, n=3, key="stored"),
         "get.image": _of(located, values="gene_0"),
         "get.region_sets": _of(located, key="stored"),

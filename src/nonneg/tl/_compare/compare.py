@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
 from tqdm.auto import tqdm
 
 from ..._adata.read import resolve_adata
@@ -64,8 +65,9 @@ def compare(
     numbers of inducing points.
 
     Take the smallest number of factors from which on the deviance no longer falls by
-    more than its standard error; for the number of spatial ones of NSFH, the same. Then
-    show it with :func:`nonneg.pl.comparison`.
+    more than its standard error; for the number of spatial ones of NSFH, the same.
+    :func:`nonneg.get.comparison` says which this is, and :func:`nonneg.pl.comparison`
+    shows it.
 
     Parameters
     ----------
@@ -111,8 +113,9 @@ def compare(
         `deviance`: mean Poisson deviance of held-out counts. `training_deviance`: of those
         that were fitted, at the factors of the fit. `rmse`: root of the mean squared error
         of held-out counts. `coverage`: share of held-out counts inside intervals of 90 %
-        (see below). `sparsity`: share of zero loadings. `seconds`. NaN where a model does
-        not have it. After Ctrl-C, those that were finished, and `.attrs["interrupted"]`.
+        (see below). `sparsity`: share of zero loadings. `converged`: whether the fit did;
+        missing where there is nothing to fit. `seconds`. NaN where a model does not have
+        it. After Ctrl-C, those that were finished, and `.attrs["interrupted"]`.
 
     Raises
     ------
@@ -132,6 +135,7 @@ def compare(
 
     See Also
     --------
+    nonneg.get.comparison : means over splits, and the number of factors to take
     nonneg.pl.comparison : draws the result
     nonneg.metrics.poisson_deviance : the score
 
@@ -183,6 +187,7 @@ def compare(
                             "n_spatial": setting.n_spatial or 0,
                             "split": split,
                             **scores(part, outcome),
+                            "converged": outcome.converged,
                             "seconds": time.perf_counter() - begin,
                         }
                     )
@@ -191,13 +196,37 @@ def compare(
             if not rows:
                 raise
             interrupted = True
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).astype({"converged": "boolean"})
     table.index = table.index.astype(str)
     if interrupted:
         table.attrs["interrupted"] = True
     write_values(target, {("uns", key_added): table})
-    warn_of_many(told, len(rows))
+    _warn_unconverged(table)
+    warn_of_many(told)
     if interrupted:
         n_fits = n_splits * len(settings_)
         warn(f"Interrupted after {len(rows)} of {n_fits} fits, which are stored.")
     return target if copy else None
+
+
+def _warn_unconverged(table: pd.DataFrame) -> None:
+    """Name the settings with fits that did not converge."""
+    unfinished = table[~table["converged"].fillna(value=True)]
+    if unfinished.empty:
+        return
+    named = []
+    for (name, method), own in unfinished.groupby(["model", "method"], sort=False):
+        sizes = [
+            f"{size} ({n_spatial} spatial)" if method == "nsfh" else f"{size}"
+            for size, n_spatial in own[["n_components", "n_spatial"]]
+            .drop_duplicates()
+            .to_numpy()
+        ]
+        named.append(f"{name!r} with {', '.join(sizes)} factors")
+    method = unfinished["method"].iloc[0]
+    warn(
+        f"{len(unfinished)} of {len(table)} fits have not converged; they are compared as "
+        f"they are (see `converged` in the table): {'; '.join(named)}. Increase max_iter, "
+        f"e.g. with model_kwargs={{{method!r}: {{'max_iter': ...}}}}.",
+        ConvergenceWarning,
+    )

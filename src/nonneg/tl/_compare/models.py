@@ -84,6 +84,8 @@ class Outcome(NamedTuple):
     seen: Expected | None
     """Of the training part; `None`: there is no fit that could be too close."""
     sparsity: float
+    converged: bool | None
+    """`None`: there is nothing to fit."""
 
 
 def run(part: HoldOut, setting: Setting, seed: int) -> Outcome:
@@ -109,7 +111,7 @@ def run(part: HoldOut, setting: Setting, seed: int) -> Outcome:
         scores = stored.scores / part.train_size
         seen = Expected(scores, w, part.train_size)
         held = Expected(part.average @ scores, w, part.held_size)
-        return Outcome(held, seen, share_of_zeros(w))
+        return Outcome(held, seen, share_of_zeros(w), stored.entry.converged)
     how = expression_of(part.train, stored)
     w = stored.loadings
     std = np.asarray(part.train.obsm[side_key(stored.keys, "obsm", "std")])
@@ -124,7 +126,8 @@ def run(part: HoldOut, setting: Setting, seed: int) -> Outcome:
         # Averages of neighbours have no distribution of their own.
         held = Expected(part.average @ stored.scores, w, held_size, None, how)
     entry = cast("ProbabilisticEntry", stored.entry)
-    return Outcome(held, seen, float(cast("float", entry.sparsity)))
+    sparsity = float(cast("float", entry.sparsity))
+    return Outcome(held, seen, sparsity, entry.converged)
 
 
 def _rates(part: HoldOut) -> Outcome:
@@ -132,14 +135,13 @@ def _rates(part: HoldOut) -> Outcome:
         Expected(np.ones(size.shape), part.rate[:, None], size)
         for size in (part.train_size, part.held_size)
     )
-    return Outcome(held, seen, np.nan)
+    return Outcome(held, seen, np.nan, None)
 
 
 def _neighbors(part: HoldOut) -> Outcome:
     counts = part.train_counts.multiply(1 / part.train_size).tocsr()
-    return Outcome(
-        Expected(part.average, counts.T.tocsr(), part.held_size), None, np.nan
-    )
+    held = Expected(part.average, counts.T.tocsr(), part.held_size)
+    return Outcome(held, None, np.nan, None)
 
 
 _BASELINES: dict[str, Callable[[HoldOut], Outcome]] = {
