@@ -2,101 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from matplotlib.collections import PathCollection
-from matplotlib.colors import PowerNorm, to_rgba
-from matplotlib.ticker import MaxNLocator
+from matplotlib.colors import to_rgba
 
-from .._adata.checks import as_numbers, check_key
-from .._adata.coordinates import point_spacing, read_coordinates
-from .._adata.grid import find_grid
-from .._adata.labels import check_labelled, read_labels
 from .._adata.read import Read, read_matrix
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections, read_factors, select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
-from .._core.warnings import warn
 from ..get import factors as get_factors
 from ..get import top_genes as get_top_genes
 from ..operators.gather import to_csr
-from ._colors import NO_DATA, intensity_map
-from ._panels import figure_of, fit_titles, new_panels
+from ._colors import NO_DATA
+from ._map_colors import add_colorbars, check_range, color_map, color_ranges, limits
+from ._map_drawing import (
+    draw_embedding,
+    draw_picture,
+    draw_points,
+    fill_panels,
+    make_panels,
+    panel_titles,
+)
+from ._map_sections import embedded, tissue_sections
+from ._panels import fit_titles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
-    from numpy.typing import NDArray
 
     from .._adata.views import FactorSelection, Normalize
-
-# Inches.
-_MAP_SIZE = np.array([1.7, 2.4])
-_SMALLEST_MAP = 0.4
-_COLORBAR_WIDTH = 0.45
-_TITLE_HEIGHT = 0.35
-# What is shown around a single location, in units of the spacing.
-_AROUND = 4
-# Points off their place by less, in parts of the spacing, are drawn as squares that
-# touch.
-_PERFECT = 0.02
-
-
-@dataclass(frozen=True)
-class _Section:
-    """Observations that share a map."""
-
-    name: str | None
-    """`None`: there is only one section."""
-    maps: AnnData
-    coords: NDArray[np.float64]
-    picture: str | None
-    """Name in uns of a picture of the tissue."""
-    like: _Section | None = None
-    """A section that tells how one at a single location is drawn."""
-
-    @cached_property
-    def is_one_place(self) -> bool:
-        return not np.ptp(self.coords, axis=0).any()
-
-    @cached_property
-    def spacing(self) -> float:
-        if self.is_one_place and self.like is not None:
-            return self.like.spacing
-        return point_spacing(self.coords)
-
-    @cached_property
-    def extent(self) -> NDArray[np.float64]:
-        if not self.is_one_place:
-            return np.asarray(np.ptp(self.coords, axis=0))
-        if self.like is not None:
-            return self.like.extent
-        return np.full(2, _AROUND * self.spacing)
-
-    @cached_property
-    def is_full_grid(self) -> bool:
-        """Whether squares of the spacing fill the plane."""
-        if self.is_one_place:
-            return self.like is not None and self.like.is_full_grid
-        grid = find_grid(self.coords)
-        if grid is None or grid.jitter > _PERFECT:
-            return False
-        spacing = grid.spacing[np.isfinite(grid.spacing)]
-        if np.ptp(spacing) > _PERFECT * spacing.max(initial=0):
-            return False
-        # Hexagonal arrays occupy every other place.
-        n_sites = len(np.unique(grid.position, axis=0))
-        return bool(n_sites > 0.6 * np.prod(grid.position.max(axis=0) + 1))
 
 
 @of_table
@@ -223,17 +164,13 @@ def factor_maps(
     if basis is None:
         if library_key is None:
             library_key = fitted_sections(adata, read_factors(adata, key).entry)
-        sections = _split(maps, spatial_key, library_key)
+        sections = tissue_sections(maps, spatial_key, library_key)
     else:
-        basis_key = _find_basis(maps, basis)
-        points = as_numbers(maps.obsm[basis_key], f"adata.obsm[{basis_key!r}]")
-        maps.obsm[basis_key] = points
-        coords = points[:, :2]
-        sections = [_Section(None, maps, coords, None)]
+        sections = [embedded(maps, basis)]
     scores = np.asarray(maps.X)
-    ranges = _ranges(scores, chosen, genes, vmin, vmax, share_scale=share_scale)
+    ranges = color_ranges(scores, chosen, genes, vmin, vmax, share_scale=share_scale)
     for i, (low, high) in ranges.items():
-        _check_range(maps.var_names[i], low, high, scale, given=vmin is not None)
+        check_range(maps.var_names[i], low, high, scale, given=vmin is not None)
     # Rows of panels: one value in all sections, or several factors and then their genes.
     at_a_time = ncols if len(sections) == 1 else 1
     places = [
@@ -243,14 +180,14 @@ def factor_maps(
         for i in shown[start : start + at_a_time]
         for section in sections
     ]
-    titles = _titles(maps, places, kwargs.pop("title", None))
-    panels = _make_panels(len(chosen), sections, ncols, ax, paired=bool(genes))
+    titles = panel_titles(maps, places, kwargs.pop("title", None))
+    panels = make_panels(len(chosen), sections, ncols, ax, paired=bool(genes))
     for panel, (i, section), title in zip(panels, places, titles, strict=True):
         low, high = ranges[i]
         style: dict[str, Any] = {
             "color": maps.var_names[i],
-            "cmap": _color_map(cmap, low, panel),
-            **_limits(low, high, scale),
+            "cmap": color_map(cmap, low, panel),
+            **limits(low, high, scale),
             "size": size,
             "title": title,
             "frameon": False,
@@ -259,18 +196,18 @@ def factor_maps(
             **kwargs,
         }
         if basis is not None:
-            _draw_embedding(section, basis, style)
+            draw_embedding(section, basis, style)
         elif section.picture is not None and style.get("img", True) is not False:
-            _draw_picture(section, spatial_key, style)
+            draw_picture(section, spatial_key, style)
         else:
-            _draw_points(section, spatial_key, style)
+            draw_points(section, spatial_key, style)
         panel.title.set_fontsize("medium")
     if colorbar:
-        _add_colorbars(panels, [i for i, _ in places], ranges, scores, genes)
+        add_colorbars(panels, [i for i, _ in places], ranges, scores, genes)
     if ax is None:
         fit_titles(panels)
     if basis is None and size is None:
-        _fill(panels, [section for _, section in places])
+        fill_panels(panels, [section for _, section in places])
     return panels
 
 
@@ -289,112 +226,6 @@ def _check_passed(kwargs: Mapping[str, Any]) -> None:
         if name in kwargs:
             msg = f"pl.factor_maps does not take {name}={kwargs[name]!r}: {instead}."
             raise TypeError(msg)
-
-
-def _find_basis(maps: AnnData, basis: str) -> str:
-    """Key of an embedding, by scanpy's rule."""
-    if basis in maps.obsm:
-        return basis
-    check_key(maps, "obsm", f"X_{basis}")
-    return f"X_{basis}"
-
-
-def _split(maps: AnnData, spatial_key: str, library_key: str | None) -> list[_Section]:
-    """Sections of the tissue and their pictures."""
-    hint = "Name another element as `spatial_key`, or an embedding as `basis`."
-    coords = read_coordinates(maps, spatial_key, hint=hint)
-    is_deep = coords.shape[1] > 2 and len(np.unique(coords[:, 2])) > 1
-    if is_deep and library_key is None:
-        warn(
-            f"adata.obsm[{spatial_key!r}] has {coords.shape[1]} axes, of which the first "
-            "two are drawn, one depth over the other. Give `library_key` for one panel a "
-            "section; volumes have `nonneg.pl.volume_maps`."
-        )
-    # squidpy takes arrays only. These maps are ours, not the user's.
-    maps.obsm[spatial_key] = coords
-    coords = coords[:, :2]
-    libraries = maps.uns.get(spatial_key, {})
-    pictures = [name for name, entry in libraries.items() if entry.get("images")]
-    if library_key is None:
-        if len(pictures) > 1:
-            msg = (
-                f"adata.uns[{spatial_key!r}] holds pictures of several sections, "
-                f"{pictures}. Name the column of adata.obs that tells them apart as "
-                "`library_key`."
-            )
-            raise ValueError(msg)
-        return [_Section(None, maps, coords, next(iter(pictures), None))]
-    labels = read_labels(maps, library_key)
-    check_labelled(labels, f"adata.obs[{library_key!r}]")
-    sections = []
-    for code, name in enumerate(labels.names):
-        rows = labels.codes == code
-        picture = name if name in pictures else None
-        # Not views, to which squidpy would write.
-        sections.append(_Section(name, maps[rows].copy(), coords[rows], picture))
-    several = [section for section in sections if not section.is_one_place]
-    largest = max(several, key=lambda section: section.maps.n_obs, default=None)
-    return [replace(section, like=largest) for section in sections]
-
-
-def _titles(
-    maps: AnnData,
-    places: Sequence[tuple[int, _Section]],
-    given: str | Sequence[str] | None,
-) -> list[str]:
-    if given is None:
-        return [
-            " | ".join(filter(None, (maps.var_names[i], section.name)))
-            for i, section in places
-        ]
-    titles = [given] if isinstance(given, str) else list(given)
-    if len(titles) != len(places):
-        msg = f"title has {len(titles)} entries, but there are {len(places)} panels."
-        raise ValueError(msg)
-    return titles
-
-
-def _make_panels(
-    n_factors: int,
-    sections: Sequence[_Section],
-    ncols: int,
-    ax: Axes | None,
-    *,
-    paired: bool,
-) -> list[Axes]:
-    n_panels = n_factors * len(sections) * (1 + paired)
-    if ax is not None:
-        if n_panels == 1:
-            return [ax]
-        beneath = " with a gene beneath each" * paired
-        msg = (
-            f"ax is one Axes, but there are {n_panels} panels ({n_factors} factors"
-            f"{beneath} in {len(sections)} sections). Choose a factor with `factors`, or "
-            "leave ax out."
-        )
-        raise ValueError(msg)
-    extent = np.max([section.extent for section in sections], axis=0)
-    scale = np.min(_MAP_SIZE / np.maximum(extent, np.finfo(float).tiny))
-    width, height = np.maximum(extent * scale, _SMALLEST_MAP)
-    size = float(width + _COLORBAR_WIDTH), float(height + _TITLE_HEIGHT)
-    if len(sections) > 1:
-        n_groups = n_factors * (1 + paired)
-        return new_panels(len(sections), ncols, size, n_groups=n_groups)
-    if not paired:
-        return new_panels(n_factors, ncols, size)
-    ncols = min(ncols, n_factors)
-    n_rows = 2 * -(-n_factors // ncols)
-    panels = new_panels(ncols, ncols, size, n_groups=n_rows)
-    n_missing = n_rows // 2 * ncols - n_factors
-    if n_missing:
-        # The last row of factors, and that of their genes, are shorter.
-        end = len(panels)
-        spare = {*range(end - n_missing, end)}
-        spare |= {*range(end - ncols - n_missing, end - ncols)}
-        for i in spare:
-            panels[i].remove()
-        panels = [panel for i, panel in enumerate(panels) if i not in spare]
-    return panels
 
 
 def _with_genes(
@@ -431,171 +262,3 @@ def _with_genes(
     )
     both.obsm.update(maps.obsm)
     return both, [maps.n_vars + columns.index(leading[name]) for name in names]
-
-
-def _limits(low: float, high: float, scale: str) -> dict[str, Any]:
-    """Colour range, as arguments."""
-    if scale == "sqrt":
-        return {"norm": PowerNorm(0.5, vmin=low, vmax=high)}
-    return {"vmin": low, "vmax": high}
-
-
-def _ranges(
-    scores: NDArray[np.floating[Any]],
-    chosen: Sequence[int],
-    genes: Sequence[int],
-    vmin: float | None,
-    vmax: float | str,
-    *,
-    share_scale: bool,
-) -> dict[int, tuple[float, float]]:
-    """Colour range of every factor and gene."""
-    ranges = {i: _color_range(scores[:, i], vmin, vmax) for i in chosen}
-    if share_scale:
-        low = min(low for low, _ in ranges.values())
-        high = max(high for _, high in ranges.values())
-        ranges = dict.fromkeys(chosen, (low, high))
-    # Numbers that are given are those of scores.
-    of_genes = vmax if isinstance(vmax, str) else "p99.5"
-    return ranges | {i: _color_range(scores[:, i], None, of_genes) for i in genes}
-
-
-def _check_range(
-    name: str, low: float, high: float, scale: str, *, given: bool
-) -> None:
-    """Raise unless colours go up, and where they are of square roots, from zero."""
-    if not low <= high:
-        msg = (
-            f"Colours of {name!r} would go from vmin={low:g} to vmax={high:g}. Give a "
-            "lower vmin, or a higher vmax."
-        )
-        raise ValueError(msg)
-    if scale == "sqrt" and low < 0:
-        what = f"vmin={low:g}" if given else f"{name!r} has negative ones"
-        msg = f"scale='sqrt' needs values of at least 0, but {what}."
-        raise ValueError(msg)
-
-
-def _color_range(
-    scores: NDArray[np.floating[Any]], vmin: float | None, vmax: float | str
-) -> tuple[float, float]:
-    signed = np.nanmin(scores) < 0
-    if isinstance(vmax, str):
-        sizes = np.abs(scores)
-        # Of a factor that is present in very few places the percentile is zero, and of
-        # one that is nowhere the largest score is.
-        vmax = _percentile(sizes, vmax) or float(np.nanmax(sizes)) or 1.0
-    if vmin is None:
-        vmin = -vmax if signed else 0.0
-    return vmin, vmax
-
-
-def _percentile(values: NDArray[np.floating[Any]], given: str) -> float:
-    try:
-        return float(np.nanpercentile(values, float(given.removeprefix("p"))))
-    except ValueError:
-        msg = f"vmax={given!r} must be a number, or a percentile such as 'p99'."
-        raise ValueError(msg) from None
-
-
-def _color_map(given: str | Colormap | None, low: float, panel: Axes) -> Colormap:
-    # A copy: squidpy sets the colour of missing values on it.
-    if low < 0:
-        return plt.get_cmap(given or "RdBu_r").copy()
-    return intensity_map(given, figure_of(panel)).copy()
-
-
-def _draw_points(section: _Section, spatial_key: str, style: dict[str, Any]) -> None:
-    import squidpy as sq
-
-    defaults = {
-        "shape": None,
-        # Without a name squidpy logs that there is none.
-        "library_id": [""],
-        "marker": "s" if section.is_full_grid else "o",
-        "linewidths": 0,
-    }
-    sq.pl.spatial_scatter(
-        section.maps, spatial_key=spatial_key, colorbar=False, **defaults | style
-    )
-
-
-def _draw_picture(section: _Section, spatial_key: str, style: dict[str, Any]) -> None:
-    import squidpy as sq
-
-    sq.pl.spatial_scatter(
-        section.maps,
-        spatial_key=spatial_key,
-        colorbar=False,
-        **{"library_id": section.picture} | style,
-    )
-
-
-def _draw_embedding(section: _Section, basis: str, style: dict[str, Any]) -> None:
-    import scanpy as sc
-
-    if style["size"] is None:
-        # scanpy's rule is for panels of 4 inches.
-        panel = style["ax"]
-        width = panel.get_window_extent().width / figure_of(panel).dpi
-        style["size"] = 120_000 / section.maps.n_obs * (width / 4) ** 2
-    sc.pl.embedding(section.maps, basis, show=False, colorbar_loc=None, **style)
-
-
-def _add_colorbars(
-    panels: Sequence[Axes],
-    factors: Sequence[int],
-    ranges: Mapping[int, tuple[float, float]],
-    scores: NDArray[np.floating[Any]],
-    genes: Sequence[int],
-) -> None:
-    """Draw a bar for all panels if they have one range, and one per factor if not."""
-    one_range = not genes and len({ranges[i] for i in factors}) == 1
-    shared: dict[int, list[int]] = {}
-    for place, i in enumerate(factors):
-        shared.setdefault(factors[0] if one_range else i, []).append(place)
-    for first, places in shared.items():
-        low, high = ranges[first]
-        drawn = scores[:, [factors[place] for place in places]]
-        outside = 2 * (np.nanmin(drawn) < low) + (np.nanmax(drawn) > high)
-        with_bar = [panels[place] for place in places]
-        single = len(places) == 1
-        bar = figure_of(panels[0]).colorbar(
-            with_bar[0].collections[-1],
-            ax=with_bar[0] if single else with_bar,
-            extend=("neither", "max", "min", "both")[outside],
-            fraction=0.08 if single else 0.03,
-            pad=0.02,
-            aspect=12,
-            shrink=0.6,
-            ticks=MaxNLocator(3, min_n_ticks=2),
-        )
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize="x-small", length=0, pad=2)
-        name = "expression" if first in genes else "score"
-        bar.set_label(name, fontsize="x-small", labelpad=2)
-
-
-def _fill(panels: Sequence[Axes], sections: Sequence[_Section]) -> None:
-    """Make points as large as the distance between them."""
-    drawn = []
-    for panel, section in zip(panels, sections, strict=True):
-        points = panel.collections[-1]
-        if isinstance(points, PathCollection):  # not spots on a picture
-            place = np.asarray(points.get_offsets())
-            margin = 0.7 * section.spacing
-            centre = (place.min(axis=0) + place.max(axis=0)) / 2
-            reach = section.extent / 2 + margin
-            low, high = centre - reach, centre + reach
-            panel.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
-            drawn.append((panel, section, points))
-    # The layout settles the scale.
-    figure_of(panels[0]).draw_without_rendering()
-    for panel, section, points in drawn:
-        ends = panel.transData.transform(np.array([[0, 0], [section.spacing, 0]]))
-        side = np.ptp(ends[:, 0]) * 72 / figure_of(panel).dpi
-        if section.is_full_grid:
-            # Neither rounding to pixels nor antialiasing may open seams.
-            points.set_snap(False)
-            side += 0.3
-        points.set_sizes([side**2])
