@@ -82,6 +82,32 @@ def test_panels_with_one_range_share_a_bar(adata):
     assert len(plt.gcf().axes) == 4 + 2
 
 
+def test_factors_above_their_genes_share_a_bar(adata):
+    """One for each row of factors, and none that reaches across genes."""
+    adata.obsm["truth"] *= [1, 2, 3, 4]
+
+    def bars(**kwargs):
+        axes = nng.pl.factor_maps(adata, "truth", top_gene="loading", **kwargs)
+        figure = axes[0].figure
+        figure.draw_without_rendering()
+        drawn = [ax for ax in figure.axes if ax not in axes]
+        return axes, {
+            word: [ax.get_position() for ax in drawn if ax.get_ylabel() == word]
+            for word in ("score", "expression")
+        }
+
+    assert len(bars()[1]["score"]) == 4
+    for ncols, n_rows in ((4, 1), (3, 2)):
+        axes, found = bars(ncols=ncols, share_scale=True)
+        assert (len(found["score"]), len(found["expression"])) == (n_rows, 4)
+        for i, box in enumerate(found["score"]):
+            row = axes[2 * ncols * i].get_position()
+            assert row.y0 <= box.y0 < box.y1 <= row.y1
+    adata.obs["section"] = np.where(np.arange(adata.n_obs) < 200, "a", "b")
+    _, found = bars(factors=[0, 1], library_key="section", share_scale=True)
+    assert (len(found["score"]), len(found["expression"])) == (2, 2)
+
+
 def test_choice_of_factors(adata):
     axes = nng.pl.factor_maps(adata, "truth", factors=["truth_3", 1])
     assert [ax.get_title() for ax in axes] == ["truth_3", "truth_1"]

@@ -70,7 +70,8 @@ def factor_maps(
     or by :func:`scanpy.pl.embedding` on an embedding. Colours start at zero and end
     at a high percentile, so that a few extreme spots do not hide the rest; the colour
     bar shows with a tip that there are such. Panels with the same range share a bar: the
-    sections of a factor, or all with `share_scale`. Points are as large as the distance
+    sections of a factor, or all with `share_scale` (with `top_gene`, all of a row).
+    Points are as large as the distance
     between them: squares on a perfect grid, discs elsewhere. Where
     `uns[spatial_key]` holds a picture of the tissue, spots are drawn on it in their
     true size. Observations without a score, such as empty spots after

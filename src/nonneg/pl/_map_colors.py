@@ -97,12 +97,21 @@ def add_colorbars(
     scores: NDArray[np.floating[Any]],
     genes: Sequence[int],
 ) -> None:
-    """Draw a bar for all panels if they have one range, and one per factor if not."""
-    one_range = not genes and len({ranges[i] for i in factors}) == 1
-    shared: dict[int, list[int]] = {}
+    """Draw a bar for all factors if they have one range, and one for each if not.
+
+    Genes have their own. They part the factors, and no bar reaches across them.
+    """
+    one_range = len({ranges[i] for i in factors if i not in genes}) == 1
+    are_genes = [i in genes for i in factors]
+    # Panels without a change of kind between them.
+    part = np.cumsum(np.diff(are_genes, prepend=are_genes[0]))
+    shared: dict[tuple[int, int | None], list[int]] = {}
     for place, i in enumerate(factors):
-        shared.setdefault(factors[0] if one_range else i, []).append(place)
-    for first, places in shared.items():
+        common = one_range and not are_genes[place]
+        bar_of = int(part[place]), None if common else i
+        shared.setdefault(bar_of, []).append(place)
+    for places in shared.values():
+        first = factors[places[0]]
         low, high = ranges[first]
         drawn = scores[:, [factors[place] for place in places]]
         outside = 2 * (np.nanmin(drawn) < low) + (np.nanmax(drawn) > high)
