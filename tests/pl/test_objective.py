@@ -79,8 +79,47 @@ def test_against_cells(integrated):
     x, y = ax.lines[0].get_data()
     info = integrated.uns["inmf"]
     np.testing.assert_array_equal(x, 140 * np.arange(1, info["n_iter"] + 1))
-    np.testing.assert_array_equal(y, info["objective"])
+    whole = info["weight"] @ info["sq_norm"]
+    np.testing.assert_allclose(y, info["objective"] / whole)
     assert (ax.get_xlabel(), ax.get_xscale()) == ("cells visited", "log")
+
+
+def test_fits_of_different_cells_share_a_scale(integrated):
+    """With and without validation: all are parts of the squared norm of the data."""
+    ax = nng.pl.objective(integrated, "inmf", against="cells")
+    nng.pl.objective(integrated, "online", against="cells", ax=ax)
+    assert ax.get_ylabel() == "objective / ‖X‖²"
+    drawn = dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+    ends = {name: line.get_ydata()[-1] for name, line in drawn.items()}
+    assert list(ends) == ["inmf", "online, fitted", "online, held out"]
+    assert ends["online, fitted"] == pytest.approx(ends["inmf"], rel=0.1)
+    assert ends["online, held out"] > ends["inmf"]
+    # The legend says which is which, and the title of one would be of neither.
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(ends)
+    assert ax.get_title() == ""
+
+
+def test_what_does_not_belong_together(integrated, adata):
+    ax = nng.pl.objective(integrated, "inmf")
+    n_lines = len(ax.lines)
+    with pytest.raises(ValueError, match=r"'iteration'.*'mini-batch' of key='online'"):
+        nng.pl.objective(integrated, "online", ax=ax)
+    nng.tl.nmf(adata, 4)
+    with pytest.raises(
+        ValueError, match=r"ax shows 'objective / ‖X‖²'.*'objective' ag"
+    ):
+        nng.pl.objective(adata, ax=ax)
+    assert len(ax.lines) == n_lines
+
+
+def test_an_update_has_no_curve(integrated):
+    """One value is all that is recorded of it."""
+    new = nng.datasets.batches((40, 30), 30, 3)
+    nng.tl.online_inmf_update(integrated, new, batch="new", key="online")
+    info = new.uns["online"]
+    value = info["objective"].item() / (info["weight"] @ info["sq_norm"])
+    with pytest.raises(KeyError, match=rf"{value:.3f} of the squared.*shared_change"):
+        nng.pl.objective(new, "online")
 
 
 @pytest.mark.parametrize(

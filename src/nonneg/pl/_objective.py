@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
+from .._adata.labels import as_text
 from .._adata.schema import IntegrationEntry, ProbabilisticEntry, recorded
 from .._adata.tables import of_table
 from .._adata.views import read_factors
@@ -42,10 +43,11 @@ def objective(
     that has settled is flat over the last stretch, not only over the last few iterations.
     Time is on a linear scale: to compare fits, draw them on the same Axes.
 
-    Of an integration with `validation`, the objectives of cells that are fitted and of
-    others, both divided by the squared norm of the data. The others are explained
-    somewhat worse; where their curve rises while that of the fitted cells falls, the
-    components follow noise.
+    Objectives of integrations are divided by the squared norm of the data, so that those
+    of other cells can stand beside them; of online fits, those before the last are
+    estimates from mini-batches. With `validation`, there are two curves, of cells
+    that are fitted and of others. The others are explained somewhat worse; where their
+    curve rises while that of the fitted cells falls, the components follow noise.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def objective(
         which compares fits in batch with online ones; or `"time"` in seconds, of fits
         that recorded it.
     ax
-        Axes to draw on.
+        Axes to draw on, with those of other fits if these are of the same kind.
 
     Returns
     -------
@@ -65,9 +67,14 @@ def objective(
     ------
     KeyError
         If there is no factorization under the key, or its objective, or what it is to
-        be drawn against, is not recorded.
+        be drawn against, is not recorded: of an update of online iNMF there is the last
+        value alone.
     ValueError
-        If `against` is none of these.
+        If `against` is none of these, or something else is drawn on `ax`.
+
+    See Also
+    --------
+    nonneg.pl.shared_change : how far updates of online iNMF move the metagenes
 
     Examples
     --------
@@ -91,33 +98,24 @@ def objective(
     if entry.objective is None:
         msg = f"adata.uns[{key!r}] records no objective: it holds {recorded(entry)}."
         raise KeyError(msg)
-    # A bound from below, which rises.
-    label = "ELBO" if isinstance(entry, ProbabilisticEntry) else "objective"
-    table = entry.validation if isinstance(entry, IntegrationEntry) else None
-    curves: dict[str, NDArray[Any]]
-    if table is not None:
-        x = table[_COLUMNS[against]].to_numpy()
-        curves = {
-            f"{key}, fitted": table["objective"].to_numpy(),
-            f"{key}, held out": table["held_out"].to_numpy(),
-        }
-        label = "objective / ‖X‖²"
-    else:
-        curves = {key: np.asarray(entry.objective)}
-        x = _recorded(entry, key, against, curves[key].size)
+    x, curves, label = _read_curves(entry, key, against)
+    unit = "mini-batch" if entry.method == "online_inmf" else "iteration"
+    xlabel = {"iteration": unit, "cells": "cells visited", "time": "seconds"}[against]
+    beside_others = ax is not None and bool(ax.lines)
+    if ax is not None and beside_others:
+        _check_alike(ax, key, xlabel, label)
     if ax is None:
-        width = 3.2 if table is None else 4.6
+        width = 3.2 if len(curves) == 1 else 4.6
         _, ax = new_figure(figsize=(width, 2.4), layout="constrained")
     color = None
     for (name, values), style in zip(curves.items(), ("-", "--"), strict=False):
         (line,) = ax.plot(x, values, style, lw=1.2, label=name, color=color)
         color = line.get_color()
         ax.plot(x[-1:], values[-1:], "o", ms=4, color=color)
-    if len(curves) > 1:
+    if len(curves) > 1 or beside_others:
         ax.legend(
             fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
         )
-    unit = "mini-batch" if entry.method == "online_inmf" else "iteration"
     if against != "time":
         ax.set_xscale("log")
         # Less than a decade still has a few labels, and no more.
@@ -127,17 +125,77 @@ def objective(
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    xlabel = {"iteration": unit, "cells": "cells visited", "time": "seconds"}[against]
     ax.set(xlabel=xlabel, ylabel=label)
     ending = {True: "converged ", False: "not converged ", None: ""}[
         None if entry.converged is None else bool(entry.converged)
     ]
     units = {"mini-batch": "mini-batches", "iteration": "iterations"}[unit]
     units = unit if entry.n_iter == 1 else units
-    ax.set_title(f"{key}: {ending}after {entry.n_iter} {units}", fontsize="small")
+    title = f"{key}: {ending}after {entry.n_iter} {units}"
+    # Of several fits, the legend tells which is which.
+    ax.set_title("" if beside_others else title, fontsize="small")
     ax.tick_params(labelsize="small")
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _read_curves(
+    entry: Entry, key: str, against: Literal["iteration", "cells", "time"]
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]], str]:
+    """Where values are drawn, those of each curve by its name, and what they are."""
+    values = np.asarray(entry.objective)
+    # A bound from below, which rises.
+    label = "ELBO" if isinstance(entry, ProbabilisticEntry) else "objective"
+    if isinstance(entry, IntegrationEntry):
+        _check_updated(entry, key)
+        label = "objective / ‖X‖²"
+        if (table := entry.validation) is not None:
+            x = table[_COLUMNS[against]].to_numpy()
+            curves = {
+                f"{key}, fitted": table["objective"].to_numpy(),
+                f"{key}, held out": table["held_out"].to_numpy(),
+            }
+            return x, curves, label
+        values = values / _sq_norm(entry, key)
+    return _recorded(entry, key, against, values.size), {key: values}, label
+
+
+def _sq_norm(entry: IntegrationEntry, key: str) -> float:
+    """Squared norm of the data, by weights of the data sets."""
+    if entry.weight is None or entry.sq_norm is None:
+        msg = (
+            f"adata.uns[{key!r}] records no `weight` and `sq_norm` of data sets: it holds "
+            f"{recorded(entry)}."
+        )
+        raise KeyError(msg)
+    # Of data that are all zero, so is the objective.
+    return float(np.asarray(entry.weight) @ np.asarray(entry.sq_norm)) or 1.0
+
+
+def _check_updated(entry: IntegrationEntry, key: str) -> None:
+    """Raise if the model was updated, of which one value is all that there is."""
+    arrived = set() if entry.change_batch is None else set(as_text(entry.change_batch))
+    if len(arrived) > 1:
+        value = float(np.asarray(entry.objective)[-1])
+        msg = (
+            f"adata.uns[{key!r}] is of `nonneg.tl.online_inmf_update`, which records the "
+            f"objective at its end alone: {value:g}, which is {value / _sq_norm(entry, key):.3f} of the "
+            "squared norm of the data. Draw it of the model before the update; "
+            "`nonneg.pl.shared_change` shows how far the update moved the metagenes."
+        )
+        raise KeyError(msg)
+
+
+def _check_alike(ax: Axes, key: str, xlabel: str, ylabel: str) -> None:
+    """Raise if what is drawn on the Axes already is something else."""
+    there = ax.get_xlabel(), ax.get_ylabel()
+    if there != (xlabel, ylabel):
+        msg = (
+            f"ax shows {there[1]!r} against {there[0]!r}, beside which {ylabel!r} against "
+            f"{xlabel!r} of key={key!r} would mislead. Draw it on another Axes; fits in "
+            "batch and online ones share against='cells' and 'time'."
+        )
+        raise ValueError(msg)
 
 
 def _recorded(
