@@ -190,6 +190,16 @@ class Likelihood(ABC):
         whose means and variances are given.
         """
 
+    def scatter(
+        self, mean: Any, var: Any, w: Any, others: Observations | None = None
+    ) -> Any:
+        """Scatter beyond what the likelihood says, of its own or other observations.
+
+        (2, n_vars): sums that observations add to, whose ratio is the dispersion.
+        `None`: the noise is part of what is fitted.
+        """
+        return None
+
     @abstractmethod
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> Likelihood:
         """The same for some rows, whose operator is given."""
@@ -270,6 +280,14 @@ def relative_variance(mean: jax.Array, spread: jax.Array, w: jax.Array) -> jax.A
     scale = jnp.where(scale > 0, scale, 1)
     var = spread @ jnp.square(w / scale[:, None]).T
     return var / jnp.square(jnp.maximum(mean / scale, _LEAST))
+
+
+def dispersion_of(scatter: Any) -> Any:
+    """Of every variable; 0 of those that nothing is expected of."""
+    xp = namespace(scatter)
+    ratio = scatter[0] / xp.maximum(scatter[1], np.finfo(np.float32).tiny)
+    ratio = xp.clip(ratio, 0, MAX_DISPERSION)
+    return xp.where(scatter[1] > 0, ratio, 0).astype(np.float32)
 
 
 # Its square is above zero in single precision.

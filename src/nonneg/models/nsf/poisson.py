@@ -11,7 +11,6 @@ import numpy as np
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from .likelihood import (
-    MAX_DISPERSION,
     Evidence,
     Likelihood,
     Local,
@@ -20,6 +19,7 @@ from .likelihood import (
     allocate,
     count_loadings,
     count_score,
+    dispersion_of,
     exp,
     expected,
     log_moments,
@@ -70,20 +70,33 @@ class Poisson(Likelihood):
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
     ) -> Any:
-        moments = log_moments(mean, var, others.size[:, None])
-        excess: Any = 0.0
-        for rows, x in others.op.dense_blocks():
-            part = _excess_variance(x, *(y[rows] for y in moments), w)
-            excess = excess + namespace(mean).asarray(part, float)
         # Counts of a gene scatter more than the likelihood says: fields that are unsure
         # are no remedy for that.
-        dispersion = namespace(mean).clip(excess[0] / excess[1], 0, MAX_DISPERSION)
-        dispersion = dispersion.astype(np.float32)
+        dispersion = dispersion_of(self.scatter(mean, var, w, others))
+        moments = log_moments(mean, var, others.size[:, None])
         return score_blocks(
             others.op,
             *moments,
             lambda x, *rows: count_score(x, *rows, w, dispersion),
         )
+
+    def scatter(
+        self, mean: Any, var: Any, w: Any, others: Observations | None = None
+    ) -> Any:
+        # Squares of all residuals, from products with what is stored.
+        xp = namespace(mean)
+        op, size = (
+            (self.op, self.size) if others is None else (others.op, others.size[:, None])
+        )
+        factors, spread = log_moments(mean, var, size)
+        ones = xp.ones((len(factors), 1), w.dtype)
+        squares = xp.asarray(op.square_rmatmul(ones), float)[:, 0]
+        product = xp.asarray(op.rmatmul(factors), float)
+        factors, w = factors.astype(float), w.astype(float)
+        fitted = xp.einsum("jk,kl,jl->j", w, factors.T @ factors, w)
+        unsure = w**2 @ spread.sum(0, dtype=float)
+        residual = squares - 2 * (product * w).sum(1) + fitted
+        return xp.stack([residual - w @ factors.sum(0) - unsure, fitted + unsure])
 
 
 class Draws(NamedTuple):
@@ -208,15 +221,3 @@ def _learn(noise: Draws, new: tuple[Any, ...]) -> Draws:
 
 def _sum_of_squares(x: Any) -> Any:
     return namespace(x).square(x).sum(dtype=np.float64)
-
-
-@jax.jit
-def _excess_variance(
-    x: jax.Array, factors: jax.Array, spread: jax.Array, w: jax.Array
-) -> jax.Array:
-    """Of genes, beyond what counting and factors explain; and what it is relative to."""
-    mean = factors @ w.T
-    var = spread @ (w**2).T
-    residual = jnp.square(x - mean) - mean - var
-    squares = jnp.square(mean) + var + jnp.finfo(mean.dtype).tiny
-    return jnp.stack([residual.sum(0), squares.sum(0)])

@@ -10,7 +10,7 @@ import numpy as np
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from . import fields as gp
-from .likelihood import expected
+from .likelihood import dispersion_of, expected
 from .model import iid_elsewhere
 from .problem import Kernels, NSFState
 from .spatial_share import shares_by_chance, spatial_shares
@@ -39,7 +39,8 @@ class NSFResult(NamedTuple):
     """(k,): variance of the sum of every factor over the observations."""
     kernels: Kernels
     noise: Any
-    """What the likelihood has learned of the noise."""
+    """What the likelihood has learned of the noise; of Poisson counts the dispersion of
+    every variable, where nothing was fitted to them if any were held out."""
     post: Posterior | tuple[()]
     """Of the spatial factors."""
     location_precision: Floats
@@ -64,8 +65,12 @@ def finish(
     n_permutations: int = 0,
     seed: int = 0,
     search_interrupted: bool = False,
+    scatter: Any = None,
 ) -> NSFResult:
-    """Spatial factors first, each kind by its contribution."""
+    """Spatial factors first, each kind by its contribution.
+
+    ``scatter`` is the scatter of counts that were held out.
+    """
     model, kernels = ascent.model, ascent.kernels
     t = model.n_spatial
     log_link = model.likelihood.log_link
@@ -87,6 +92,8 @@ def finish(
                 trace = trace._replace(interrupted=True)
         sums = _location_sums(ascent, state, factors)
         precision, field_var = map(np.asarray, sums)
+    if scatter is None:
+        scatter = model.likelihood.scatter(state.mean, state.var, state.w)
     state, factors = jax.tree.map(np.asarray, (state, factors))
     if log_link:
         mass = factors.sum(0, dtype=np.float64) * state.w.sum(0)
@@ -123,7 +130,7 @@ def finish(
             kernels.temperature,
         ),
         post=state.post and gp.pick(state.post, first),
-        noise=state.noise,
+        noise=state.noise if scatter is None else dispersion_of(np.asarray(scatter)),
         location_precision=precision[:, first],
         spatial_share=share[first],
         spatial_share_null=by_chance[first],

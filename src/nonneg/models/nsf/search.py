@@ -89,6 +89,8 @@ class Found(NamedTuple):
     kernels: Kernels
     tried: list[tuple[int, Kernels, float]]
     """Iteration, kernels, and the log predictive density of held-out observations."""
+    scatter: Any
+    """Scatter of held-out counts beyond what is expected, or `None`."""
     interrupted: bool = False
 
 
@@ -151,14 +153,22 @@ class Search:
             self.model, self.held_out, state, kernels, self.prior(kernels)
         )
 
+    def scatter(self, state: NSFState, kernels: Kernels) -> Any:
+        """Scatter of the counts held out, beyond what the likelihood says."""
+        mean, var = _predict(
+            self.model, self.held_out, state, kernels, self.prior(kernels)
+        )
+        return self.likelihood.scatter(mean, var, state.w, self.held_out.data)
 
-def _score(
+
+def _predict(
     model: FactorModel,
     held_out: HeldOut,
     state: NSFState,
     kernels: Kernels,
     prior: Prior,
-) -> Any:
+) -> tuple[Any, Any]:
+    """Means and variances of the factors of observations held out."""
     assert model.space is not None
     xp = namespace(state.mean)
     field = gp.predict(
@@ -175,6 +185,17 @@ def _score(
     mean, var = (
         with_iid(x[held_out.index], y) for x, y in zip(field, iid, strict=True)
     )
+    return mean, var
+
+
+def _score(
+    model: FactorModel,
+    held_out: HeldOut,
+    state: NSFState,
+    kernels: Kernels,
+    prior: Prior,
+) -> Any:
+    mean, var = _predict(model, held_out, state, kernels, prior)
     return model.likelihood.score(state.noise, held_out.data, mean, var, state.w)
 
 
@@ -250,8 +271,18 @@ def search(
     except KeyboardInterrupt:
         if not stepped:
             raise
-        return Found(states, kernels, tried, interrupted=True)
-    return Found(states, kernels, tried)
+        return Found(
+            states, kernels, tried, _scatter(parts, states, kernels), interrupted=True
+        )
+    return Found(states, kernels, tried, _scatter(parts, states, kernels))
+
+
+def _scatter(parts: list[Search], states: list[NSFState], kernels: Kernels) -> Any:
+    """Sums over all that were held out."""
+    found = [
+        part.scatter(state, kernels) for part, state in zip(parts, states, strict=True)
+    ]
+    return None if found[0] is None else np.sum([np.asarray(x) for x in found], axis=0)
 
 
 def _separate(

@@ -64,6 +64,7 @@ def fit(
     kernels = first_kernels(n_spatial, n_axes, options, searched=searched)
     tried: list[tuple[int, Kernels, float]] = []
     interrupted = False
+    scatter: Any = None
 
     def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Any, Any]:
         if not likelihood.log_link:
@@ -117,7 +118,7 @@ def fit(
             ]
             chosen = search(parts, states, kernels, callback)
             kernels, tried = chosen.kernels, chosen.tried
-            interrupted = chosen.interrupted
+            interrupted, scatter = chosen.interrupted, chosen.scatter
             state, train = chosen.states[0], put(parts[0].held.train)
             iid = iid_elsewhere(
                 state.mean[:, n_spatial:],
@@ -154,6 +155,7 @@ def fit(
             n_permutations=options.n_permutations,
             seed=options.seed,
             search_interrupted=interrupted,
+            scatter=scatter,
         )
 
 

@@ -173,7 +173,7 @@ def fit_factors(
     of_variables: dict[str, NDArray[Any]] = {}
     if center is not None:
         of_variables["center"] = center
-    if choices.likelihood == "negative_binomial":
+    if choices.likelihood != "gaussian":
         of_variables["dispersion"] = result.noise
     info: dict[str, Any] = {"totals_explained": _depth(choices, stats, result)}
     if space is not None:

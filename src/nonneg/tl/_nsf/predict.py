@@ -144,13 +144,15 @@ def expression_of(
         check_key(adata, "var", name, hint="It was removed after the fit.")
         return np.asarray(adata.var[name], np.float64)[used]
 
-    # Fits of earlier versions have no sums of loadings.
+    # Fits of earlier versions have no sums of loadings, and dispersions only where these
+    # are fitted.
+    scatters = side_key(keys, "var", "dispersion") in entry.side_keys.get("var", ())
     sums = cast("ProbabilisticEntry", entry).loading_totals
     counts = likelihood != "gaussian"
     known = counts and sums is not None and is_total(entry.params["size_factors"])
     return Expression(
         stored.loadings[used],
-        of_variables("dispersion") if likelihood == "negative_binomial" else 0.0,
+        of_variables("dispersion") if scatters else 0.0,
         of_variables("center") if member.linear else None,
         counts=counts,
         loading_totals=sums if known else None,
