@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy.special import gammaln
 from scipy.stats import nbinom
 
@@ -15,12 +16,14 @@ from nonneg.models.nsf.likelihood import (
     Observations,
     column_sq_norm,
     count_log_ratio,
+    dispersion_of,
     relative_variance,
 )
 from nonneg.models.nsf.negative_binomial import NegativeBinomial
 from nonneg.models.nsf.poisson import Poisson
 from nonneg.models.nsf.problem import Options, SearchOptions, make_space
 from nonneg.models.nsf.search import hold_out
+from nonneg.operators.csr import CSROperator
 from nonneg.operators.dense import DenseOperator
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -38,6 +41,39 @@ def test_density_of_counts(dispersion):
     theirs = nbinom.logpmf(x, shape, shape / (shape + mean.astype(float)))
     theirs += gammaln(x + 1.0) - x * np.log(mean)
     np.testing.assert_allclose(ours[:, 0], theirs, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "jax"])
+def test_scatter_by_products(kind):
+    """Sums of squares from products with what is stored, as entry by entry."""
+    rng = np.random.default_rng(0)
+    mean = rng.normal(0, 1, (50, 3)).astype(np.float32)
+    var = rng.gamma(1, 0.1, (50, 3)).astype(np.float32)
+    w = rng.gamma(1, 1, (8, 3)).astype(np.float32)
+    w[3] = 0
+    size = rng.gamma(5, 0.2, 50).astype(np.float32)
+    x = rng.poisson(size[:, None] * (np.exp(mean) @ w.T) * rng.gamma(2, 0.5, (50, 8)))
+    x = x.astype(np.float32)
+    factors = size[:, None] * np.exp(mean + var / 2)
+    rate = factors @ w.T
+    unsure = (factors**2 * np.expm1(var)) @ (w**2).T
+    expected = [((x - rate) ** 2 - rate - unsure).sum(0), (rate**2 + unsure).sum(0)]
+    op = CSROperator(sp.csr_matrix(x)) if kind == "sparse" else DenseOperator(x)
+    own = Poisson(op, size)
+    if kind == "jax":
+        mean, var, w = map(jnp.asarray, (mean, var, w))
+    found = np.asarray(own.scatter(mean, var, w))
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-2)
+    rows = np.array([1, 4, 30])
+    others = Observations(DenseOperator(x[rows]), size[rows])
+    np.testing.assert_allclose(
+        np.asarray(own.scatter(mean[rows], var[rows], w, others))[1],
+        (rate**2 + unsure)[rows].sum(0),
+        rtol=2e-4,
+    )
+    dispersion = np.asarray(dispersion_of(found))
+    assert dispersion[3] == 0
+    assert dispersion.min() >= 0
 
 
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "gaussian"])

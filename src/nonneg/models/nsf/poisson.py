@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..._core.namespace import namespace
@@ -86,7 +85,9 @@ class Poisson(Likelihood):
         # Squares of all residuals, from products with what is stored.
         xp = namespace(mean)
         op, size = (
-            (self.op, self.size) if others is None else (others.op, others.size[:, None])
+            (self.op, self.size)
+            if others is None
+            else (others.op, others.size[:, None])
         )
         factors, spread = log_moments(mean, var, size)
         ones = xp.ones((len(factors), 1), w.dtype)

@@ -127,9 +127,10 @@ def compare(
     Notes
     -----
     Intervals are those of :func:`nonneg.tl.predict`: what is unknown of the factors, and
-    the noise of counting. Models that say nothing of what they do not know (all but
-    `"nsf"` and `"nsfh"`) have the noise only; `"rsf"`, `"fa"` and real values have no
-    distribution of counts. Whole numbers cannot have exactly 10 % outside: of a count at
+    the scatter of counts, with a dispersion for every gene. Models that say nothing of what
+    they do not know (all but `"nsf"` and `"nsfh"`) have the scatter only, of which `"pnmf"`
+    knows that of its fit, and others that of Poisson's; `"rsf"`, `"fa"` and real values
+    have no distribution of counts. Whole numbers cannot have exactly 10 % outside: of a count at
     the end of an interval, the part inside is counted, so that .9 is right whatever the
     size of the counts :cite:p:`Czado2009`.
 

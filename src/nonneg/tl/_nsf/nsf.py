@@ -115,8 +115,10 @@ def nsf(
     `.varm['nsf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
         Loadings, NaN outside `mask_var`.
     `.var['nsf_dispersion']`
-        With the negative binomial likelihood, the dispersion of every gene. Named after
-        `key_added` where that is given.
+        Of counts, the dispersion of every gene, whose variance is `mean + dispersion * mean²`:
+        part of the negative binomial likelihood; with Poisson's, how counts scattered that
+        were held out while the kernel was chosen (where it is given, those of the fit),
+        for intervals. Named after `key_added` where that is given.
     `.uns['nsf' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,

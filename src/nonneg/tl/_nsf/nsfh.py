@@ -130,8 +130,10 @@ def nsfh(
     `.var['nsfh_spatial_importance_null']`, `.obs['nsfh_spatial_importance_null']`
         The same scores after permuting the places of what was found.
     `.var['nsfh_dispersion']`
-        With the negative binomial likelihood, the dispersion of every gene. Named after
-        `key_added` where that is given.
+        Of counts, the dispersion of every gene, whose variance is `mean + dispersion * mean²`:
+        part of the negative binomial likelihood; with Poisson's, how counts scattered that
+        were held out while the kernel was chosen (where it is given, those of the fit),
+        for intervals. Named after `key_added` where that is given.
     `.uns['nsfh' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,

@@ -80,8 +80,9 @@ def pnmf(
     `.varm['pnmf' | key_added]` : :class:`numpy.ndarray` (shape `(n_vars, n_components)`)
         Loadings, NaN outside `mask_var`.
     `.var['pnmf_dispersion']`
-        With the negative binomial likelihood, the dispersion of every gene. Named after
-        `key_added` where that is given.
+        The dispersion of every gene, whose variance is `mean + dispersion * mean²`: part of
+        the negative binomial likelihood; with Poisson's, how the counts of the fit scatter.
+        Named after `key_added` where that is given.
     `.uns['pnmf' | key_added]` : :class:`dict`
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,

@@ -70,7 +70,7 @@ def predict(
         take few, since the result is dense.
     interval
         Also return intervals that hold counts with this probability, such as .9: what
-        the model is unsure of in the factors, and the noise of counting.
+        the model is unsure of in the factors, and how counts of the gene scatter.
     size_factors
         By what expected counts are multiplied, as in the fit: a number, or one for each
         of the coordinates. Intervals of counts that were observed need those of these
