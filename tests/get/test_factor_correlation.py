@@ -97,6 +97,19 @@ def test_picture(adata):
     assert [text.get_text() for text in part.get_yticklabels()] == ["truth_2"]
 
 
+@pytest.mark.parametrize("order", [["w", "x", "e", "m"], ["e", "m", "w"]])
+def test_categories_keep_their_order(adata, order):
+    """In tables and pictures, whichever factors they go with."""
+    names = np.array(["w", "e", "m"])[adata.obsm["truth"][:, :3].argmax(axis=1)]
+    adata.obs["layer"] = pd.Categorical(names, categories=order)
+    used = [name for name in order if name != "x"]
+    table = nng.get.factor_correlation(adata, "layer", key="truth")
+    assert list(table.columns) == used
+    ax = nng.pl.factor_correlation(adata, "layer", key="truth")
+    assert [text.get_text() for text in ax.get_xticklabels()] == used
+    np.testing.assert_allclose(ax.images[0].get_array(), table)
+
+
 # What docs/spatial_models.md shows.
 
 

@@ -261,6 +261,29 @@ _SHARED = {
         models
             Names of the models to look at; `None`: all.
         """,
+    "correlated": """
+        adata
+            Annotated data with a factorization.
+        other
+            What to correlate with: the key of a factorization, or of an element of
+            `adata.obsm`; or a column of `adata.obs`, with labels, of which each is an
+            indicator, or with numbers.
+        key
+            Key of the factorization.
+        """,
+    "correlation": """
+        normalize
+            Of the scores, as in :func:`nonneg.get.factors`: `"lda"` for shares, as those
+            of cell types are.
+        method
+            `"pearson"`, or `"spearman"`, of ranks: for scores with few very large values.
+        """,
+    "correlation_errors": """
+        KeyError
+            If there is no factorization under the key, or nothing that is called `other`.
+        ValueError
+            If fewer than three observations have all values, or an argument is not valid.
+        """,
     "key_errors": """
         KeyError
             If there is no factorization under the key.

@@ -14,6 +14,7 @@ from .._adata.schema import is_entry
 from .._adata.tables import of_table
 from .._adata.views import normalised_scores, read_factors
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from .._core.validators import check_one_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 @of_table
 @checked
+@shared_docs
 def factor_correlation(
     adata: AnnData,
     other: str,
@@ -43,31 +45,18 @@ def factor_correlation(
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    other
-        What to correlate with: the key of a factorization, or of an element of
-        `adata.obsm`; or a column of `adata.obs`, with labels, of which each is an
-        indicator, or with numbers.
-    key
-        Key of the factorization.
-    normalize
-        Of the scores, as in :func:`nonneg.get.factors`: `"lda"` for shares, as those of
-        cell types are.
-    method
-        `"pearson"`, or `"spearman"`, of ranks: for scores with few very large values.
+    %(correlated)s
+    %(correlation)s
 
     Returns
     -------
-    Data frame, factors x columns of the other. NaN where one of the two does not vary.
-    Observations in which anything is missing are left out.
+    Data frame, factors x columns of the other: labels in the order of their categories.
+    NaN where one of the two does not vary. Observations in which anything is missing are
+    left out.
 
     Raises
     ------
-    KeyError
-        If there is no factorization under the key, or nothing that is called `other`.
-    ValueError
-        If fewer than three observations have all values, or an argument is not valid.
+    %(correlation_errors)s
 
     See Also
     --------

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._adata.labels import read_labels
 from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ..get import factor_correlation as get_factor_correlation
 from ._matrix import draw_correlations
 
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from numpy.typing import NDArray
 
     from .._adata.views import FactorSelection, Normalize
 
 
 @of_table
 @checked
+@shared_docs
 def factor_correlation(
     adata: AnnData,
     other: str,
@@ -35,24 +39,17 @@ def factor_correlation(
 ) -> Axes:
     """Show which cell types, regions or other values factors go with.
 
-    Correlations over observations, factors in rows. Columns are in the order of the
-    factors that they go with best, so that a dark diagonal means one factor for each.
-    Grey where a column, or a factor, does not vary.
+    Correlations over observations, factors in rows. Labels of a column of `adata.obs` are
+    in the order of their categories, such as layers from top to bottom. Other columns are
+    in the order of the factors that they go with best, so that a dark diagonal means one
+    factor for each. Grey where a column, or a factor, does not vary.
 
     Parameters
     ----------
-    adata
-        Annotated data with a factorization.
-    other
-        Cell types, regions, or other values: see :func:`nonneg.get.factor_correlation`.
-    key
-        Key of the factorization.
+    %(correlated)s
     factors
         Factors to show, by name or number; `None`: all.
-    normalize
-        Of the scores, as in :func:`nonneg.get.factors`.
-    method
-        `"pearson"`, or `"spearman"`, of ranks.
+    %(correlation)s
     cmap
         Colours of correlations from -1 to 1.
     ax
@@ -64,11 +61,7 @@ def factor_correlation(
 
     Raises
     ------
-    KeyError
-        If there is no factorization under the key, no such factor, or nothing that is
-        called `other`.
-    ValueError
-        If fewer than three observations have all values, or an argument is not valid.
+    %(correlation_errors)s
 
     See Also
     --------
@@ -89,11 +82,18 @@ def factor_correlation(
     table = get_factor_correlation(
         adata, other, key=key, normalize=normalize, method=method
     )
-    names = [str(name) for name in table.index]
-    matrix = table.to_numpy(np.float64)[select_factors(names, factors)]
-    names = [names[k] for k in select_factors(names, factors)]
-    known = np.where(np.isfinite(matrix), matrix, -2.0)
-    order = np.lexsort((-known.max(axis=0), known.argmax(axis=0)))
-    columns = [str(table.columns[i]) for i in order]
+    table = table.iloc[select_factors(list(table.index), factors)]
+    if other not in adata.obs or (
+        list(table.columns) != list(read_labels(adata, other).names)
+    ):
+        table = table.iloc[:, _beside_factors(table.to_numpy())]
     kind = {"pearson": "correlation", "spearman": "rank correlation"}[method]
-    return draw_correlations(matrix[:, order], names, columns, kind, cmap=cmap, ax=ax)
+    return draw_correlations(
+        table.to_numpy(), list(table.index), list(table.columns), kind, cmap=cmap, ax=ax
+    )
+
+
+def _beside_factors(matrix: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Columns in the order of the factors that they go with best."""
+    known = np.where(np.isfinite(matrix), matrix, -2.0)
+    return np.lexsort((-known.max(axis=0), known.argmax(axis=0)))
