@@ -12,7 +12,7 @@ import nonneg as nng
 from nonneg._adata import write
 from nonneg._adata.keys import SIDE_KEYS, FactorKeys, side_key
 from nonneg._adata.views import read_factors
-from testing.nonneg import assert_same, snapshot
+from testing.nonneg import assert_same, assert_same_fit, counts, snapshot
 
 from .conftest import KEY, METHODS, spots
 
@@ -263,3 +263,21 @@ def test_tables_of_another_kind_are_not_replaced(name):
     with pytest.raises(ValueError, match=f"'{name}'\\] holds something else"):
         verbs[name]()
     assert adata.uns[name] == {"base": 2.0}
+
+
+def test_columns_of_lazy_data_are_removed(tmp_path):
+    """Their `obs` is no data frame of pandas."""
+    import anndata as ad
+
+    given = dict(batch_key="batch", size_factors="total", max_iter=3)
+    adata = counts()
+    nng.tl.inmf(adata, 3, **given)
+    nng.tl.quantile_align(adata, min_cells=2)
+    adata.write_zarr(tmp_path / "lazy.zarr")
+    lazy = ad.experimental.read_lazy(tmp_path / "lazy.zarr")
+    columns = list(lazy.obs.columns)
+    assert "inmf_cluster" in columns
+    nng.tl.inmf(lazy, 3, **given)
+    assert list(lazy.obs.columns) == [c for c in columns if c != "inmf_cluster"]
+    assert "X_inmf_aligned" not in lazy.obsm
+    assert_same_fit(lazy, adata, "inmf", rtol=1e-4)

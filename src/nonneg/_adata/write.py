@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
 
 from .._core.logging import logger
 from .keys import SIDE_KEYS, factor_keys, side_key
@@ -254,8 +255,14 @@ def _exchange(
 
 def _remove(adata: AnnData, attr: str, name: str) -> None:
     if attr in {"obs", "var"}:
-        # A new frame: this one may be shared with another object.
-        setattr(adata, attr, getattr(adata, attr).drop(columns=name))
+        # A new frame: this one may be shared with another object. That of a lazy AnnData
+        # is anndata's own class, which has no `drop`.
+        frame = getattr(adata, attr)
+        if isinstance(frame, pd.DataFrame):
+            kept = frame.drop(columns=name)
+        else:
+            kept = frame[[other for other in frame.columns if other != name]]
+        setattr(adata, attr, kept)
     else:
         del getattr(adata, attr)[name]
 
