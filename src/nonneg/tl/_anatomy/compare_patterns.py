@@ -217,6 +217,9 @@ def _fit(
 ) -> dict[str, Patterns]:
     """Baselines as patterns of all observations, NaN outside those known."""
     inside = x[known]
+    if isinstance(inside, fau.DaskArray):
+        # Components are those of one matrix, as are those of rows of a file.
+        inside = inside.compute()
     seed = seed % 2**32
     n = min(max(k, _N_PCS), min(inside.shape) - 1)
     if n < 1:
