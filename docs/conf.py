@@ -109,6 +109,8 @@ html_theme_options = {
     "repository_url": repository_url,
     "path_to_docs": "docs",
     "use_repository_button": True,
+    # The search field is in the side bar; otherwise there is a bar with another one.
+    "navbar_persistent": [],
 }
 html_static_path = ["_static"]
 html_css_files = ["nonneg.css"]
