@@ -596,3 +596,16 @@ def test_objects_that_are_no_videos():
     flat.X = np.ones(flat.shape, np.float32)
     with pytest.raises(ValueError, match="does not vary"):
         nng.pp.svd(flat, 3)
+
+
+def test_sparse_chunks_are_refused_by_name():
+    import dask.array as da
+    import scipy.sparse as sp
+
+    adata = recording()
+    adata.X = da.from_array(np.ones(adata.shape), chunks=(-1, 40)).map_blocks(
+        sp.csr_matrix
+    )
+    for step in (nng.pp.motion_correct, nng.pp.delta_f, lambda a: nng.pp.svd(a, 3)):
+        with pytest.raises(TypeError, match=r"chunks are sparse.*toarray"):
+            step(adata)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from anndata import AnnData
 
 from .._core.validators import check_positive_int
@@ -218,6 +219,12 @@ def frame_blocks(
     # Views of arrays are arrays.
     if not (isinstance(x, np.ndarray) or hasattr(x, "dask")):
         msg = f"{where} must be a dense array or a dask array, not {type(x).__name__}."
+        raise TypeError(msg)
+    if sp.issparse(getattr(x, "_meta", None)):
+        msg = (
+            f"{where} must be a dense array or a dask array of dense chunks, but its "
+            "chunks are sparse. Call `x.map_blocks(lambda chunk: chunk.toarray())`."
+        )
         raise TypeError(msg)
     if x.dtype.kind not in "biuf":
         msg = f"{where} must hold numbers, but its dtype is {x.dtype}."

@@ -68,7 +68,7 @@ def region_prediction(
         Patterns to predict with, by name or number. `None`: those with the highest
         correlation with the region, in either direction.
     n_factors
-        How many of them, if they are not named.
+        Number of patterns to predict with, where `factors` does not name them.
     n_random
         Number of random combinations of as many patterns, the chosen one left out; or
         all there are, if that is fewer.

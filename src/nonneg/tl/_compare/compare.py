@@ -84,14 +84,15 @@ def compare(
         or a column of `adata.obs`) are given other things about held-out observations
         than the rest, and are to be compared among themselves.
     n_components
-        Numbers of factors to try.
+        Numbers of factors to try, a few far apart, e.g. `[4, 8, 16]`.
     n_spatial
         Numbers of spatial factors to try in NSFH; those above `n_components` are left
         out. `None`: half.
     n_splits
-        Number of random splits; the same for all models.
+        Number of random splits, the same for all models. More of them (e.g. 5) tell
+        models apart that differ little.
     test_size
-        Part of the locations to hold out, of each section.
+        Share of the locations of each section that is held out.
     layer
         Layer with counts instead of `adata.X`.
     %(space)s

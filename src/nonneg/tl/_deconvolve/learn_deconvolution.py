@@ -133,9 +133,10 @@ def learn_deconvolution(
     n_locations
         Number of locations of a map at most: a patch of one section.
     batch_size
-        Maps per step.
+        Maps in each step of the training.
     learning_rate
-        Of logarithms of the parameters.
+        Step size of Adam, for the logarithms of the parameters. Lower it where `curve`
+        jumps up and down.
     max_iter
         Maximum number of steps. Interrupting (Ctrl-C) keeps the best numbers so far.
     patience

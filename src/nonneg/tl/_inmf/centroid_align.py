@@ -38,7 +38,7 @@ def centroid_align(
     back by it, in proportion to the same share: the correction step of
     Harmony :cite:p:`Korsunsky2019` with factors as clusters.
 
-    The result is no longer non-negative, and its columns are no amounts of a factor.
+    The result has both signs, so that its columns are not amounts of a factor.
     Use it for neighbours and embeddings; :func:`nonneg.tl.quantile_align` keeps scores
     non-negative.
 

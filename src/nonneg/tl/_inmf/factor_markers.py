@@ -95,9 +95,10 @@ def factor_markers(
     max_p
         Largest adjusted p-value.
     min_log_fold_change
-        Smallest base-2 logarithm of the ratio of means.
+        Smallest base-2 logarithm of the ratio of means: 1 for genes that are twice as
+        high. Lower it (e.g. to 0.3) for chromatin and other sparse data.
     min_cells
-        Groups with fewer cells are not compared.
+        Groups with fewer cells are not compared, since tests of them say little.
     layer
         Layer to use instead of `adata.X`.
     log_normalized

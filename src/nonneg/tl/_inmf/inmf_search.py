@@ -79,9 +79,9 @@ def inmf_search(
         Annotated data with non-negative entries, cells x genes. Cells are read into
         memory.
     n_components
-        Numbers of components.
+        Numbers of components to compare, far apart at first, e.g. `(10, 20, 40)`.
     lam
-        Penalties, the same for all data sets.
+        Penalties to try with each of these, e.g. `(1, 5)`; the same for all data sets.
     batch_key
         Column of `adata.obs` that names the data set of every cell.
     %(integrated)s

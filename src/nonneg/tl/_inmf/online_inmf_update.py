@@ -102,9 +102,9 @@ def online_inmf_update(
     size_factors
         Per-cell size factors: `"total"`, or a column of obs. `None`: as in the fit.
     minibatch_size
-        Cells per step.
+        Cells per step. Lower it (e.g. to 20) where a few hundred cells arrive.
     n_epochs
-        How often the new cells are visited.
+        How often the new cells are visited. Raise it (e.g. to 10) where they are few.
     keep_history
         Keep the shared metagenes of `reference` beside the new ones, for
         :func:`nonneg.pl.shared_history`. `None`: if `reference` has some of before.

@@ -57,7 +57,8 @@ def quantile_align(
         Data set to which the others are aligned. `None`: the largest, and of several
         the first by name. Take the one with the best data, RNA before other modalities.
     n_quantiles
-        Number of intervals between quantiles.
+        Number of intervals between quantiles. More follow the distribution in the
+        reference more closely, in clusters that have the cells for it.
     min_cells
         Clusters with fewer cells in the data set or the reference keep their scores.
     %(n_neighbors)s

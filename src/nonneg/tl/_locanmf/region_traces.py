@@ -46,7 +46,7 @@ def region_traces(
         Key of the movie, as in :func:`nonneg.tl.locanmf`.
     method
         `"mean"`: the mean over the pixels of each region, one component each. `"svd"`:
-        the leading singular vectors of the whole movie, of any sign, each put down to
+        the leading singular vectors of the whole movie, of any sign, each assigned to
         the region with most of its energy.
     n_components
         Number of singular vectors, e.g. that of the components of another fit.

@@ -119,7 +119,7 @@ def nmf(
         the loss becomes :math:`\tfrac12 \sum_j \omega_j \lVert x_j - W h_j \rVert^2`.
         Where a gene was measured r times, weights of 1 / r make it count as one
         :cite:p:`Wu2016`: the same as scaling its data by 1 / sqrt(r), except that
-        loadings are of the data as they are. Variables of weight 0 have no say in the
+        loadings are of the data as they are. Variables of weight 0 do not influence the
         scores, and get the loadings that explain them best. For the Frobenius loss.
     n_init
         Number of starts with `init="random"` (e.g. 10), of which the best is kept. The

@@ -50,7 +50,8 @@ def fa(
     adata
         Annotated data, observations x variables, with counts, or values that were log-normalised.
     n_components
-        Number of factors. :func:`nonneg.tl.compare` compares numbers.
+        Number of factors. Try 5 to 15; :func:`nonneg.tl.compare` predicts held-out
+        locations with several.
     %(counts)s
     %(size_factors)s
     log_normalized

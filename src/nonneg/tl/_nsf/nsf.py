@@ -92,9 +92,11 @@ def nsf(
     %(nugget)s
     %(temperature)s
     shared_kernel
-        One covariance for all factors, or one for each, chosen in turn.
+        One covariance for all factors. `False`: one for each, chosen in turn, where some
+        are broad and others narrow.
     anisotropic
-        A length scale of its own for each axis.
+        A length scale of its own for each axis: for tissue that is layered along one of
+        them.
     %(fit)s
     %(kernel_max_iter)s
     %(chunk_size)s
@@ -123,7 +125,7 @@ def nsf(
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `spatial_share` (the part of the variance of every field (its logarithm) that
-        the other locations foretell), `sparsity` (share of zero loadings),
+        the other locations predict), `sparsity` (share of zero loadings),
         `temperature`, `kernel` (length scales in units of the coordinates,
         amplitudes), `search` (table of the kernels tried and the log predictive density of
         held-out locations), `transform` of the coordinates, and `field`: inducing

@@ -68,12 +68,12 @@ def nsfh(
     gene, or of an observation, is spatial.
 
     Starting factors are those of NMF; the `n_spatial` of largest Moran's I become
-    spatial. During the fit, the field that its neighbours foretell least and the other
-    factor that would be foretold most change places where that raises the bound.
+    spatial. During the fit, the field that its neighbours predict worst is exchanged with the
+    factor that they would predict best, where that raises the bound.
 
     A field may follow what is not spatial: with shuffled places, half of a gene would
     still be in fields. So importance counts each by its *spatial share*, the part of its
-    variance that the other locations foretell. Beside it stands what it would be by
+    variance that the other locations predict. Beside it stands what it would be by
     chance, with the places permuted. Where the two are close, nothing is spatial. It is a
     part of expected counts and no test: a gene that is flat has the importance of the
     factors which carry it. Moran's I tells whether a gene varies in space at all, and a
@@ -100,9 +100,11 @@ def nsfh(
     %(nugget)s
     %(temperature)s
     shared_kernel
-        One covariance for all factors, or one for each, chosen in turn.
+        One covariance for all factors. `False`: one for each, chosen in turn, where some
+        are broad and others narrow.
     anisotropic
-        A length scale of its own for each axis.
+        A length scale of its own for each axis: for tissue that is layered along one of
+        them.
     %(fit)s
     %(kernel_max_iter)s
     %(chunk_size)s
@@ -138,7 +140,7 @@ def nsfh(
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `spatial_share` (the part of the variance of the logarithm of every field
-        that the other locations foretell) and `spatial_share_null`, `sparsity` (share of zero loadings),
+        that the other locations predict) and `spatial_share_null`, `sparsity` (share of zero loadings),
         `temperature`, `kernel` (length scales in units of the coordinates,
         amplitudes), `search` (table of the kernels tried and the log predictive density of
         held-out locations), `transform` of the coordinates, and `field`: inducing

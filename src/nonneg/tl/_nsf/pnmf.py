@@ -56,7 +56,8 @@ def pnmf(
     adata
         Annotated data, observations x variables, with counts.
     n_components
-        Number of factors. :func:`nonneg.tl.compare` compares numbers.
+        Number of factors. Try 5 to 15; :func:`nonneg.tl.compare` predicts held-out
+        locations with several.
     %(counts)s
     %(likelihood)s
     %(size_factors)s

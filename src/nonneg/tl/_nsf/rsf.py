@@ -60,7 +60,8 @@ def rsf(
     adata
         Annotated data, observations x variables, with counts, or values that were log-normalised.
     n_components
-        Number of factors. :func:`nonneg.tl.compare` compares numbers.
+        Number of factors. Try 5 to 15; :func:`nonneg.tl.compare` predicts held-out
+        locations with several.
     %(counts)s
     %(size_factors)s
     log_normalized
@@ -71,7 +72,8 @@ def rsf(
     %(length_scale)s
     %(temperature)s
     anisotropic
-        A length scale of its own for each axis.
+        A length scale of its own for each axis: for tissue that is layered along one of
+        them.
     tol
         Stop when factors would move by at most `tol` in a step, as the root of the mean
         square.
@@ -98,7 +100,7 @@ def rsf(
         `params`, `elbo` (also as `objective`): the bound, not divided by `temperature`, by which the
         divergence from the prior is multiplied instead,
         `n_iter`, `converged`, `interrupted`, `is_spatial`, `spatial_share` (the part of the variance of every field that
-        the other locations foretell), `sparsity` (share of zero loadings),
+        the other locations predict), `sparsity` (share of zero loadings),
         `temperature`, `kernel` (length scales in units of the coordinates,
         amplitudes), `search` (table of the kernels tried and the log predictive density of
         held-out locations), `transform` of the coordinates, and `field`: inducing

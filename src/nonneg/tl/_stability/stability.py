@@ -94,7 +94,8 @@ def stability(
     adata
         Annotated data, observations x variables, with non-negative entries.
     n_components
-        Numbers of components to compare.
+        Numbers of components to compare, without gaps, e.g. `range(5, 16)`: a minimum
+        is one against its neighbours.
     %(matrix)s
     method
         What factorizes: :func:`nonneg.tl.nmf` (fast; with `method_kwargs`, as the

@@ -94,7 +94,7 @@ def decode_behavior(
         Shortest shift, in seconds. `None`: five autocorrelation times of the behaviour
         (until it falls to 1/e).
     n_folds
-        Number of blocks of time.
+        Number of contiguous blocks of time, each held out in turn.
     %(rng)s
     %(copy)s
 

@@ -81,10 +81,10 @@ def decode_events(
         the trials, which keeps their order; where labels come in blocks, or an animal
         alternates, permuted ones are no fair comparison.
     n_null
-        Number of them; the smallest p-value is `1 / (1 + n_null)`. There are not more
+        Number of label sequences that are drawn for the null; the smallest p-value is `1 / (1 + n_null)`. There are not more
         shifts than trials, less one. 0: no null.
     n_folds
-        Number of folds; every label must have as many trials.
+        Number of folds of the cross-validation; every label must have as many trials.
     %(rng)s
     %(copy)s
 

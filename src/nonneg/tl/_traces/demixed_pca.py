@@ -79,7 +79,7 @@ def demixed_pca(
     window
         Seconds from the event, first and last.
     n_components
-        Components for each part, at most.
+        Largest number of components of each part; `explained` says how many matter.
     ridge
         Penalty :math:`\lambda`, relative to the mean variance of the averages. `None`:
         the one with which single trials, held out, tell the averages of the others best;

@@ -63,7 +63,7 @@ def event_average(
         Seconds from the event: the mean of each trial in this interval is subtracted
         from it. `None`: none.
     confidence
-        Of the interval around the median.
+        Confidence level of the interval around the median.
     %(copy)s
 
     Returns
