@@ -361,7 +361,7 @@ def test_a_scan_goes_on_without_its_checkpoint(n_fail, tmp_path):
 
 
 def test_one_scan_at_a_time(tmp_path, monkeypatch):
-    path, run = tmp_path / "scan", stability_module._Scan.run
+    path, run = tmp_path / "scan", stability_module.Scan.run
 
     def running(self, *args):
         monkeypatch.undo()
@@ -369,7 +369,7 @@ def test_one_scan_at_a_time(tmp_path, monkeypatch):
             scan(ranks=[3], baseline=False, checkpoint=path)
         return run(self, *args)
 
-    monkeypatch.setattr(stability_module._Scan, "run", running)
+    monkeypatch.setattr(stability_module.Scan, "run", running)
     scan(ranks=[3], baseline=False, checkpoint=path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["scan"]
 

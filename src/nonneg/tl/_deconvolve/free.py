@@ -23,14 +23,10 @@ from ...models.deconvolution.free import learn_signatures
 from ...models.deconvolution.naming import match_markers
 from ...models.deviance import column_deviance
 from ...operators.threads import computing
-from .front import (
-    OwnTypes,
-    check_choices,
-    find_cell_types,
-    make_mixture,
-    read_counts,
-    read_layout,
-)
+from .checks import check_choices
+from .counts import read_counts
+from .front import OwnTypes, find_cell_types, make_mixture
+from .layout import read_layout
 
 if TYPE_CHECKING:
     import scipy.sparse as sp

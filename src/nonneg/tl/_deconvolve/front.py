@@ -6,34 +6,29 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from anndata import AnnData
 
-from ..._adata.checks import as_numbers, check_key, check_nonnegative
-from ..._adata.coordinates import read_coordinates
 from ..._adata.genes import read_mask
 from ..._adata.given import name_or_array
-from ..._adata.labels import encode_labels, read_sections
-from ..._adata.read import resolve_adata, select_matrix
+from ..._adata.read import resolve_adata
 from ..._adata.signatures import (
     Signatures,
     align_genes,
     read_signatures,
     warn_few_cells,
 )
-from ..._adata.stacked import warn_stacked
 from ..._adata.write import keys_to_write
 from ..._core.progress import progress
 from ..._core.random import as_seed
-from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
 from ...models.deconvolution.choose import choose
 from ...models.deconvolution.deconvolve import deconvolve
 from ...models.deconvolution.fit import Budget
 from ...models.deconvolution.graph import neighbour_graph
 from ...models.deconvolution.problem import IS_COUNTS, Mixture
-from ...operators.choose import as_operator
-from ...operators.gather import to_csr
 from ...operators.threads import computing
+from .checks import check_choices, check_order, check_types
+from .counts import informative, read_counts
+from .layout import read_layout, region_compositions
 from .learned import N_NEIGHBORS, read_learned
 from .store import write_result
 
@@ -42,6 +37,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import scipy.sparse as sp
+    from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -49,8 +45,8 @@ if TYPE_CHECKING:
     from ..._adata.write import Write
     from ..._core.random import RNGLike
     from ...models.deconvolution.deconvolve import Options
-    from ...models.deconvolution.problem import LikelihoodName
     from ...models.loop import Trace
+    from .layout import Layout
     from .learned import Learned
 
 
@@ -81,20 +77,6 @@ class OwnTypes:
     marker_scores: pd.DataFrame | None
     """Of sets of markers in types."""
     trace: Trace
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where locations are."""
-
-    coords: NDArray[np.float64] | None
-    section: NDArray[np.intp]
-    group: NDArray[np.intp]
-    """Region within a section, or the section."""
-    labels: NDArray[np.intp] | None
-    """Region."""
-    regions: NDArray[Any] | None
-    """Names of the regions."""
 
 
 def find_cell_types(
@@ -234,70 +216,6 @@ def find_cell_types(
     return adata if write.copy else None
 
 
-def _prototypes(
-    compositions: pd.DataFrame | None,
-    layout: Layout,
-    types: NDArray[Any],
-    per_cell: NDArray[np.float64],
-) -> NDArray[np.float64] | None:
-    """(n_regions, k): amounts of each region, of shares of cells."""
-    if compositions is None:
-        return None
-    amounts = region_compositions(compositions, layout, types) * per_cell
-    return amounts / amounts.sum(1, keepdims=True)
-
-
-def check_order(adata: AnnData, reference: Any, cell_type_key: str | None) -> None:
-    """Raise where the section and the reference have changed places."""
-    if cell_type_key is None or not isinstance(reference, AnnData):
-        return
-    if cell_type_key in adata.obs and cell_type_key not in reference.obs:
-        msg = (
-            f"cell_type_key={cell_type_key!r} is a column of adata, the section, and not "
-            "of reference, the cells: the section comes first, (adata, reference)."
-        )
-        raise ValueError(msg)
-
-
-def check_choices(choices: Choices) -> None:
-    """Raise if a number or a name is out of range."""
-    options = choices.options
-    check_one_of(options.likelihood, tuple(IS_COUNTS), "likelihood")
-    for name in ("n_genes", "max_types"):
-        value = choices.n_genes if name == "n_genes" else options.max_types
-        if value is not None:
-            check_positive_int(value, name)
-    check_positive_int(choices.n_neighbors, "n_neighbors")
-    check_positive_int(options.budget.max_iter, "max_iter")
-    check_at_least(options.budget.tol, 0, "tol")
-    for name in ("graph_weight", "group_weight"):
-        value = getattr(options.wishes, name)
-        if value is not None:
-            check_at_least(value, 0, name)
-    if not 0 < options.fdr < 1:
-        msg = f"fdr={options.fdr!r} must be above 0 and below 1."
-        raise ValueError(msg)
-    check_compositions(choices.compositions, choices.region_key)
-    if choices.spatial_key is None and options.wishes.graph_weight:
-        msg = (
-            f"graph_weight={options.wishes.graph_weight} needs coordinates, but "
-            "spatial_key is None."
-        )
-        raise ValueError(msg)
-    if options.likelihood != "poisson" and options.wishes.effects:
-        msg = "effects=True is for likelihood='poisson'."
-        raise ValueError(msg)
-
-
-def check_compositions(
-    compositions: pd.DataFrame | None, region_key: str | None
-) -> None:
-    """Raise where there are no regions to have them."""
-    if compositions is not None and region_key is None:
-        msg = "compositions are of regions: pass region_key."
-        raise ValueError(msg)
-
-
 def _with_learned(choices: Choices, learned: Learned) -> Choices:
     """Choices with what training has found, or an error if it is for others."""
     options = choices.options
@@ -338,111 +256,17 @@ def _with_learned(choices: Choices, learned: Learned) -> Choices:
     return replace(choices, options=options, n_neighbors=learned.n_neighbors)
 
 
-def read_layout(
-    adata: AnnData,
-    spatial_key: str | None,
-    library_key: str | None,
-    region_key: str | None,
-) -> Layout:
-    """Coordinates, sections and regions."""
-    section, _ = read_sections(adata, library_key)
-    coords = None
-    if spatial_key is not None:
-        coords = read_coordinates(
-            adata,
-            spatial_key,
-            hint="Pass spatial_key=None to treat locations as unrelated.",
-        )
-        warn_stacked(
-            adata, coords, section, spatial_key=spatial_key, library_key=library_key
-        )
-    if region_key is None:
-        return Layout(coords, section, section, None, None)
-    check_key(adata, "obs", region_key)
-    labels, names = encode_labels(adata.obs[region_key], f"adata.obs[{region_key!r}]")
-    _, group = np.unique(section * len(names) + labels, return_inverse=True)
-    return Layout(coords, section, group, labels, names)
-
-
-def region_compositions(
-    table: pd.DataFrame, layout: Layout, types: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Share of cells in every region, (n_regions, n_types), in the order of codes."""
-    assert layout.regions is not None
-    table = table.rename(index=str, columns=str)
-    for what, wanted, given in (
-        ("regions", layout.regions, table.index),
-        ("cell types", types, table.columns),
-    ):
-        if lacking := sorted(set(map(str, wanted)) - set(given)):
-            msg = f"compositions lacks the {what} {lacking}."
-            raise ValueError(msg)
-        if not given.is_unique:
-            msg = f"compositions names {what} twice."
-            raise ValueError(msg)
-    part = table.loc[list(map(str, layout.regions)), list(map(str, types))]
-    values = as_numbers(part, "compositions")
-    if not (values >= 0).all() or not (values.sum(1) > 0).all():
-        msg = "compositions must be shares: not negative, and with a sum above 0."
-        raise ValueError(msg)
-    return values / values.sum(1, keepdims=True)
-
-
-def read_counts(
-    adata: AnnData, read: Read, shared: NDArray[np.intp], likelihood: LikelihoodName
-) -> sp.csr_matrix:
-    """Counts of the shared genes, in memory."""
-    x, where = select_matrix(adata, layer=read.layer)
-    # A matrix of which all is used need not be copied.
-    columns = shared if shared.size < x.shape[1] else None
-    op = as_operator(
-        x, where=where, columns=columns, chunk_size=read.chunk_size, on_cluster=False
-    )
-    stats = op.stats()
-    check_nonnegative(stats, where, "Use counts, which were not centred or scaled.")
-    if IS_COUNTS[likelihood] and not stats.integer:
-        msg = (
-            f"{where} does not hold counts: some entries are not whole numbers, as "
-            "after normalisation or a logarithm. Name the layer with counts, or use "
-            "likelihood='gaussian'."
-        )
-        raise ValueError(msg)
-    return to_csr(op)
-
-
-def informative(means: NDArray[np.float64], n_genes: int | None) -> NDArray[np.intp]:
-    """Genes that some signature has; of many, the most telling.
-
-    Those that no location has are evidence as well: against the types that have them.
-    """
-    used = np.flatnonzero(means.sum(0) > 0)
-    if min(used.size, used.size if n_genes is None else n_genes) < 2:
-        msg = (
-            f"{used.size} shared genes have counts in reference, and n_genes={n_genes}: "
-            "one gene does not tell types apart. Use two or more."
-        )
-        raise ValueError(msg)
-    if n_genes is None or used.size <= n_genes:
-        return used
-    profiles = means[:, used] / np.maximum(means[:, used].sum(1, keepdims=True), 1e-300)
-    middle = profiles.mean(0)
-    # What a count of the gene says about types, by how many there are.
-    worth = ((profiles - middle) ** 2).sum(0) / middle
-    return np.sort(used[np.argsort(-worth, kind="stable")[:n_genes]])
-
-
-def check_types(types: NDArray[Any], per_cell: NDArray[np.float64]) -> None:
-    """Raise unless there are several types, each with counts."""
-    if types.size < 2:
-        msg = f"There is one cell type, {types[0]!r}; nothing is mixed."
-        raise ValueError(msg)
-    empty = types[~(per_cell > 0)]
-    if empty.size:
-        msg = (
-            f"The signatures of {list(empty)} are zero in all genes used. Remove these "
-            "types, or use more genes."
-        )
-        raise ValueError(msg)
+def _prototypes(
+    compositions: pd.DataFrame | None,
+    layout: Layout,
+    types: NDArray[Any],
+    per_cell: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """(n_regions, k): amounts of each region, of shares of cells."""
+    if compositions is None:
+        return None
+    amounts = region_compositions(compositions, layout, types) * per_cell
+    return amounts / amounts.sum(1, keepdims=True)
 
 
 def make_mixture(

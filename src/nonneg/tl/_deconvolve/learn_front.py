@@ -28,14 +28,9 @@ from ...models.deconvolution.train import START, train
 from ...operators.choose import as_operator
 from ...operators.gather import to_csr
 from ...operators.threads import computing
-from .front import (
-    check_compositions,
-    check_types,
-    informative,
-    read_counts,
-    read_layout,
-    region_compositions,
-)
+from .checks import check_compositions, check_types
+from .counts import informative, read_counts
+from .layout import read_layout, region_compositions
 from .learned import Learned
 
 if TYPE_CHECKING:
@@ -48,7 +43,7 @@ if TYPE_CHECKING:
     from ...models.deconvolution.graph import Edges
     from ...models.deconvolution.network import Example, Network, Unrolled
     from ...models.deconvolution.train import Trained
-    from .front import Layout
+    from .layout import Layout
 
 _LIKELIHOODS = ("poisson", "gaussian")
 

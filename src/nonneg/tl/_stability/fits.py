@@ -204,3 +204,28 @@ class VerbFits:
         layers = {} if layer is None else {layer: part.layers[layer]}
         x = part.X if layer is None else None
         return AnnData(x, obs=obs, var=var, layers=layers, obsm=obsm)
+
+
+def fits_of(
+    adata: AnnData,
+    source: MatrixInput,
+    draws: Draws,
+    method: str,
+    kwargs: Mapping[str, Any],
+    *,
+    spectra: Spectra,
+    options: Mapping[str, Any],
+    max_rank: int,
+) -> Fits:
+    """Side by side where that is possible, by the function of the method if not."""
+    if method == "pca":
+        return ComponentFits(source.op, draws, spectra, max_rank)
+    if method == "nmf" and not kwargs:
+        # Samples that are all of the data need starts that differ.
+        init: Any = "random" if draws.resample is None else "nndsvda"
+        return BatchedFits(source.op, draws, spectra, init, max_rank, **options)
+    if method == "nmf":
+        kwargs = {**options, **kwargs}
+        if draws.resample is None:
+            kwargs = {"init": "random", **kwargs}
+    return VerbFits(adata, source, draws, method, kwargs)

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from ..._adata.checks import check_finite, check_n_components, check_nonnegative
 from ..._adata.given import name_or_array
-from ..._adata.keys import factor_keys
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.scan_checkpoint import ScanCheckpoint
 from ..._adata.var_weights import read_var_weights
-from ..._adata.write import Write, keys_to_write, write_factors
+from ..._adata.write import Write, keys_to_write
 from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
-from ..._core.warnings import warn
-from ...models.factor.normalise import normalise
-from ...models.loop import Report
 from ...models.stability.consensus import Moments
 from ...models.stability.draws import Draws
-from ...models.stability.replicates import Patterns
 from ...models.stability.spectra import Spectra
 from ...operators.threads import computing
 from .checks import check_draws, check_method, read_ranks
-from .fits import VERBS, BatchedFits, ComponentFits, VerbFits
-from .judge import Judge, Judged, local_minima, priority, select
+from .fits import VERBS, ComponentFits, fits_of
+from .judge import Judge
+from .scan import Scan
+from .store import report, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,11 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from ..._adata.read import MatrixInput
     from ..._core.random import RNGLike
-    from ...models.loop import Callback
     from ...operators.stats import MatrixStats
-    from .fits import Fits
 
 
 @checked
@@ -241,8 +233,8 @@ def stability(
             kept.confirm(_fingerprint(stats, weights))
         # XᵀX of all samples, and of both methods, is one.
         spectra = Spectra(source.op, draws)
-        scan = _Scan(
-            fits=_fits(
+        scan = Scan(
+            fits=fits_of(
                 target,
                 source,
                 draws,
@@ -267,7 +259,7 @@ def stability(
             checkpoint=kept,
         )
         found, interrupted = scan.run(ranks, callback)
-    _store(
+    store(
         target,
         source,
         found,
@@ -276,137 +268,8 @@ def stability(
         interrupted=interrupted,
         write=write,
     )
-    _report(target.uns[keys.uns]["table"], ranks, interrupted=interrupted)
+    report(target.uns[keys.uns]["table"], ranks, interrupted=interrupted)
     return target if copy else None
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """Numbers of components, one after the other."""
-
-    fits: Fits
-    components: ComponentFits | None
-    judge: Judge
-    n_samples: int
-    checkpoint: ScanCheckpoint | None
-
-    def run(self, ranks: Sequence[int], callback: Callback) -> tuple[_Found, bool]:
-        """What was found, and whether an interruption ended it.
-
-        An interruption keeps the numbers of components that are finished.
-        """
-        found = _Found()
-        try:
-            for i, rank in enumerate(ranks):
-                patterns = self._patterns(rank, i * self.n_samples, callback)
-                judged = self.judge(rank, patterns)
-                # Those of components are as large.
-                del patterns
-                others = {}
-                if self.components is not None:
-                    of_pca = _Gathered(self.n_samples)
-                    for part in self.components.fit(rank, of_pca.missing):
-                        of_pca.add(part)
-                    others = self.judge.baseline(rank, of_pca.all)
-                found.add(judged, others)
-        except KeyboardInterrupt:
-            if not found.rows:
-                raise
-            return found, True
-        return found, False
-
-    def _patterns(self, rank: int, n_before: int, callback: Callback) -> Patterns:
-        gathered = _Gathered(self.n_samples)
-        if self.checkpoint is not None:
-            for part in self.checkpoint.load(rank):
-                gathered.add(part)
-        callback(n_before + gathered.n_done, Report(None))
-        if missing := gathered.missing:
-            for part in self.fits.fit(rank, missing):
-                if self.checkpoint is not None:
-                    self.checkpoint.save(rank, part)
-                gathered.add(part)
-                callback(n_before + gathered.n_done, Report(None))
-        return gathered.all
-
-
-class _Gathered:
-    """Patterns of all samples, in one array from the beginning: it may be large."""
-
-    def __init__(self, n_samples: int) -> None:
-        self._done = np.zeros(n_samples, bool)
-        self._arrays: Patterns | None = None
-
-    def add(self, part: Patterns) -> None:
-        n = self._done.size
-        if self._arrays is None:
-            self._arrays = Patterns(
-                np.arange(n), *(np.empty((n, *x.shape[1:]), x.dtype) for x in part[1:])
-            )
-        for whole, some in zip(self._arrays[1:], part[1:], strict=True):
-            whole[part.sample] = some
-        self._done[part.sample] = True
-
-    @property
-    def missing(self) -> list[int]:
-        """Samples that are not there yet."""
-        return np.flatnonzero(~self._done).tolist()
-
-    @property
-    def n_done(self) -> int:
-        return int(self._done.sum())
-
-    @property
-    def all(self) -> Patterns:
-        """Of all samples."""
-        assert self._arrays is not None
-        assert self._done.all()
-        return self._arrays
-
-
-class _Found:
-    """Rows of the tables, and the factors of the most stable number of components."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self.patterns: list[pd.DataFrame] = []
-        self.best: Judged | None = None
-
-    def add(self, judged: Judged, others: Mapping[str, float]) -> None:
-        self.rows.append({**judged.row, **others})
-        self.patterns.append(judged.patterns)
-        if self.best is None or priority(judged.row) < priority(self.best.row):
-            self.best = judged
-
-    @property
-    def table(self) -> pd.DataFrame:
-        table = pd.DataFrame(self.rows).sort_values("n_components")
-        table["is_minimum"] = local_minima(table["instability"].to_numpy())
-        return _stored(table)
-
-
-def _fits(
-    adata: AnnData,
-    source: MatrixInput,
-    draws: Draws,
-    method: str,
-    kwargs: Mapping[str, Any],
-    *,
-    spectra: Spectra,
-    options: Mapping[str, Any],
-    max_rank: int,
-) -> Fits:
-    if method == "pca":
-        return ComponentFits(source.op, draws, spectra, max_rank)
-    if method == "nmf" and not kwargs:
-        # Samples that are all of the data need starts that differ.
-        init: Any = "random" if draws.resample is None else "nndsvda"
-        return BatchedFits(source.op, draws, spectra, init, max_rank, **options)
-    if method == "nmf":
-        kwargs = {**options, **kwargs}
-        if draws.resample is None:
-            kwargs = {"init": "random", **kwargs}
-    return VerbFits(adata, source, draws, method, kwargs)
 
 
 def _fingerprint(stats: MatrixStats, weights: NDArray[Any] | None) -> dict[str, Any]:
@@ -423,80 +286,3 @@ def _in_order(values: NDArray[Any]) -> float:
     """A number that changes with the order of the values."""
     positions = np.random.default_rng(0).random(values.size)
     return float(np.asarray(values, np.float64) @ positions)
-
-
-def _store(
-    adata: AnnData,
-    source: MatrixInput,
-    found: _Found,
-    weights: NDArray[Any] | None,
-    *,
-    params: Mapping[str, Any],
-    interrupted: bool,
-    write: Write,
-) -> None:
-    best = found.best
-    assert best is not None
-    w, h, scale, mass = normalise(
-        np.array(best.W, np.float32), np.asarray(best.H, np.float32)
-    )
-    table = found.table
-    patterns = pd.concat(found.patterns).sort_values(["n_components", "pattern"])
-    write_factors(
-        adata,
-        factor_keys("stability", write.key_added),
-        method="stability",
-        scores=w,
-        loadings=source.spread(h.T),
-        params={
-            **params,
-            "n_components": int(best.row["n_components"]),
-            "nonnegative": params["method"] in VERBS
-            and VERBS[params["method"]].signed == "no",
-        },
-        info={
-            "best": select(table),
-            "table": table,
-            "patterns": _stored(patterns),
-            "interrupted": interrupted,
-            "mass": mass,
-            "scale": scale,
-        },
-        columns=source.columns,
-        side=None if weights is None else {"var": {"weight": source.spread(weights)}},
-    )
-
-
-def _stored(table: pd.DataFrame) -> pd.DataFrame:
-    """Files keep an index of strings."""
-    return table.set_index(pd.RangeIndex(len(table)).astype(str))
-
-
-def _report(table: pd.DataFrame, ranks: Sequence[int], *, interrupted: bool) -> None:
-    if interrupted:
-        warn(
-            f"Interrupted after {len(table)} of {len(ranks)} numbers of components, "
-            "which are stored."
-        )
-    best = select(table)
-    ends = table["n_components"].iloc[[0, -1]].tolist()
-    if best is None:
-        lowest = table["corrected"].min()
-        warn(
-            "No number of components is selected: patterns of different samples are "
-            f"nearer to chance than to each other (corrected instability {lowest:.2f} "
-            "at best; 1 is chance)."
-        )
-    elif best in ends and len(table) > 2:
-        warn(
-            f"Instability is lowest at an end of the range, n_components={best}: it may be "
-            f"lower with {'fewer' if best == ends[0] else 'more'}. Few components are "
-            "often stable; look at the curve with `nonneg.pl.stability`, and at local "
-            "minima (`is_minimum` in the table)."
-        )
-    n_dead = int(table["n_dead"].sum())
-    if n_dead:
-        warn(
-            f"{n_dead} patterns of samples are all zero, see `n_dead` in the table: "
-            "samples need fewer components. They count as unlike all others."
-        )
