@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +11,7 @@ from .._core.validators import check_one_of
 from .checks import check_key
 from .keys import side_key
 from .schema import DeconvolutionEntry, is_entry
-from .views import read_factors
+from .views import read_factors, select_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,24 +93,4 @@ def check_counts(stats: MatrixStats, where: str, entry: DeconvolutionEntry) -> N
 
 def select_types(names: Sequence[str], selection: TypeSelection | None) -> list[int]:
     """Positions of cell types given by name or number; `None`: all."""
-    if selection is None:
-        return list(range(len(names)))
-    if isinstance(selection, str | int | np.integer):
-        selection = [selection]
-    chosen = []
-    for one in selection:
-        if isinstance(one, str):
-            if one not in names:
-                msg = f"There is no cell type {one!r}; there are {list(names)}."
-                raise KeyError(msg)
-            chosen.append(names.index(one))
-            continue
-        position = operator.index(one)
-        if not 0 <= position < len(names):
-            msg = f"There is no cell type {position}; there are 0 to {len(names) - 1}."
-            raise KeyError(msg)
-        chosen.append(position)
-    if not chosen:
-        msg = f"No cell type is selected; there are {list(names)}."
-        raise ValueError(msg)
-    return chosen
+    return select_named(names, selection, "cell type")

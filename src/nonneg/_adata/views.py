@@ -145,25 +145,32 @@ def select_factors(
     names: Sequence[str], selection: FactorSelection | None
 ) -> list[int]:
     """Positions of factors given by name or number; `None`: all."""
+    return select_named(names, selection, "factor")
+
+
+def select_named(
+    names: Sequence[str], selection: int | str | Sequence[int | str] | None, kind: str
+) -> list[int]:
+    """Positions of what is given by name or number; `None`: all."""
     if selection is None:
         return list(range(len(names)))
     if isinstance(selection, str | int | np.integer):
         selection = [selection]
     chosen = []
-    for factor in selection:
-        if isinstance(factor, str):
-            if factor not in names:
-                msg = f"There is no factor {factor!r}; there are {list(names)}."
+    for one in selection:
+        if isinstance(one, str):
+            if one not in names:
+                msg = f"There is no {kind} {one!r}; there are {list(names)}."
                 raise KeyError(msg)
-            chosen.append(names.index(factor))
+            chosen.append(names.index(one))
             continue
-        position = operator.index(factor)
+        position = operator.index(one)
         if not 0 <= position < len(names):
-            msg = f"There is no factor {position}; there are 0 to {len(names) - 1}."
+            msg = f"There is no {kind} {position}; there are 0 to {len(names) - 1}."
             raise KeyError(msg)
         chosen.append(position)
     if not chosen:
-        msg = f"No factor is selected; there are {list(names)}."
+        msg = f"No {kind} is selected; there are {list(names)}."
         raise ValueError(msg)
     return chosen
 

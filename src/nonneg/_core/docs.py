@@ -284,6 +284,13 @@ _SHARED = {
         ValueError
             If fewer than three observations have all values, or an argument is not valid.
         """,
+    "compared_errors": """
+        KeyError
+            If there is no comparison under the key, or it lacks a column.
+        ValueError
+            If the metric or a model is unknown, no model has the metric, or models have no
+            split in common.
+        """,
     "key_errors": """
         KeyError
             If there is no factorization under the key.

@@ -30,6 +30,15 @@ def check_at_least(value: float, minimum: float, name: str) -> None:
         raise ValueError(msg)
 
 
+def check_n_folds(value: object) -> int:
+    """A number of folds, of which one is held out."""
+    n_folds = check_positive_int(value, "n_folds")
+    if n_folds < 2:
+        msg = "n_folds=1 leaves nothing to fit to; it must be at least 2."
+        raise ValueError(msg)
+    return n_folds
+
+
 def check_axis(axis: int | None) -> None:
     """Raise unless the axis is one of a matrix, or None."""
     if axis is not None and operator.index(axis) not in range(-2, 2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.tables import of_table
@@ -12,6 +11,7 @@ from .._adata.traces import read_regions, read_time, read_traces
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..models.traces.cca import canonical_pair as fit_pair
+from ._time_courses import draw_time_courses
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -79,28 +79,13 @@ def canonical_pair(
     time = read_time(adata)
     one, two = (traces.signals[:, chosen.columns(i)[:n_components]] for i in range(2))
     r, left, right = fit_pair(one, two)
-    if interval is None:
-        middle = (time[0] + time[-1]) / 2
-        interval = middle - 30, middle + 30
-    inside = (time >= interval[0]) & (time <= interval[1])
-    if not inside.any():
-        msg = (
-            f"No frame is in interval={interval!r}; they are from {time[0]:.6g} s to "
-            f"{time[-1]:.6g} s."
-        )
-        raise ValueError(msg)
     # Signs of the pair are arbitrary: most of the larger deflections go up.
     sign = np.sign((left**3).mean()) or 1.0
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6, 2), layout="constrained")
-    for name, trace, color in ((region, left, "C0"), (other, right, "C1")):
-        ax.plot(time[inside], sign * trace[inside], color=color, lw=1, label=name)
-    ax.legend(
-        fontsize="small", frameon=False, ncols=2, loc="lower right",
-        bbox_to_anchor=(1, 1), borderaxespad=0,
-    )  # fmt: skip
-    ax.set(xlabel="time (s)", ylabel="canonical variate (sd)")
-    ax.set_title(f"r = {r:.2f}, in-sample", fontsize="medium", loc="left")
-    ax.margins(x=0)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return draw_time_courses(
+        time,
+        [(region, sign * left, "C0", 1), (other, sign * right, "C1", 1)],
+        interval,
+        title=f"r = {r:.2f}, in-sample",
+        ylabel="canonical variate (sd)",
+        ax=ax,
+    )

@@ -82,11 +82,7 @@ def comparison(
 
     Raises
     ------
-    KeyError
-        If there is no comparison under the key, or it lacks a column.
-    ValueError
-        If the metric or a model is unknown, no model has the metric, or models have no
-        split in common.
+    %(compared_errors)s
 
     See Also
     --------

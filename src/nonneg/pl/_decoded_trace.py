@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.behavior import read_behavior
@@ -14,6 +13,7 @@ from .._adata.traces import of_result, read_result, read_time
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
+from ._time_courses import draw_time_courses
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -90,30 +90,11 @@ def decoded_trace(
     column = str(found["column"])
     truth = read_behavior(adata, column, str(found["params"]["behavior_key"]))
     time = read_time(adata)
-    if interval is None:
-        middle = (time[0] + time[-1]) / 2
-        interval = middle - 30, middle + 30
-    inside = (time >= interval[0]) & (time <= interval[1])
-    if not inside.any():
-        msg = (
-            f"No frame is in interval={interval!r}; they are from {time[0]:.6g} s to "
-            f"{time[-1]:.6g} s."
-        )
-        raise ValueError(msg)
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6, 2), layout="constrained")
-    ax.plot(time[inside], truth[inside], color="0.5", lw=1.5, label="measured")
-    ax.plot(
-        time[inside], predicted[inside], color="C3", lw=1, label="decoded, held out"
+    return draw_time_courses(
+        time,
+        [("measured", truth, "0.5", 1.5), ("decoded, held out", predicted, "C3", 1)],
+        interval,
+        title=f"{region or 'all regions'}: R² = {r2:.2f}",
+        ylabel=column,
+        ax=ax,
     )
-    ax.legend(
-        fontsize="small", frameon=False, ncols=2, loc="lower right",
-        bbox_to_anchor=(1, 1), borderaxespad=0,
-    )  # fmt: skip
-    ax.set_title(
-        f"{region or 'all regions'}: R² = {r2:.2f}", fontsize="medium", loc="left"
-    )
-    ax.set(xlabel="time (s)", ylabel=column)
-    ax.margins(x=0)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-if TYPE_CHECKING:
-    from ...operators.protocol import MatrixOperator
+from .ties import Ties, group_means, register_ties
 
 
 class Pull(NamedTuple):
@@ -22,21 +19,9 @@ class Pull(NamedTuple):
     """(n,): the coupling itself, each location's part."""
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=[
-        "graph",
-        "degree",
-        "graph_weight",
-        "group",
-        "group_size",
-        "group_weight",
-        "prototypes",
-    ],
-    meta_fields=[],
-)
+@register_ties
 @dataclass(frozen=True)
-class Coupling:
+class Coupling(Ties):
     r"""Distances between square roots of amounts, of neighbours and within groups.
 
     .. math::
@@ -49,19 +34,6 @@ class Coupling:
     roots the noise of counts is the same for rare and abundant types, so that one
     weight, in counts, serves all.
     """
-
-    graph: MatrixOperator | None = None
-    """Symmetric affinities (n, n), with an empty diagonal: it would only damp."""
-    degree: Any = None
-    """(n, 1)"""
-    graph_weight: Any = 0.0
-    group: Any = None
-    """(n,): group of every location."""
-    group_size: Any = None
-    """(n_groups, 1)"""
-    group_weight: Any = 0.0
-    prototypes: Any = None
-    """(n_groups, k): composition of groups; ``None``: their best one at any time."""
 
     def around(self, roots: Any) -> Any:
         """Sums over neighbours, ``None`` where there are none."""
@@ -90,9 +62,3 @@ class Coupling:
         if self.prototypes is not None:
             return jnp.sqrt(self.prototypes)
         return group_means(roots, self.group, self.group_size)
-
-
-def group_means(values: Any, group: Any, group_size: Any) -> Any:
-    """Means of rows, (n_groups, k)."""
-    n_groups = group_size.shape[0]
-    return jax.ops.segment_sum(values, group, n_groups) / group_size

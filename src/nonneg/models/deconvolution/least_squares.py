@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,40 +13,13 @@ import numpy as np
 from ...kernels.mixture import simplex_update
 from ...kernels.nnls import nnls
 from ..factor.alternate import exact
-from .coupling import group_means
-
-if TYPE_CHECKING:
-    from ...operators.protocol import MatrixOperator
+from .ties import Ties, group_means, register_ties
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=[
-        "graph",
-        "degree",
-        "graph_weight",
-        "group",
-        "group_size",
-        "group_weight",
-        "prototypes",
-    ],
-    meta_fields=[],
-)
+@register_ties
 @dataclass(frozen=True)
-class Quadratic:
+class Quadratic(Ties):
     r"""``λ Tr(Vᵀ L V) + κ Σ_i ‖v_i - ω_r(i)‖²``: the Laplacian, and a pull of groups."""
-
-    graph: MatrixOperator | None = None
-    degree: Any = None
-    """(n, 1)"""
-    graph_weight: Any = 0.0
-    group: Any = None
-    """(n,): group of every location."""
-    group_size: Any = None
-    """(n_groups, 1)"""
-    group_weight: Any = 0.0
-    prototypes: Any = None
-    """(n_groups, k): ω; ``None``: means of the groups, the best ones at any time."""
 
     def centres(self, shares: Any) -> Any:
         """(n, k): what each location is pulled to."""

@@ -166,7 +166,7 @@ def compare(
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     check_replaced(target, key_added, "deviance")
     data = ComparedData.read(target, layer, spatial_key, library_key)
-    data.check(settings_, test_size)
+    data.check(max(one.n_components or 0 for one in settings_), test_size)
     rows: list[dict[str, Any]] = []
     told: Told = []
     interrupted = False

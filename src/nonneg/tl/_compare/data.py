@@ -21,12 +21,11 @@ from ..._core.random import as_seed, stream
 from ...operators.gather import to_csr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from ...operators.stats import MatrixStats
-    from .variants import Setting
 
 
 _N_NEIGHBORS = 4
@@ -70,11 +69,10 @@ class ComparedData(NamedTuple):
             library_key,
         )
 
-    def check(self, settings_: Sequence[Setting], test_size: float) -> None:
+    def check(self, largest: int, test_size: float) -> None:
         """Before the first fit, whether every part to be fitted can carry the factors."""
         held = next(self.splits(1, test_size, 0))
         n_train, n_vars = int((~held).sum()), self.counts.shape[1]
-        largest = max((one.n_components or 0 for one in settings_), default=0)
         if largest > min(n_train, n_vars):
             msg = (
                 f"n_components={largest} exceeds the smaller side of what is fitted: "

@@ -29,10 +29,21 @@ if TYPE_CHECKING:
     from .._nsf.front import Method
     from .._nsf.predict import Expression
     from .data import HoldOut
-    from .variants import Setting
 
 
 _KEY = "model"
+
+
+class Setting(NamedTuple):
+    """One model with its numbers of factors."""
+
+    name: str
+    """What it is called in the table."""
+    method: str
+    kwargs: Mapping[str, Any]
+    """Further arguments."""
+    n_components: int | None
+    n_spatial: int | None
 
 
 class Model(NamedTuple):

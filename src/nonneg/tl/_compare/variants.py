@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._core.validators import check_one_of, check_positive_int
-from .models import MODELS, family_member
+from .models import MODELS, Setting, family_member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,18 +30,6 @@ _RESERVED = {
     "key_added": "fits are not kept",
     "copy": "fits are not kept",
 }
-
-
-class Setting(NamedTuple):
-    """One model with its numbers of factors."""
-
-    name: str
-    """What it is called in the table."""
-    method: str
-    kwargs: Mapping[str, Any]
-    """Further arguments."""
-    n_components: int | None
-    n_spatial: int | None
 
 
 def read_variants(

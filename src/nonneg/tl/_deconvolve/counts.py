@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,3 +62,17 @@ def informative(means: NDArray[np.float64], n_genes: int | None) -> NDArray[np.i
     # What a count of the gene says about types, by how many there are.
     worth = ((profiles - middle) ** 2).sum(0) / middle
     return np.sort(used[np.argsort(-worth, kind="stable")[:n_genes]])
+
+
+def check_types(types: NDArray[Any], per_cell: NDArray[np.float64]) -> None:
+    """Raise unless there are several types, each with counts."""
+    if types.size < 2:
+        msg = f"There is one cell type, {types[0]!r}; nothing is mixed."
+        raise ValueError(msg)
+    empty = types[~(per_cell > 0)]
+    if empty.size:
+        msg = (
+            f"The signatures of {list(empty)} are zero in all genes used. Remove these "
+            "types, or use more genes."
+        )
+        raise ValueError(msg)

@@ -11,8 +11,9 @@ from ..._core.docs import shared_docs
 from ...models.deconvolution.choose import Wishes
 from ...models.deconvolution.deconvolve import Options
 from ...models.deconvolution.fit import Budget
+from .choices import Choices
 from .free import FreeTypes, find_free_types, free_types
-from .front import Choices, find_cell_types
+from .front import find_cell_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

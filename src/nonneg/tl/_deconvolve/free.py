@@ -23,9 +23,9 @@ from ...models.deconvolution.free import learn_signatures
 from ...models.deconvolution.naming import match_markers
 from ...models.deviance import column_deviance
 from ...operators.threads import computing
-from .checks import check_choices
+from .choices import OwnTypes, check_choices
 from .counts import read_counts
-from .front import OwnTypes, find_cell_types, make_mixture
+from .front import find_cell_types, make_mixture
 from .layout import read_layout
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..._adata.read import Read
     from ..._adata.write import Write
     from ..._core.random import RNGLike
-    from .front import Choices
+    from .choices import Choices
 
     type Markers = Mapping[str, Sequence[str]]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anndata import AnnData
 
 from ..._adata.genes import read_mask
 from ..._adata.given import name_or_array
@@ -22,61 +23,27 @@ from ..._core.random import as_seed
 from ..._core.warnings import warn, warn_unfinished
 from ...models.deconvolution.choose import choose
 from ...models.deconvolution.deconvolve import deconvolve
-from ...models.deconvolution.fit import Budget
 from ...models.deconvolution.graph import neighbour_graph
 from ...models.deconvolution.problem import IS_COUNTS, Mixture
 from ...operators.threads import computing
-from .checks import check_choices, check_order, check_types
-from .counts import informative, read_counts
+from .choices import check_choices, with_learned
+from .counts import check_types, informative, read_counts
 from .layout import read_layout, region_compositions
-from .learned import N_NEIGHBORS, read_learned
+from .learned import read_learned
 from .store import write_result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
     import scipy.sparse as sp
-    from anndata import AnnData
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from ..._adata.read import Read
     from ..._adata.write import Write
     from ..._core.random import RNGLike
-    from ...models.deconvolution.deconvolve import Options
-    from ...models.loop import Trace
+    from .choices import Choices
     from .layout import Layout
     from .learned import Learned
-
-
-@dataclass(frozen=True)
-class Choices:
-    """The arguments that describe a deconvolution."""
-
-    options: Options
-    cell_type_key: str | None
-    reference_layer: str | None
-    n_genes: int | None
-    spatial_key: str | None
-    library_key: str | None
-    region_key: str | None
-    n_neighbors: int
-    learned: str | Mapping[str, Any] | None = None
-    own: OwnTypes | None = None
-    """Of the section itself; ``None``: from a reference."""
-    compositions: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class OwnTypes:
-    """What was learned from the section, beside signatures."""
-
-    n_types: int
-    layout: Layout
-    marker_scores: pd.DataFrame | None
-    """Of sets of markers in types."""
-    trace: Trace
 
 
 def find_cell_types(
@@ -93,11 +60,11 @@ def find_cell_types(
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
     keys = keys_to_write(adata, "deconv", write.key_added)
-    check_order(adata, reference, choices.cell_type_key)
+    _check_order(adata, reference, choices.cell_type_key)
     learned, given = None, choices.options.wishes
     if choices.learned is not None:
         learned = read_learned(adata, choices.learned)
-        choices = _with_learned(choices, learned)
+        choices = with_learned(choices, learned)
     options = replace(choices.options, seed=seed)
     own = choices.own
     layout = (
@@ -216,44 +183,16 @@ def find_cell_types(
     return adata if write.copy else None
 
 
-def _with_learned(choices: Choices, learned: Learned) -> Choices:
-    """Choices with what training has found, or an error if it is for others."""
-    options = choices.options
-    wishes = options.wishes
-    suits = {
-        "likelihood": (options.likelihood, learned.likelihood),
-        "gene_weights": (wishes.gene_weights, learned.gene_weights),
-        "region_key": (choices.region_key is not None, learned.has_regions),
-    }
-    for name, (here, there) in suits.items():
-        if here != there:
-            what = (
-                f"{name}={there!r}"
-                if name != "region_key"
-                else f"{'a' if there else 'no'} region_key"
-            )
-            msg = f"learned= is the result of training with {what}. Pass the same here, or train again."
-            raise ValueError(msg)
-    if choices.spatial_key is None:
-        msg = "learned= needs coordinates, but spatial_key is None."
+def _check_order(adata: AnnData, reference: Any, cell_type_key: str | None) -> None:
+    """Raise where the section and the reference have changed places."""
+    if cell_type_key is None or not isinstance(reference, AnnData):
+        return
+    if cell_type_key in adata.obs and cell_type_key not in reference.obs:
+        msg = (
+            f"cell_type_key={cell_type_key!r} is a column of adata, the section, and not "
+            "of reference, the cells: the section comes first, (adata, reference)."
+        )
         raise ValueError(msg)
-    default = Budget()
-    given = {
-        "graph_weight": wishes.graph_weight is not None,
-        "group_weight": wishes.group_weight is not None,
-        "tol": options.budget.tol != default.tol,
-        "max_iter": options.budget.max_iter != default.max_iter,
-        "n_neighbors": choices.n_neighbors not in {N_NEIGHBORS, learned.n_neighbors},
-        "compositions": choices.compositions is not None,
-    }
-    if both := [name for name, is_given in given.items() if is_given]:
-        msg = f"{both} are part of what was learned; do not pass them with learned=."
-        raise ValueError(msg)
-    wishes = replace(
-        wishes, graph_weight=learned.graph_weight, group_weight=learned.group_weight
-    )
-    options = replace(options, wishes=wishes, n_layers=learned.n_layers)
-    return replace(choices, options=options, n_neighbors=learned.n_neighbors)
 
 
 def _prototypes(

@@ -28,8 +28,8 @@ from ...models.deconvolution.train import START, train
 from ...operators.choose import as_operator
 from ...operators.gather import to_csr
 from ...operators.threads import computing
-from .checks import check_compositions, check_types
-from .counts import informative, read_counts
+from .choices import check_compositions
+from .counts import check_types, informative, read_counts
 from .layout import read_layout, region_compositions
 from .learned import Learned
 

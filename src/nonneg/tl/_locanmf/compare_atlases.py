@@ -12,7 +12,7 @@ from ..._adata.checks import check_key
 from ..._adata.views import read_factors
 from ..._core.arguments import checked
 from ..._core.random import as_seed
-from ..._core.validators import check_positive_int
+from ..._core.validators import check_n_folds
 from ...models.traces.blocks import contiguous_folds
 from ...models.traces.timescale import correlation_time
 from ...models.traces.transfer import transferred_r2
@@ -99,10 +99,7 @@ def compare_atlases(
     >>> table.groupby("atlas")["n_components"].max().to_dict()
     {'region': 4, 'sides': 2}
     """
-    n_folds = check_positive_int(n_folds, "n_folds")
-    if n_folds < 2:
-        msg = "n_folds=1 leaves nothing to fit to; it must be at least 2."
-        raise ValueError(msg)
+    n_folds = check_n_folds(n_folds)
     refused = sorted({"region_key", "key_added", "copy", "table_key"} & kwargs.keys())
     if refused:
         msg = f"{', '.join(refused)} cannot be given: nothing is stored in adata."

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from ..._adata.footprints import Parcellation
     from ..._adata.keys import FactorKeys
+    from ...models.locanmf.baselines import Summary
     from ...models.locanmf.problem import Movie
+    from ...models.locanmf.search import Fit
 
 # Slivers at the edge of the view, as a part of the median size: their components would
 # only follow what goes on next to them.
@@ -113,24 +114,20 @@ def store_components(
     parcels: Parcellation,
     *,
     method: str,
-    region: NDArray[np.intp],
-    footprints: NDArray[Any],
-    traces: NDArray[Any],
-    localization: NDArray[Any],
-    r2: NDArray[Any],
+    found: Fit | Summary,
     params: Mapping[str, Any],
     info: Mapping[str, Any],
 ) -> None:
     """Components in the order of pixels of the object; traces are (K, n_frames)."""
     lowest = np.full(len(parcels.names), np.nan)
-    np.fmin.at(lowest, region, localization)
+    np.fmin.at(lowest, found.region, found.localization)
     back = np.empty(adata.n_obs, np.intp)
     back[parcels.order] = np.arange(adata.n_obs)
     table = pd.DataFrame(
         {
             "n_pixels": parcels.size,
-            "rank": np.bincount(region, minlength=len(parcels.names)),
-            "r2": r2,
+            "rank": np.bincount(found.region, minlength=len(parcels.names)),
+            "r2": found.r2,
             "localization": lowest,
         },
         index=pd.Index(parcels.names, name="region"),
@@ -139,12 +136,12 @@ def store_components(
         adata,
         keys,
         method=method,
-        scores=footprints[back],
-        loadings=traces.T,
-        params=params,
+        scores=found.a[back],
+        loadings=found.traces.T,
+        params={"n_components": found.region.size, **params},
         info={
-            "region": np.array([parcels.names[j] for j in region], object),
-            "localization": localization,
+            "region": np.array([parcels.names[j] for j in found.region], object),
+            "localization": found.localization,
             "regions": table,
             **info,
         },

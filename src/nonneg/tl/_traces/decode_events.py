@@ -15,7 +15,7 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
-from ..._core.validators import check_one_of, check_positive_int
+from ..._core.validators import check_n_folds, check_one_of, check_positive_int
 from ...models.loop import Report
 from ...models.traces.classify import classify
 from ...operators.threads import computing
@@ -130,10 +130,7 @@ def decode_events(
     ['VISp', 'MOs', 'RSP']
     """
     check_one_of(null, ("shuffle", "shift"), "null")
-    n_folds = check_positive_int(n_folds, "n_folds")
-    if n_folds < 2:
-        msg = "n_folds=1 leaves nothing to train on; it must be at least 2."
-        raise ValueError(msg)
+    n_folds = check_n_folds(n_folds)
     n_null = check_positive_int(n_null, "n_null") if n_null else 0
     seed = as_seed(rng)
     target = resolve_adata(adata, table_key=table_key, copy=copy)

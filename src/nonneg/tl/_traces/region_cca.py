@@ -13,7 +13,12 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.text import counted
-from ..._core.validators import check_at_least, check_one_of, check_positive_int
+from ..._core.validators import (
+    check_at_least,
+    check_n_folds,
+    check_one_of,
+    check_positive_int,
+)
 from ..._core.warnings import warn
 from ...models.traces.cca import (
     Groups,
@@ -139,10 +144,7 @@ def region_cca(
     (3, 3)
     """
     check_one_of(correction, ("max", "fdr"), "correction")
-    n_folds = check_positive_int(n_folds, "n_folds")
-    if n_folds < 2:
-        msg = "n_folds=1 leaves nothing to fit to; it must be at least 2."
-        raise ValueError(msg)
+    n_folds = check_n_folds(n_folds)
     n_random = check_positive_int(n_shifts, "n_shifts") if n_shifts else 0
     seed = as_seed(rng)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
