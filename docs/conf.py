@@ -28,7 +28,8 @@ online = bool({"READTHEDOCS", "NONNEG_INTERSPHINX"} & os.environ.keys())
 
 needs_sphinx = "9.0"
 nitpicky = online
-exclude_patterns = ["_build", "Thumbs.db", ".DS_Store", "**.ipynb_checkpoints"]
+templates_path = ["_templates"]  # short titles of the pages of functions
+exclude_patterns = ["_build", "_templates", "Thumbs.db", ".DS_Store", "**.ipynb_checkpoints"]
 default_role = "literal"
 
 extensions = [
