@@ -154,6 +154,11 @@ def test_refusals(given):
         nng.get.comparison(adata, models="pnmf")
     with pytest.raises(KeyError, match="compare"):
         nng.get.comparison(adata, "other")
+    stored = adata.uns["comparison"]
+    for column in ("deviance", "n_components", "split"):
+        adata.uns["comparison"] = stored.assign(**{column: "a"})
+        with pytest.raises(ValueError, match=r"not as `nonneg.tl.compare` left it"):
+            nng.get.comparison(adata)
     adata.uns["comparison"] = {"model": ["nsf"]}
     with pytest.raises(KeyError, match="has no column 'model'"):
         nng.get.comparison(adata)

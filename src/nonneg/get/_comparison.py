@@ -94,7 +94,9 @@ def comparison(
         raise ValueError(msg)
     values = wide.to_numpy(np.float64)
     mean, se = _mean(values)
-    found = wide.index.to_frame(index=False)
+    found = wide.index.to_frame(index=False).astype(
+        {"n_components": np.int64, "n_spatial": np.int64}
+    )
     found["n_splits"] = values.shape[1]
     found["mean"], found["se"] = mean, se
     chooses = metric in _CHOOSING
@@ -128,9 +130,17 @@ def _read(
     # Tables of earlier versions have neither variants nor convergence.
     method = table["method" if "method" in table else "model"]
     converged = table.get("converged", np.nan)
-    table = table.assign(method=method, converged=converged).astype(
-        {"model": str, "method": str, "converged": "Float64"}
-    )
+    numbers = dict.fromkeys(("n_components", "n_spatial", "split", metric), "float64")
+    try:
+        table = table.assign(method=method, converged=converged).astype(
+            {"model": str, "method": str, "converged": "Float64", **numbers}
+        )
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"adata.uns[{key!r}] is not as `nonneg.tl.compare` left it ({error}). Compare "
+            "again."
+        )
+        raise ValueError(msg) from error
     if models is not None:
         wanted = [models] if isinstance(models, str) else list(models)
         for name in wanted:
