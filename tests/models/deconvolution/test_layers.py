@@ -246,7 +246,9 @@ def test_amounts_sum_to_one_without_coupling(data, x64):
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["poisson", "gaussian"])
+@pytest.mark.parametrize(
+    "name", ["poisson", pytest.param("gaussian", marks=pytest.mark.slow)]
+)
 def test_depth_does_not_matter_without_coupling(name, data, x64):
     y, b, graph, group = data
     factor = np.random.default_rng(5).uniform(0.3, 3, (N, 1))

@@ -196,8 +196,14 @@ def test_recovery_of_separable_factors(fit, solver, loss, tolerance, x64):
     assert np.abs(result.W[:, order] - w).max() < tolerance * w.max()
 
 
-@pytest.mark.parametrize("zero", ["H", "W", "both"])
-@pytest.mark.parametrize("solver", ["hals", "anls"])
+@pytest.mark.parametrize(
+    ("solver", "zero"),
+    [
+        *(("hals", zero) for zero in ("H", "W", "both")),
+        ("anls", "both"),
+        *(pytest.param("anls", zero, marks=pytest.mark.slow) for zero in "HW"),
+    ],
+)
 def test_dead_components_are_revived(fit, solver, zero, x64):
     rng = np.random.default_rng(0)
     w, h = rng.random((60, 4)), rng.random((4, 40))
