@@ -29,7 +29,13 @@ online = bool({"READTHEDOCS", "NONNEG_INTERSPHINX"} & os.environ.keys())
 needs_sphinx = "9.0"
 nitpicky = online
 templates_path = ["_templates"]  # short titles of the pages of functions
-exclude_patterns = ["_build", "_templates", "Thumbs.db", ".DS_Store", "**.ipynb_checkpoints"]
+exclude_patterns = [
+    "_build",
+    "_templates",
+    "Thumbs.db",
+    ".DS_Store",
+    "**.ipynb_checkpoints",
+]
 default_role = "literal"
 
 extensions = [
