@@ -6,14 +6,25 @@ each function by `scripts/interruptions.py`.
 
 from __future__ import annotations
 
+import shutil
+
+import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import nonneg as nng
 from nonneg._core.arguments import checked
-from testing.nonneg import LONGER, Mistakes, interrupt, public_functions
+from testing.nonneg import (
+    LONGER,
+    Mistakes,
+    assert_same,
+    interrupt,
+    public_functions,
+    snapshot,
+)
 from testing.nonneg._public import public_callables, public_classes
 
 # Of whatever kind, and of other packages as well.
@@ -43,6 +54,7 @@ def test_mistakes_end_in_messages_or_results(mistakes, part):
 QUICK = (
     *("tl.nmf", "tl.inmf_search", "tl.online_inmf"),
     *("tl.locanmf", "tl.quantile_align", "tl.region_cca", "tl.decode_events"),
+    "tl.compare_atlases",
 )
 
 
@@ -127,3 +139,167 @@ def test_all_functions_are_checked(public):
             return
         function = function.__wrapped__
     pytest.fail("without `@checked`")
+
+
+def test_patterns_in_a_sparse_matrix_are_those_of_a_dense_one(mistakes):
+    adata = mistakes.calls["tl.compare_patterns"]()["adata"]
+    maps = adata.obsm[adata.uns["stored"]["obsm_key"]]
+    tables = []
+    for kind in (np.asarray, sp.csr_matrix, sp.csc_array):
+        adata.obsm["maps"] = kind(maps)
+        nng.tl.compare_patterns(adata, key="maps", baselines=[])
+        tables.append(adata.uns["pattern_comparison"])
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0])
+
+
+def test_dates_are_no_behaviour(mistakes):
+    adata = mistakes.calls["tl.decode_behavior"]()["adata"]
+    adata.var["when"] = pd.date_range("2020", periods=adata.n_vars)
+    before = snapshot(adata)
+    with pytest.raises(
+        ValueError, match=r"adata.var\['when'\] must hold numbers.*dates"
+    ):
+        nng.tl.decode_behavior(adata, "when", key="movie", window=(0, 0), n_null=3)
+    assert_same(snapshot(adata), before)
+
+
+# --- what a fit has stored ----------------------------------------------------------------
+
+# The call, and the element beside a fit that it reads.
+BESIDE = {
+    "tl.factor_markers": ("varm", "inmf_specific"),
+    "get.dataset_specificity": ("varm", "inmf_specific"),
+    "pl.metagenes": ("varm", "inmf_specific"),
+    "tl.online_inmf_update": ("varm", "online_stats"),
+    "pl.shared_history": ("varm", "online_history"),
+    "get.presence": ("obsm", "X_deconv_std"),
+    "pl.seed_correlation": ("obsm", "movie_seed_correlation"),
+    "pl.decoded_trace": ("varm", "movie_decoded"),
+    "pl.motion": ("varm", "shifts"),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_elements_beside_a_fit_that_have_changed(mistakes, name):
+    attr, key = BESIDE[name]
+    make, function = mistakes.calls[name], mistakes.functions[name]
+    argument = "reference" if "update" in name else "adata"
+    for change in (
+        lambda x: x[:, :-1],
+        lambda x: np.zeros((len(x), 0)),
+        lambda x: np.hstack([x, x]),
+        lambda x: x[..., None],
+        lambda x: x.astype(complex),
+    ):
+        kwargs = make()
+        held = getattr(kwargs[argument], attr)
+        held[key] = change(np.asarray(held[key]))
+        before = snapshot(kwargs[argument])
+        with pytest.raises(ValueError, match=rf"{attr}\['{key}'\]"):
+            function(**kwargs)
+        assert_same(snapshot(kwargs[argument]), before)
+
+
+@pytest.mark.parametrize("name", ["gram", "lam", "n_cells", "sq_norm", "change_batch"])
+def test_numbers_of_an_integration_that_have_changed(mistakes, name):
+    kwargs = mistakes.calls["tl.online_inmf_update"]()
+    entry = kwargs["reference"].uns["online"]
+    entry[name] = np.asarray(entry[name])[:1]
+    if name == "change_batch":
+        entry[name] = np.array(["one"] * 99, object)
+    with pytest.raises(ValueError, match=r"uns\['online'\].*changed since the fit"):
+        mistakes.functions["tl.online_inmf_update"](**kwargs)
+
+
+# --- too little ---------------------------------------------------------------------------
+
+FEW = (
+    *("tl.nsf", "tl.rsf", "tl.gene_importance", "tl.compare_patterns"),
+    *("tl.compare_atlases", "pp.correct_slices", "pp.mirror_hemispheres"),
+    *("pp.motion_correct", "pp.hemodynamic_correction", "get.marker_overlap"),
+    *("pl.loadings", "pl.hemodynamic_maps", "pl.svd_variance_ratio", "pl.volume_maps"),
+    *("pl.motion", "pl.widefield_report", "pl.missing_type"),
+)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_nothing_or_little_is_left(mistakes, name):
+    """No observation, one, no variable: a message of ours, or a result that is drawn."""
+    for rows, columns in ((0, None), (1, None), (None, 0)):
+        kwargs = mistakes.calls[name]()
+        kwargs["adata"] = kwargs["adata"][:rows, :columns].copy()
+        outcome = mistakes.call(
+            name, mistakes.functions[name], kwargs, f"{rows} {columns}"
+        )
+        assert outcome.fault is None, str(outcome)
+        for number in plt.get_fignums():
+            plt.figure(number).canvas.draw()
+        plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("pl.missing_type", {"vmax": -1}),
+        ("pl.region_map", {"vmin": 3.0, "vmax": 1.0}),
+        ("pl.region_sets", {"vmax": -1.0}),
+        ("pl.factor_maps", {"vmin": 3.0, "vmax": 1.0}),
+    ],
+)
+def test_colours_go_up(mistakes, name, kwargs):
+    with pytest.raises(ValueError, match=r"Colours.* would go from .* lower vmin"):
+        mistakes.functions[name](**mistakes.calls[name]() | kwargs)
+
+
+def test_a_limit_of_colours_is_positive(mistakes):
+    with pytest.raises(ValueError, match=r"limit=-1\.0 must be above 0"):
+        nng.pl.seed_correlation(
+            **mistakes.calls["pl.seed_correlation"]() | {"limit": -1.0}
+        )
+
+
+def test_no_genes(mistakes):
+    kwargs = mistakes.calls["io.read_agea"]() | {"genes": []}
+    with pytest.raises(ValueError, match=r"genes=\[\] names no genes"):
+        nng.io.read_agea(**kwargs)
+
+
+def test_components_in_a_file_without_axes(mistakes, tmp_path):
+    folder = tmp_path / "session"
+    shutil.copytree(mistakes.calls["io.read_cortexlab"]()["path"], folder)
+    np.save(folder / "svdSpatialComponents.npy", 3.0)
+    with pytest.raises(
+        ValueError, match=r"svdSpatialComponents.npy must hold.*is \(\)"
+    ):
+        nng.io.read_cortexlab(folder, n_components=2)
+
+
+def test_an_object_in_uns_is_compared(mistakes):
+    """What the random mistakes compare may be another AnnData."""
+    adata = ad.AnnData(np.ones((2, 2)))
+    adata.uns["other"] = ad.AnnData(np.ones((1, 2)))
+    before = snapshot(adata)
+    assert_same(snapshot(adata), before)
+    adata.uns["other"].X[0, 0] = 2
+    with pytest.raises(AssertionError):
+        assert_same(snapshot(adata), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("tl.stability", {"method_kwargs": {"n_compnents": 1}}),
+        ("tl.compare_atlases", {"n_compnents": 1}),
+        ("tl.compare", {"models": "nmf", "model_kwargs": {"nmf": {"n_compnents": 1}}}),
+    ],
+)
+def test_arguments_that_another_function_does_not_take(mistakes, name, kwargs):
+    with pytest.raises((TypeError, ValueError), match="has no argument 'n_compnents'"):
+        mistakes.functions[name](**mistakes.calls[name]() | kwargs)
+
+
+def test_a_midline_that_is_nowhere(mistakes):
+    name = "pp.mirror_hemispheres"
+    with pytest.raises(ValueError, match="midline=inf must be in the volume"):
+        mistakes.functions[name](**mistakes.calls[name]() | {"midline": np.inf})

@@ -422,7 +422,7 @@ def test_files_that_shrink(frames, tmp_path):
         ({"time": np.zeros(N)}, "must rise"),
         ({"mask": np.ones((3, 3), bool)}, "mask has shape"),
         ({"mask": np.zeros(SHAPE, bool)}, "keeps no pixel"),
-        ({"mask": np.full(SHAPE, 7)}, "booleans"),
+        ({"mask": np.full(SHAPE, 7)}, "true or false everywhere, but holds 7"),
         ({"binning": 20}, "binning=20"),
         ({"spacing": 0.0}, "spacing=0"),
         ({"axes": "TY"}, "axes='TY'"),

@@ -76,9 +76,9 @@ def test_refusals(counts):
         ValueError, match=r"y has shape \(40, 7\), but mu has .*\(7, 40\)"
     ):
         poisson_deviance(y, mu.T)
-    with pytest.raises(ValueError, match="mu has negative or NaN"):
+    with pytest.raises(ValueError, match="mu has negative, infinite or NaN"):
         poisson_deviance(y, np.where(mu > 5, np.nan, mu))
-    with pytest.raises(ValueError, match="y has negative or NaN"):
+    with pytest.raises(ValueError, match="y has negative, infinite or NaN"):
         poisson_deviance(sp.csr_array(-y), mu)
     with pytest.raises(TypeError, match="mu must be dense"):
         poisson_deviance(y, sp.csr_array(mu))

@@ -131,7 +131,8 @@ def test_results_that_have_changed_since(session):
     adata = session.copy()
     adata.uns["truth_demixed_pca"]["variance"] = {"other": 1}
     match = (
-        r"uns\['truth_demixed_pca'\] is not as it was left by `nonneg.tl.demixed_pca`"
+        r"uns\['truth_demixed_pca'\] cannot be shown: KeyError: .* If it was changed after "
+        "`nonneg.tl.demixed_pca`, call that again"
     )
     with pytest.raises(ValueError, match=match):
         nng.pl.demixed_pca(adata, "truth")

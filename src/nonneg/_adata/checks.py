@@ -31,6 +31,15 @@ def check_n_components(n_components: object, shape: tuple[int, int]) -> int:
     return number
 
 
+def check_some(adata: AnnData, *kinds: Literal["observations", "variables"]) -> None:
+    """Raise if none is left, as of an object that keeps a fit only."""
+    numbers = {"observations": adata.n_obs, "variables": adata.n_vars}
+    for kind in kinds:
+        if not numbers[kind]:
+            msg = f"adata has no {kind}: it is {adata.n_obs} x {adata.n_vars}."
+            raise ValueError(msg)
+
+
 def check_key(
     adata: AnnData,
     attr: Literal["layers", "obsm", "varm", "obsp", "varp", "uns", "obs", "var"],
@@ -71,7 +80,12 @@ _NO_NUMBERS = {"M": "dates", "m": "time spans", "c": "complex numbers"}
 
 
 def as_numbers(values: Any, where: str) -> NDArray[np.float64]:
-    """Numbers as floats, NaN where they are missing, also of numbers kept as text."""
+    """Numbers as floats, NaN where they are missing, also of numbers kept as text.
+
+    Dense and with all entries, whatever holds them: a sparse matrix, or a masked array.
+    """
+    if sp.issparse(values):
+        values = values.toarray()  # type: ignore[attr-defined]
     kind = getattr(getattr(values, "dtype", None), "kind", "")
     if kind in _NO_NUMBERS:
         msg = f"{where} must hold numbers, but holds {_NO_NUMBERS[kind]}."
@@ -79,10 +93,25 @@ def as_numbers(values: Any, where: str) -> NDArray[np.float64]:
     try:
         if isinstance(values, pd.DataFrame | pd.Series | pd.Index | ExtensionArray):
             return np.asarray(values.to_numpy(np.float64, na_value=np.nan))
+        if isinstance(values, np.ma.MaskedArray):
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         msg = f"{where} must hold numbers: {error}."
         raise ValueError(msg) from error
+
+
+def as_flags(values: Any, where: str) -> NDArray[np.bool_]:
+    """Flags, which may be kept as the numbers 0 and 1; none may be missing."""
+    numbers = as_numbers(values, where)
+    wrong = ~np.isin(numbers, (0, 1))
+    if wrong.any():
+        msg = (
+            f"{where} must be true or false everywhere, but holds {numbers[wrong][0]:g} "
+            f"in {int(wrong.sum())} of {numbers.size} places."
+        )
+        raise ValueError(msg)
+    return numbers.astype(bool)
 
 
 def check_shape(x: Any, shape: tuple[int, int], where: str) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .._core.validators import check_one_of
-from .checks import check_key
-from .keys import side_key
 from .schema import DeconvolutionEntry, is_entry
-from .views import read_factors, select_named
+from .views import read_factors, read_side, select_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..operators.stats import MatrixStats
     from .views import Factors
+
+_HINT = "`nonneg.tl.deconvolve` writes it."
 
 type Share = Literal["cells", "rna"]
 
@@ -47,11 +47,15 @@ class Compositions:
         by_cells = share == "cells" and self.entry.params.get("n_types") is None
         return "cells" if by_cells else "RNA"
 
-    def side(self, adata: AnnData, attr: Literal["obs", "obsm"], kind: str) -> str:
-        """Key of what was stored beside the shares."""
-        name = side_key(self.factors.keys, attr, kind)
-        check_key(adata, attr, name, hint="`nonneg.tl.deconvolve` writes it.")
-        return name
+    def std(self, adata: AnnData) -> NDArray[np.floating[Any]]:
+        """(n_obs, k): standard errors of the shares."""
+        return read_side(
+            adata, self.factors, "obsm", "std", len(self.names), hint=_HINT
+        )
+
+    def missing(self, adata: AnnData) -> NDArray[np.floating[Any]]:
+        """(n_obs,): scores of a type that the reference lacks."""
+        return read_side(adata, self.factors, "obs", "missing", hint=_HINT)
 
 
 def read_compositions(adata: AnnData, key: str, share: Share = "cells") -> Compositions:
@@ -74,9 +78,7 @@ def read_compositions(adata: AnnData, key: str, share: Share = "cells") -> Compo
         raise ValueError(msg)
     shares = factors.scores
     if share == "rna":
-        name = side_key(factors.keys, "obsm", "rna")
-        check_key(adata, "obsm", name, hint="It was removed after the fit.")
-        shares = np.asarray(adata.obsm[name])
+        shares = read_side(adata, factors, "obsm", "rna", len(factors.names))
     return Compositions(factors.names, shares, factors, entry)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .checks import as_numbers, check_key
+from .checks import as_numbers, check_key, check_some
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,16 +19,25 @@ def read_coordinates(
 ) -> NDArray[np.float64]:
     """Coordinates (n_obs, 2 or 3)."""
     check_key(adata, "obsm", spatial_key, hint=hint)
+    check_some(adata, "observations")
     where = f"adata.obsm[{spatial_key!r}]"
     coords = as_numbers(adata.obsm[spatial_key], where)
     if coords.ndim != 2 or coords.shape[1] not in {2, 3}:
         msg = f"{where} must have 2 or 3 columns, but its shape is {coords.shape}."
         raise ValueError(msg)
-    if not np.isfinite(coords).all():
-        n_bad = int((~np.isfinite(coords)).any(axis=1).sum())
-        msg = f"{where} has {n_bad} observations without finite coordinates."
-        raise ValueError(msg)
+    check_places(coords, where)
     return coords
+
+
+def check_places(coords: NDArray[np.float64], where: str) -> None:
+    """Raise unless all are finite, and small enough for distances between them."""
+    bad = ~(np.abs(coords) < np.finfo(np.float32).max).all(axis=1)
+    if bad.any():
+        msg = (
+            f"{where} has {int(bad.sum())} observations without finite coordinates, e.g. "
+            f"{coords[bad][0].tolist()} in row {int(np.flatnonzero(bad)[0])}."
+        )
+        raise ValueError(msg)
 
 
 def point_spacing(coords: NDArray[np.floating[Any]]) -> float:

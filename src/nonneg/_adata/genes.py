@@ -58,9 +58,8 @@ def mask_of(
     """A mask as it is, or the variables of some names."""
     if np.ndim(genes) != 1 and not isinstance(genes, set | frozenset):
         return as_mask(genes, len(var_names), argument)
-    values = pd.Series(list(genes) if isinstance(genes, set | frozenset) else genes)
-    named = values.map(lambda value: isinstance(value, str))
-    if not named.all():
+    values = pd.Series(list(genes)).astype(object)
+    if not all(isinstance(value, str) for value in values):
         return as_mask(genes, len(var_names), argument)
     check_unique_names(var_names, "Variables")
     unknown = values[~values.isin(var_names)].tolist()

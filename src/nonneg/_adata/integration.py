@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..models.inmf.problem import Loadings, Penalties, SufficientStatistics
-from .checks import check_key, check_unique_names
-from .keys import side_key
+from .checks import as_numbers, check_unique_names
+from .labels import as_text
 from .schema import IntegrationEntry
-from .views import read_factors
+from .views import read_factors, read_side
 from .write import write_factors
 
 if TYPE_CHECKING:
@@ -108,24 +108,33 @@ def read_integration(
         )
         raise ValueError(msg)
     used = np.isfinite(factors.loadings).all(1)
-    side = []
-    for name in ("specific", "stats", "scale"):
-        varm_key = side_key(factors.keys, "varm", name)
-        check_key(adata, "varm", varm_key, hint="It was removed after the fit.")
-        side.append(np.asarray(adata.varm[varm_key])[used])
-    specific, product, scale = side
+    names = as_text(entry.batches).tolist()
+    n_batches, k = len(names), len(factors.names)
+    specific, product = (
+        read_side(adata, factors, "varm", kind, n_batches, k)[used]
+        for kind in ("specific", "stats")
+    )
+    scale = read_side(adata, factors, "varm", "scale", n_batches)[used]
+    numbers = {
+        name: _of_entry(entry, name, factors, shape)
+        for name, shape in {
+            "gram": (n_batches, k, k),
+            "lam": (n_batches,),
+            "weight": (n_batches,),
+            "n_cells": (n_batches,),
+            "sq_norm": (n_batches,),
+        }.items()
+    }
     history = read_history(adata, factors)
     check_unique_names(adata.var_names[used], "Variables of the reference")
     integration = Integration(
         loadings=Loadings(factors.loadings[used].T, specific.transpose(1, 2, 0)),
-        statistics=SufficientStatistics(
-            np.asarray(entry.gram), product.transpose(1, 2, 0)
-        ),
+        statistics=SufficientStatistics(numbers["gram"], product.transpose(1, 2, 0)),
         gene_scale=scale.T,
-        penalties=Penalties(np.asarray(entry.lam), np.asarray(entry.weight)),
-        names=[str(name) for name in np.asarray(entry.batches)],
-        n_cells=np.asarray(entry.n_cells),
-        sq_norm=np.asarray(entry.sq_norm),
+        penalties=Penalties(numbers["lam"], numbers["weight"]),
+        names=names,
+        n_cells=numbers["n_cells"].astype(np.int64),
+        sq_norm=numbers["sq_norm"],
         scores=factors.scores,
         history=None if history is None else history[used].transpose(1, 2, 0),
     )
@@ -134,8 +143,39 @@ def read_integration(
 
 def read_history(adata: AnnData, factors: Factors) -> NDArray[Any] | None:
     """Shared metagenes after every update, (n_vars, n_fits, k), where they were kept."""
-    if integration_entry(factors).history_batch is None:
+    batches = integration_entry(factors).history_batch
+    if batches is None:
         return None
-    key = side_key(factors.keys, "varm", "history")
-    check_key(adata, "varm", key, hint="It was removed after the fit.")
-    return np.asarray(adata.varm[key])
+    n_fits, k = len(as_text(batches)), len(factors.names)
+    return read_side(adata, factors, "varm", "history", n_fits, k)
+
+
+def read_changes(
+    entry: IntegrationEntry, key: str
+) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    """Changes of shared metagenes, and what arrived, of every mini-batch."""
+    where = f"adata.uns[{key!r}]['change']"
+    change = as_numbers(entry.change, where)
+    arriving = as_text(entry.change_batch)
+    if change.shape != arriving.shape:
+        msg = (
+            f"{where} has shape {change.shape}, but 'change_batch' beside it has "
+            f"{arriving.size} entries: they have changed since the fit. Fit again."
+        )
+        raise ValueError(msg)
+    return change, arriving
+
+
+def _of_entry(
+    entry: IntegrationEntry, name: str, factors: Factors, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Finite numbers of an entry."""
+    where = f"adata.uns[{factors.keys.uns!r}][{name!r}]"
+    values = as_numbers(getattr(entry, name), where)
+    if values.shape != shape or not np.isfinite(values).all():
+        msg = (
+            f"{where} must hold finite numbers of the shape {shape}, but has the shape "
+            f"{values.shape}: it has changed since the fit. Fit again."
+        )
+        raise ValueError(msg)
+    return values

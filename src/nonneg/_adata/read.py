@@ -180,12 +180,15 @@ def select_matrix(
     if obsm is not None:
         check_key(adata, "obsm", obsm, name=name)
         x = adata.obsm[obsm]
-        return x, name_of(x, f"{name}.obsm[{obsm!r}]")
+        where = name_of(x, f"{name}.obsm[{obsm!r}]")
+        _check_unmasked(x, where)
+        return x, where
     if layer is not None:
         check_key(adata, "layers", layer, name=name)
         x, where = adata.layers[layer], f"{name}.layers[{layer!r}]"
         where = name_of(x, where)
         check_shape(x, adata.shape, where)
+        _check_unmasked(x, where)
         return x, where
     with reading(f"{name}.X of {adata.filename}"):
         x = adata.X
@@ -201,4 +204,16 @@ def select_matrix(
         raise ValueError(msg)
     where = name_of(x, f"{name}.X")
     check_shape(x, adata.shape, where)
+    _check_unmasked(x, where)
     return x, where
+
+
+def _check_unmasked(x: Any, where: str) -> None:
+    """Raise on hidden entries, which would be read as whatever is beneath them."""
+    if np.ma.is_masked(x):
+        msg = (
+            f"{where} is a masked array, {int(np.ma.count_masked(x))} entries of which are "
+            f"hidden. Say what they are: `{where}.filled(0)`, or NaN where they are not "
+            "known."
+        )
+        raise ValueError(msg)

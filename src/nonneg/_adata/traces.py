@@ -258,7 +258,7 @@ def trace_key(key: str, kind: str) -> str:
 
 
 def of_result[F: Callable[..., Any]](kind: str) -> Callable[[F], F]:
-    """Say that a stored result has changed where showing it fails for no other reason."""
+    """Say that a stored result cannot be shown, and why, where no message of ours does."""
 
     def decorate(function: F) -> F:
         @wraps(function)
@@ -272,8 +272,9 @@ def of_result[F: Callable[..., Any]](kind: str) -> Callable[[F], F]:
                 bound.apply_defaults()
                 key, verb = bound.arguments["key"], bound.arguments.get("of", kind)
                 msg = (
-                    f"adata.uns[{trace_key(key, verb)!r}] is not as it was left by "
-                    f"`nonneg.tl.{verb}`: {type(error).__name__}: {error}. Call it again."
+                    f"adata.uns[{trace_key(key, verb)!r}] cannot be shown: "
+                    f"{type(error).__name__}: {error}. If it was changed after "
+                    f"`nonneg.tl.{verb}`, call that again."
                 )
                 raise ValueError(msg) from error
 

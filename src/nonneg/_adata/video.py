@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
-from .checks import as_numbers, check_key
+from .checks import as_numbers, check_key, check_some
 from .read import select_matrix
 from .volume import BOX, VOXEL, read_volume
 
@@ -126,6 +126,7 @@ def read_video(adata: AnnData) -> Video:
     )
     check_key(adata, "uns", VIDEO, hint=hint)
     check_key(adata, "var", TIME, hint=hint)
+    check_some(adata, "observations", "variables")
     stored = adata.uns[VIDEO]
     fs = stored.get("fs")
     if not isinstance(fs, float | int | np.number) or not 0 < fs < np.inf:

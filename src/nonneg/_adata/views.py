@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._core.text import counted
 from .._core.validators import check_one_of
-from .checks import check_key
-from .keys import FactorKeys
+from .checks import as_numbers, check_key
+from .keys import FactorKeys, side_key
 from .schema import ENTRIES, DeconvolutionEntry, from_uns, is_entry
 
 if TYPE_CHECKING:
@@ -68,21 +69,67 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
         (scores, "obsm", entry.obsm_key),
         (loadings, "varm", entry.varm_key),
     ):
-        if values.ndim != 2 or not values.shape[1]:
+        is_number = values.dtype.kind in "fiu"
+        if values.ndim != 2 or not values.shape[1] or not is_number:
             stored = adata.uns[key] if name is None else getattr(adata, attr)[name]
             where = f"adata.uns[{key!r}]" if name is None else f"adata.{attr}[{name!r}]"
+            kind = (
+                "" if is_number or values.ndim != 2 else f", with dtype {values.dtype}"
+            )
             msg = (
-                f"{where} is a {type(stored).__name__} of shape {np.shape(stored)}, which "
-                "holds no factors: it has changed since the fit. Fit again."
+                f"{where} is a {type(stored).__name__} of shape {np.shape(stored)}{kind}, "
+                "which holds no factors: it has changed since the fit. Fit again."
             )
             raise ValueError(msg)
+    names = _names(entry, key, scores.shape[1])
+    sizes = {"scores": scores.shape[1], "loadings": loadings.shape[1]}
+    sizes["names"] = len(names)
+    if len(set(sizes.values())) > 1:
+        msg = (
+            f"key={key!r} has numbers of factors that differ, {sizes}: what is stored has "
+            "changed since the fit. Fit again."
+        )
+        raise ValueError(msg)
     return Factors(
         scores=scores,
         loadings=loadings,
         entry=entry,
         keys=FactorKeys(obsm=entry.obsm_key, varm=entry.varm_key or "", uns=key),
-        names=_names(entry, key, scores.shape[1]),
+        names=names,
     )
+
+
+def read_side(
+    adata: AnnData,
+    factors: Factors,
+    attr: Literal["obs", "obsm", "var", "varm"],
+    kind: str,
+    *shape: int | None,
+    hint: str = "It was removed after the fit.",
+) -> NDArray[np.floating[Any]]:
+    """Numbers that are stored beside a factorization, of the shape that they were given.
+
+    ``shape`` is that of each observation's or variable's; ``None``: any length.
+    """
+    name = side_key(factors.keys, attr, kind)
+    check_key(adata, attr, name, hint=hint)
+    where = f"adata.{attr}[{name!r}]"
+    stored = getattr(adata, attr)[name]
+    is_array = isinstance(stored, np.ndarray) and stored.dtype.kind == "f"
+    values: NDArray[np.floating[Any]] = (
+        stored if is_array else as_numbers(stored, where)
+    )
+    found = values.shape[1:]
+    if len(found) != len(shape) or any(
+        n is not None and n != m for n, m in zip(shape, found, strict=True)
+    ):
+        msg = (
+            f"{where} has shape {values.shape}, which does not belong to the "
+            f"{counted(len(factors.names), 'factor')} of key={factors.keys.uns!r}: it has "
+            "changed. Call what made it again."
+        )
+        raise ValueError(msg)
+    return values
 
 
 def fitted_sections(adata: AnnData, entry: Entry) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from .checks import as_numbers, check_key
+from .checks import as_numbers, check_key, check_some
 from .read import select_matrix
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def read_volume(adata: AnnData) -> Volume:
     )
     check_key(adata, "uns", BOX, hint=hint)
     check_key(adata, "obs", VOXEL, hint=hint)
+    check_some(adata, "observations")
     stored = adata.uns[BOX]
     parts = [np.ravel(stored.get(name, ())) for name in ("shape", "spacing", "origin")]
     n_axes = parts[0].size

@@ -61,6 +61,25 @@ def checked[F: Callable[..., Any]](function: F) -> F:
     return cast("F", call)
 
 
+def check_taken(
+    function: Callable[..., Any],
+    given: Iterable[str],
+    where: str,
+    *,
+    own: Iterable[str] = (),
+) -> None:
+    """Raise unless a function takes arguments of these names, but for those of ours."""
+    taken = [
+        name
+        for name in list(inspect.signature(function).parameters)[1:]
+        if name not in own
+    ]
+    unknown = [name for name in given if name not in taken]
+    if unknown:
+        msg = f"{where} has no argument {unknown[0]!r}; there are {taken}."
+        raise TypeError(msg)
+
+
 def is_ours(error: BaseException) -> bool:
     """Whether a line of this package said ``raise``."""
     tb = error.__traceback__

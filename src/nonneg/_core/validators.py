@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 
 def check_one_of(value: object, options: Collection[object], name: str) -> None:
@@ -44,6 +44,14 @@ def check_axis(axis: int | None) -> None:
     if axis is not None and operator.index(axis) not in range(-2, 2):
         msg = f"axis={axis} must be 0, 1 or None."
         raise ValueError(msg)
+
+
+def check_image_shape(shape: Sequence[object], name: str = "shape") -> tuple[int, int]:
+    """Rows and columns as integers of at least 1."""
+    if len(shape) != 2:
+        msg = f"{name}={shape!r} must be rows and columns."
+        raise ValueError(msg)
+    return check_positive_int(shape[0], name), check_positive_int(shape[1], name)
 
 
 def check_positive_int(value: object, name: str) -> int:

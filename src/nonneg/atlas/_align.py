@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._adata.checks import as_numbers
 from .._adata.coordinates import read_coordinates
 from .._adata.read import resolve_adata
 from .._adata.write import write_values
@@ -173,7 +174,7 @@ def _read(given: Any, name: str) -> pd.DataFrame:
     if isinstance(given, Mapping):
         places = {}
         for label, place in given.items():
-            point = np.ravel(np.asarray(place, np.float64))
+            point = as_numbers(place, f"{name}[{label!r}]").ravel()
             if point.size != 2:
                 msg = f"{name}[{label!r}] must be x and y, not {place!r}."
                 raise ValueError(msg)
@@ -185,11 +186,17 @@ def _read(given: Any, name: str) -> pd.DataFrame:
         if missing:
             msg = f"{name} lack the columns {missing}; they have {list(given)}."
             raise ValueError(msg)
-        table = table[["x", "y"]].astype(np.float64)
-        table.index = table.index.astype(str)
+        table = pd.DataFrame(
+            as_numbers(table[["x", "y"]], name),
+            index=table.index.astype(str),
+            columns=["x", "y"],
+        )
     else:
         msg = f"{name} must be a mapping or a data frame, not a {type(given).__name__}."
         raise TypeError(msg)
+    if table.empty:
+        msg = f"{name} are empty."
+        raise ValueError(msg)
     if table.index.has_duplicates:
         repeated = table.index[table.index.duplicated()].tolist()
         msg = f"{name} name {repeated} more than once."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._adata.checks import as_numbers
 from .._core.arguments import checked
 from ._structures import LEFT, RIGHT, merge_sides, read_structures
 
@@ -399,9 +400,9 @@ class Atlas:
 
 def _per_axis(given: Any, n_axes: int, name: str) -> tuple[float, ...]:
     try:
-        values = np.broadcast_to(np.asarray(given, np.float64), (n_axes,))
+        values = np.broadcast_to(as_numbers(given, name), (n_axes,))
     except ValueError as error:
-        msg = f"{name}={given} must be a number, or one for each of {n_axes} axes."
+        msg = f"{name}={given} must be a number, or one for each of {n_axes} axes: {error}"
         raise ValueError(msg) from error
     if not np.isfinite(values).all():
         msg = f"{name}={given} must be finite."
@@ -421,11 +422,11 @@ def _hemispheres(given: Any, shape: tuple[int, ...]) -> NDArray[np.int8] | None:
         first = np.arange(shape[-1]) < (shape[-1] + 1) // 2
         sides = np.where(first, *halves[given]).astype(np.int8)
         return np.array(np.broadcast_to(sides, shape))
-    sides = np.asarray(given)
-    if sides.shape != shape:
-        msg = f"hemispheres have shape {sides.shape}, but labels {shape}."
+    numbers = as_numbers(given, "hemispheres")
+    if numbers.shape != shape:
+        msg = f"hemispheres have shape {numbers.shape}, but labels {shape}."
         raise ValueError(msg)
-    if not np.isin(sides, (0, LEFT, RIGHT)).all():
+    if not np.isin(numbers, (0, LEFT, RIGHT)).all():
         msg = "hemispheres must be 1 on the left, 2 on the right and 0 elsewhere."
         raise ValueError(msg)
-    return sides.astype(np.int8)
+    return numbers.astype(np.int8)

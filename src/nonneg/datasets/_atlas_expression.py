@@ -30,6 +30,8 @@ _BORDER = 0.7
 # Divisions of the volume that is made up, from front to back.
 _DIVISIONS = ("forebrain", "midbrain", "hindbrain")
 _MIN_SIDE = 6
+# Of noise and gains: weaker or stronger ones are no numbers any more.
+_WEAKEST = 1e-3
 
 
 @checked
@@ -128,6 +130,10 @@ def atlas_expression(
         ("slice_gain", slice_gain),
     ):
         check_at_least(value, 0, name)
+    for name, value in (("noise", noise), ("slice_gain", slice_gain)):
+        if value != 0 and not _WEAKEST <= value <= 1 / _WEAKEST:
+            msg = f"{name}={value} must be 0, or from {_WEAKEST:g} to {1 / _WEAKEST:g}."
+            raise ValueError(msg)
     if not 0 < concentration < np.inf:
         msg = f"concentration={concentration} must be positive and finite."
         raise ValueError(msg)
@@ -147,7 +153,8 @@ def atlas_expression(
     lost = _lost(plane, box.shape[0], n_genes, missing_planes, rng)
     x = (D @ W.T) * gain.T[plane]
     if noise > 0:
-        x *= rng.gamma(noise**-2, noise**2, x.shape)
+        variance = float(noise) ** 2
+        x *= rng.gamma(1 / variance, variance, x.shape)
     x[lost.T[plane]] = np.nan
 
     names = [f"gene_{j}" for j in range(n_genes)]
@@ -316,7 +323,9 @@ def _lost(
     """(n_genes, n_planes): planes that are missing, never all of them."""
     present = np.unique(plane)
     lost = np.zeros((n_genes, n_planes), bool)
-    number = np.minimum(rng.poisson(mean, n_genes), present.size // 2)
+    # More than there are cannot be missing.
+    number = rng.poisson(min(mean, 100 * n_planes), n_genes)
+    number = np.minimum(number, present.size // 2)
     order = rng.permuted(np.tile(present, (n_genes, 1)), axis=1)
     first = np.arange(present.size) < number[:, None]
     lost[np.arange(n_genes)[:, None], order] = first

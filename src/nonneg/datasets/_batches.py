@@ -13,6 +13,7 @@ from .._adata.schema import SCHEMA
 from .._core.arguments import checked
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
+from ._simulate import check_means
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +127,7 @@ def batches(
     V = _metagenes(own, rng) * specific / (1 + specific)
     H = depth * rng.dirichlet(np.full(k, _CONCENTRATION), sum(sizes))
 
+    check_means(H, "depth")
     code = np.repeat(np.arange(n_batches), sizes)
     counts = [
         sp.csr_matrix(rng.poisson(H[code == d] @ (W + V[:, d]).T), dtype=np.float32)

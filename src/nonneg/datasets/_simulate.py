@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Share of the locations at which a non-spatial factor is present.
 _NONSPATIAL_RATE = 0.2
+# Dispersions beyond which NumPy draws no counts; far from any of real data.
+_SMALLEST = 1e-6
 _DEFAULT_MIXING = 0.55
 
 
@@ -197,10 +199,25 @@ class Simulation:
     def _counts(
         self, mean: NDArray[np.floating[Any]], rng: np.random.Generator
     ) -> NDArray[np.int32]:
+        check_means(mean, "background and height")
         if self.dispersion == 0:
             return rng.poisson(mean).astype(np.int32)
+        if not _SMALLEST <= self.dispersion <= 1 / _SMALLEST:
+            msg = (
+                f"dispersion={self.dispersion} must be 0, or from {_SMALLEST:g} to "
+                f"{1 / _SMALLEST:g}."
+            )
+            raise ValueError(msg)
         size = 1 / self.dispersion
         return rng.negative_binomial(size, size / (size + mean)).astype(np.int32)
+
+
+def check_means(mean: NDArray[np.floating[Any]], what: str) -> None:
+    """Raise unless counts with these means can be drawn, and stored in 32 bits."""
+    top = np.max(mean, initial=0)
+    if not top < 2**30:
+        msg = f"{what} make counts of {top:.3g} on average, which is too much. Lower them."
+        raise ValueError(msg)
 
 
 def _spatial_share(

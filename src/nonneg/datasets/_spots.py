@@ -13,6 +13,7 @@ from .._adata.schema import SCHEMA
 from .._core.arguments import checked
 from .._core.random import as_seed
 from .._core.validators import check_at_least, check_positive_int
+from ._simulate import check_means
 
 if TYPE_CHECKING:
     from .._core.random import RNGLike
@@ -160,7 +161,9 @@ def spots(
         [rng.multinomial(n, p) for n, p in zip(n_cells, shares, strict=True)]
     )
     factor = np.exp(platform * rng.standard_normal(n_genes))
-    counts = rng.poisson(depth * factor * (cells @ means))
+    mean = depth * factor * (cells @ means)
+    check_means(mean, "depth, library_sizes and platform")
+    counts = rng.poisson(mean)
 
     types = np.array([f"type_{i}" for i in range(k)], object)
     code = np.repeat(np.arange(k), per_type)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .._core.random import RNGLike
     from ..atlas import Atlas
 
+# Frames per second: bursts last a few tenths of a second.
+_RATES = (1e-3, 1e5)
+
 _KINDS: dict[str, dict[str, Any]] = {
     # As published: 58 regions of some 2,000 pixels each at 30 Hz.
     "paper": {"shape": (534, 533), "n_regions": 29, "n_frames": 10_000, "fs": 30.0},
@@ -197,8 +200,10 @@ def widefield(
     rng = np.random.default_rng(seed)
     labels, names, spacing = number_regions(
         regions,
-        shape or default["shape"],
-        check_positive_int(n_regions or default["n_regions"], "n_regions"),
+        default["shape"] if shape is None else shape,
+        check_positive_int(
+            default["n_regions"] if n_regions is None else n_regions, "n_regions"
+        ),
         rng,
     )
     kept = [r for r in range(len(names)) if (labels == r).sum() >= min_pixels]
@@ -246,8 +251,8 @@ def widefield(
 
 def _numbers(n_frames: int, fs: float, strengths: dict[str, float]) -> dict[str, Any]:
     """Numbers of a simulation, checked."""
-    if not 0 < fs < np.inf:
-        msg = f"fs={fs} must be positive and finite, in Hz."
+    if not _RATES[0] <= fs <= _RATES[1]:
+        msg = f"fs={fs} must be from {_RATES[0]:g} to {_RATES[1]:g} Hz."
         raise ValueError(msg)
     for name, value in strengths.items():
         check_at_least(value, 0, name)
@@ -320,7 +325,7 @@ def _add_svd(
     mean = traces.mean(axis=0)
     q_a, r_a = np.linalg.qr(footprints)
     q_c, r_c = np.linalg.qr(traces - mean)
-    u, s, vt = np.linalg.svd(r_a @ r_c.T)
+    u, s, vt = np.linalg.svd(r_a @ r_c.T, full_matrices=False)
     # Sums of few sines have a lower rank than their number.
     kept = s > s[0] * 1e-6
     write_factors(

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from .._adata.compositions import check_counts
+from .._adata.coordinates import read_coordinates
 from .._adata.read import Read, read_matrix
 from .._adata.schema import DeconvolutionEntry
 from .._adata.tables import of_table
@@ -110,5 +111,5 @@ def cell_type_counts(
     )
     spatial_key = stored.entry.params.get("spatial_key")
     if isinstance(spatial_key, str) and spatial_key in adata.obsm:
-        result.obsm[spatial_key] = np.array(adata.obsm[spatial_key])
+        result.obsm[spatial_key] = read_coordinates(adata, spatial_key)
     return result

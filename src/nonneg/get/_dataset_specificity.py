@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._adata.checks import check_key
 from .._adata.integration import integration_entry
 from .._adata.keys import side_key
+from .._adata.labels import as_text
 from .._adata.tables import of_table
-from .._adata.views import read_factors
+from .._adata.views import read_factors, read_side
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
@@ -31,7 +31,7 @@ class Metagenes:
 
     factors: Factors
     batches: list[str]
-    specific: NDArray[np.float32]
+    specific: NDArray[np.floating[Any]]
     """(n_vars, n_batches, k)"""
     measured: NDArray[np.bool_]
     """Variables that all of these data sets have."""
@@ -42,7 +42,7 @@ class Metagenes:
         return self.factors.loadings
 
     @property
-    def total(self) -> NDArray[np.float32]:
+    def total(self) -> NDArray[np.floating[Any]]:
         """What data sets have of every metagene: (n_vars, n_batches, k)."""
         return self.shared[:, None] + self.specific
 
@@ -66,17 +66,16 @@ def read_metagenes(
     """The metagenes of an integration, of the data sets that are named."""
     factors = read_factors(adata, key)
     entry = integration_entry(factors)
-    specific_key = side_key(factors.keys, "varm", "specific")
-    check_key(adata, "varm", specific_key, hint="It was removed after the fit.")
-    specific = np.asarray(adata.varm[specific_key])
-    present = [str(name) for name in np.asarray(entry.batches)]
+    present = as_text(entry.batches).tolist()
+    n_batches, k = len(present), len(factors.names)
+    specific = read_side(adata, factors, "varm", "specific", n_batches, k)
     chosen = present if batches is None else _check_batches(batches, present)
     where = [present.index(name) for name in chosen]
     # Not known of simulated ones, which have all variables everywhere.
-    scale = adata.varm.get(side_key(factors.keys, "varm", "scale"))
     measured = np.ones(len(specific), bool)
-    if scale is not None:
-        measured = (np.asarray(scale)[:, where] > 0).all(axis=1)
+    if side_key(factors.keys, "varm", "scale") in adata.varm:
+        scale = read_side(adata, factors, "varm", "scale", n_batches)
+        measured = (scale[:, where] > 0).all(axis=1)
     return Metagenes(factors, chosen, specific[:, where], measured)
 
 

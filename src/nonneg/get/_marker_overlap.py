@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, hypergeom, rankdata
 
+from .._adata.checks import check_some
 from .._adata.tables import of_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.arguments import checked
@@ -83,6 +84,7 @@ def marker_overlap(
     n_genes = check_positive_int(n_genes, "n_genes")
     sets = _sets(markers)
     stored = read_factors(adata, key)
+    check_some(adata, "observations")
     used = np.isfinite(stored.loadings).all(axis=1)
     genes = variable_names(adata, stored)[used]
     size = np.nanmax(np.abs(stored.scores), axis=0)

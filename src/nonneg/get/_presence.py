@@ -64,7 +64,7 @@ def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
             "concatenated, each had its own threshold: call this for each of them before."
         )
         raise KeyError(msg)
-    std = np.asarray(adata.obsm[found.side(adata, "obsm", "std")])
+    std = found.std(adata)
     # The threshold is one of the ratios, whose parts are of single precision.
     threshold = float(stored["threshold"]) * (1 - 1e-6)
     with np.errstate(invalid="ignore"):

@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from .._core.optional import import_optional
+from .._core.validators import check_image_shape
 from .._core.warnings import warn
 from ..operators.validate import reading
 from ._decoder import Decoder, run_ffmpeg
@@ -76,7 +77,7 @@ def open_frames(source: Any, options: Options) -> Frames:
 
 def _of_array(array: Any, where: str, axes: str | None) -> ArrayFrames:
     shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
-    if shape is None or dtype is None:
+    if shape is None or not isinstance(dtype, np.dtype):
         array = np.asarray(array)
         shape, dtype = array.shape, array.dtype
 
@@ -152,7 +153,7 @@ def _of_raw(path: Path, options: Options) -> RawFrames:
         raise ValueError(msg)
     kind = _as_dtype(dtype)
     _check_dtype(kind, str(path))
-    rows, columns = (int(n) for n in shape)
+    rows, columns = check_image_shape(shape)
     frame, size = rows * columns * kind.itemsize, path.stat().st_size
     if frame <= 0 or size == 0 or size % frame:
         msg = (

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._adata.checks import as_flags, as_numbers
 from .._adata.keys import factor_keys
 from .._adata.video import new_video
 from .._adata.volume import Box
 from .._adata.write import write_factors
 from .._core.arguments import checked
+from .._core.validators import check_image_shape
 from ..models.video.low_rank import normal_form
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def from_svd(
         msg = f"U has shape {u.shape}: give the shape of the image, as (rows, columns)."
         raise ValueError(msg)
     else:
-        image = (int(shape[0]), int(shape[1]))
+        image = check_image_shape(shape)
     if u.ndim != 2 or v.ndim != 2 or u.shape[1] != v.shape[0]:
         msg = (
             f"U has {u.shape[-1]} components and SVT {v.shape[0]}; they have shapes "
@@ -106,7 +108,7 @@ def from_svd(
     voxel, u = _pixels(u, image, mask)
     means = np.zeros(voxel.size, np.float32)
     if mean is not None:
-        whole = np.asarray(mean, np.float32)
+        whole = as_numbers(mean, "mean").astype(np.float32)
         if whole.shape != image:
             msg = f"mean has shape {whole.shape}, but the image {image}."
             raise ValueError(msg)
@@ -131,9 +133,7 @@ def from_svd(
 
 def _seconds(time: ArrayLike | None, n: int, fs: float) -> NDArray[np.float64]:
     """Of every frame."""
-    seconds = (
-        np.arange(n) / fs if time is None else np.ravel(np.asarray(time, np.float64))
-    )
+    seconds = np.arange(n) / fs if time is None else as_numbers(time, "time").ravel()
     if seconds.size != n:
         msg = f"time has {seconds.size} entries, but SVT {n} frames."
         raise ValueError(msg)
@@ -167,11 +167,10 @@ def add_product(
 
 
 def _matrix(given: Any, name: str) -> NDArray[np.floating[Any]]:
-    array = np.asarray(given)
-    if array.dtype.kind not in "iuf":
-        msg = f"{name} must hold numbers, but its dtype is {array.dtype}."
-        raise ValueError(msg)
-    return np.asarray(array, np.float32)
+    if getattr(given, "dtype", None) == np.float32 and isinstance(given, np.ndarray):
+        # A large array as it is.
+        return given
+    return as_numbers(given, name).astype(np.float32)
 
 
 def _pixels(
@@ -179,7 +178,7 @@ def _pixels(
 ) -> tuple[NDArray[np.intp], NDArray[np.floating[Any]]]:
     """Positions in the image, and rows of U, of the pixels that there are."""
     n = int(np.prod(image))
-    inside = np.ones(image, bool) if mask is None else np.asarray(mask, bool)
+    inside = np.ones(image, bool) if mask is None else as_flags(mask, "mask")
     if inside.shape != image:
         msg = f"mask has shape {inside.shape}, but the image {image}."
         raise ValueError(msg)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from ..operators.validate import reading
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -59,7 +61,8 @@ class Folder:
     def read(self, name: str) -> bytes:
         """The content of one of the files."""
         if self._archive is None:
-            return (self.path / name).read_bytes()
+            with reading(str(self.path / name)):
+                return (self.path / name).read_bytes()
         try:
             return self._archive.read(name)
         except (zipfile.BadZipFile, OSError, EOFError) as error:

@@ -123,6 +123,9 @@ def read_agea(
     rows = np.arange(len(table))
     if genes is not None:
         wanted = pd.Index(list(genes))
+        if wanted.empty:
+            msg = f"genes={genes!r} names no genes. None reads all of them."
+            raise ValueError(msg)
         unknown = wanted[~wanted.isin(table["gene"])].tolist()
         if unknown:
             msg = (

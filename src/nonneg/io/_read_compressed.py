@@ -220,6 +220,12 @@ def read_prefix(path: Path, n: int | None) -> NDArray[Any]:
     with reading(str(path)):
         stored = np.load(path, mmap_mode="r")
     shape = stored.shape
+    if len(shape) not in {2, 3}:
+        msg = (
+            f"{path} must hold components along the last of 2 or 3 axes, but its shape is "
+            f"{shape}."
+        )
+        raise ValueError(msg)
     n = shape[-1] if n is None else check_positive_int(n, "n_components")
     if n > shape[-1]:
         msg = f"n_components={n}, but {path} has {shape[-1]}."

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._adata.checks import as_numbers
 from .._core.arguments import checked
 from .._core.optional import import_optional
 from .._core.validators import check_at_least
 from .._core.warnings import warn
+from ..operators.validate import reading
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -88,7 +90,8 @@ def read_pose(
     if not file.exists():
         msg = f"{file} does not exist."
         raise FileNotFoundError(msg)
-    table = _read_h5(file) if file.suffix in {".h5", ".hdf5"} else _read_csv(file)
+    with reading(str(file)):
+        table = _read_h5(file) if file.suffix in {".h5", ".hdf5"} else _read_csv(file)
     levels = list(table.columns.names)
     if "bodyparts" not in levels or "coords" not in levels:
         msg = (
@@ -138,7 +141,7 @@ def _times(
             msg = f"fs={fs!r} must be above 0."
             raise ValueError(msg)
         return np.arange(n) / fs
-    given = np.asarray(times, np.float64).ravel()
+    given = as_numbers(times, "times").ravel()
     if given.size != n:
         msg = (
             f"There are {given.size} times for the {n} frames of {file}. Frames or "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._adata.checks import as_flags, as_numbers
 from .._adata.video import channel_names, new_video
 from .._adata.volume import Box
 from .._core.arguments import checked
@@ -335,10 +336,12 @@ def _cycles(
                 "with `channels`."
             )
             raise ValueError(msg)
-    lost = np.unique(np.asarray([] if dropped is None else dropped))
-    if lost.size and (lost.dtype.kind not in "iu" or lost[0] < 0):
+    lost = np.unique(as_numbers([] if dropped is None else dropped, "dropped"))
+    # NaN is none of this.
+    if not ((lost >= 0) & (lost < 2**53) & (lost == np.rint(lost))).all():
         msg = "dropped must be numbers of frames, counted from 0."
         raise ValueError(msg)
+    lost = lost.astype(np.int64)
     whole = np.arange(n + lost.size)
     if lost.size and lost[-1] >= whole.size:
         msg = (
@@ -375,15 +378,12 @@ def _mask(
 ) -> NDArray[np.bool_]:
     if given is None:
         return np.ones(image, bool)
-    mask = np.asarray(given)
+    mask = as_flags(given, "mask")
     if mask.shape != frame:
         msg = f"mask has shape {mask.shape}, but frames {frame}."
         raise ValueError(msg)
-    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        msg = f"mask must be of booleans, but has dtype {mask.dtype} and other values."
-        raise ValueError(msg)
     h, w = image
-    part = mask[: h * binning, : w * binning].astype(bool)
+    part = mask[: h * binning, : w * binning]
     # Of squares that are in the mask as a whole.
     kept = np.asarray(part.reshape(h, binning, w, binning).all(axis=(1, 3)))
     if not kept.any():
@@ -402,7 +402,7 @@ def _times(
     n_channels: int,
 ) -> tuple[NDArray[np.float64], float]:
     """Time of each cycle, and cycles per second."""
-    known = files.time if time is None else np.asarray(time, np.float64)
+    known = files.time if time is None else as_numbers(time, "time")
     if known is not None:
         if known.shape != (files.n_frames,):
             msg = (

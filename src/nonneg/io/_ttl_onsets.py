@@ -124,7 +124,12 @@ def _levels(
     if not np.ptp(x):
         msg = f"trace never changes: all samples are {x[0]:g}."
         raise ValueError(msg)
-    split = threshold_otsu(x) if threshold is None else threshold
+    if threshold is None:
+        # In parts of the range, whose steps can be too small to be told apart.
+        part = (x - x.min()) / np.ptp(x)
+        split = x.min() + np.ptp(x) * threshold_otsu(part)
+    else:
+        split = threshold
     if not x.min() <= split < x.max():
         msg = f"threshold={threshold!r} is not between {x.min():g} and {x.max():g}."
         raise ValueError(msg)

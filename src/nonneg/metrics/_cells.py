@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._adata.checks import as_numbers
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 def read_embedding(x: Any, name: str) -> NDArray[Any]:
     """An embedding (n_cells, n_dims) without NaN."""
-    embedding = np.asarray(x)
+    embedding = as_numbers(x, name)
     if embedding.ndim != 2:
         msg = f"{name} must be a matrix of cells x dimensions, not {embedding.shape}."
         raise ValueError(msg)

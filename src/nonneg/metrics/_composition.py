@@ -29,7 +29,8 @@ def read_compositions(
     if not kept.any():
         msg = "No row is free of NaN in both matrices."
         raise ValueError(msg)
-    if (found[kept] < 0).any() or (true[kept] < 0).any():
-        msg = "estimate and truth are shares, which are not negative."
+    both = np.stack([found[kept], true[kept]])
+    if (both < 0).any() or np.isinf(both).any():
+        msg = "estimate and truth are shares, which are finite and not negative."
         raise ValueError(msg)
     return found[kept], true[kept]

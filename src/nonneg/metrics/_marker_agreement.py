@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
+from .._adata.checks import as_numbers
 from .._core.arguments import checked
-from ._matrix import read_dense_or_csr
+from ._matrix import check_counts, read_dense_or_csr
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import scipy.sparse as sp
     from numpy.typing import ArrayLike
 
 
@@ -74,16 +75,22 @@ def marker_agreement(
             f"observations of shares, and a column for each of the {len(names)} genes."
         )
         raise ValueError(msg)
+    is_sparse = sp.issparse(matrix)
+    check_counts(matrix.data if is_sparse else matrix, "counts")
+    table = as_numbers(shares, "shares")
     total = np.asarray(matrix.sum(axis=1), np.float64).ravel()
-    kept = ~shares.isna().any(axis=1).to_numpy() & (total > 0)
+    kept = np.isfinite(table).all(axis=1) & (total > 0)
+    if not kept.any():
+        msg = "No observation has counts, and shares that are finite."
+        raise ValueError(msg)
     found = {}
-    for name in shares.columns:
+    for name, values in zip(shares.columns, table.T, strict=True):
         own = np.flatnonzero(names.isin(list(markers.get(name, ()))))
         if not own.size:
             continue
         level = np.asarray(matrix[:, own].sum(axis=1), np.float64).ravel()[kept]
         level = level / total[kept]
-        share = shares[name].to_numpy(np.float64)[kept]
+        share = values[kept]
         varies = np.ptp(level) > 0 and np.ptp(share) > 0
         found[name] = float(np.corrcoef(level, share)[0, 1]) if varies else np.nan
     if not found:

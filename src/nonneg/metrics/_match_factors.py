@@ -87,6 +87,12 @@ def match_factors(
 
 def unit_columns(x: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
     """Columns of unit 2-norm, or of zeros."""
+    if np.isinf(x).any():
+        msg = f"Patterns hold {int(np.isinf(x).sum())} infinite entries. Remove them first."
+        raise ValueError(msg)
+    # Squares of large entries would be infinite.
+    largest = np.abs(x).max(axis=0, initial=0)
+    x = x / np.where(largest == 0, 1, largest)
     if metric == "pearson":
         # A constant column would keep rounding errors: make them zero.
         x = np.where(np.ptp(x, axis=0) == 0, 0, x - x.mean(axis=0))

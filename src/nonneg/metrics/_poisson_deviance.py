@@ -8,9 +8,10 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
+from .._adata.checks import as_numbers
 from .._core.arguments import checked
 from .._core.validators import check_axis
-from ._matrix import read_dense_or_csr
+from ._matrix import check_counts, read_dense_or_csr
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -78,14 +79,14 @@ def poisson_deviance(
     if sp.issparse(mu):
         msg = "mu must be dense: a fitted mean of zero is a claim about every entry."
         raise TypeError(msg)
-    means = np.asarray(mu)
+    means = as_numbers(mu, "mu")
     counts = read_dense_or_csr(y)
     is_sparse = sp.issparse(y)
     if counts.shape != means.shape:
         msg = f"y has shape {counts.shape}, but mu has shape {means.shape}."
         raise ValueError(msg)
-    _check_entries(counts.data if is_sparse else counts, "y")
-    _check_entries(means, "mu")
+    check_counts(counts.data if is_sparse else counts, "y")
+    check_counts(means, "mu")
     if is_sparse:
         deviance = _sparse_deviance(counts, means, axis)
     else:
@@ -108,9 +109,3 @@ def _sparse_deviance(y: Any, mu: NDArray[Any], axis: int | None) -> NDArray[np.f
     return np.asarray(
         2 * (total + mu.sum(axis=axis, dtype=np.float64)) / mu.shape[axis]
     )
-
-
-def _check_entries(x: NDArray[Any], name: str) -> None:
-    if x.size and not x.min() >= 0:
-        msg = f"{name} has negative or NaN entries; counts and means are at least 0."
-        raise ValueError(msg)

@@ -86,6 +86,9 @@ def r2(
         XtW += rows.T @ W[start : start + _ROWS]
         sums += np.asarray(rows.sum(axis=0)).ravel()
         sq_norm += float((rows.multiply(rows) if is_sparse else rows**2).sum())
+    if not np.isfinite(sq_norm + np.vdot(W, W) + np.vdot(L, L)):
+        msg = "x, scores or loadings hold entries that are NaN, infinite or too large."
+        raise ValueError(msg)
     residual = sq_norm - 2 * np.vdot(XtW, L) + np.vdot(W.T @ W, L.T @ L)
     total = sq_norm - (np.sum(sums**2) / matrix.shape[0] if centered else 0.0)
     if not total > 0:

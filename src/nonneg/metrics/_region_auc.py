@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from .._adata.checks import as_numbers
+from .._adata.checks import as_flags, as_numbers
 from .._core.arguments import checked
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def region_auc(patterns: ArrayLike, inside: ArrayLike) -> float:
     >>> nng.metrics.region_auc([[0.1], [0.2], [0.8], [0.9]], [False, False, True, True])
     1.0
     """
-    x, y = as_numbers(patterns, "patterns"), np.asarray(inside, bool)
+    x, y = as_numbers(patterns, "patterns"), as_flags(inside, "inside")
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or y.shape != x.shape[:1]:
         msg = f"patterns have shape {x.shape}, but inside has shape {y.shape}."

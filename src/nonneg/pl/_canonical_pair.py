@@ -10,6 +10,7 @@ from .._adata.tables import of_table
 from .._adata.traces import read_regions, read_time, read_traces
 from .._core.arguments import checked
 from .._core.docs import shared_docs
+from .._core.validators import check_positive_int
 from ..models.traces.cca import canonical_pair as fit_pair
 from ._time_courses import draw_time_courses
 
@@ -74,6 +75,8 @@ def canonical_pair(
     >>> nng.pl.canonical_pair(adata, "VISp", "MOs", key="truth").get_xlabel()
     'time (s)'
     """
+    if n_components is not None:
+        n_components = check_positive_int(n_components, "n_components")
     traces = read_traces(adata, key)
     chosen = read_regions(traces, key, [region, other], at_least=2)
     time = read_time(adata)

@@ -37,6 +37,16 @@ def intensity_map(given: str | Colormap | None, figure: Figure) -> Colormap:
     return plt.get_cmap(given or ("magma" if dark else "magma_r"))
 
 
+def check_color_range(low: float, high: float, of: str = "") -> None:
+    """Raise unless colours go up, between finite numbers."""
+    if not -np.inf < low <= high < np.inf:
+        msg = (
+            f"Colours{of} would go from vmin={low:g} to vmax={high:g}. Give a "
+            "lower vmin, or a higher vmax."
+        )
+        raise ValueError(msg)
+
+
 def default_palette(n: int) -> list[str]:
     """The colours that scanpy would take for so many categories."""
     from scanpy.plotting import palettes

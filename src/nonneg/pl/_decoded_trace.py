@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .._adata.behavior import read_behavior
-from .._adata.keys import side_key
 from .._adata.tables import of_table
 from .._adata.traces import of_result, read_result, read_time
-from .._adata.views import read_factors
+from .._adata.views import read_factors, read_side
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._time_courses import draw_time_courses
@@ -18,6 +15,8 @@ from ._time_courses import draw_time_courses
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+
+_HINT = "Call `nonneg.tl.decode_behavior` again."
 
 
 @of_table
@@ -77,8 +76,10 @@ def decoded_trace(
     found = read_result(adata, key, "decode_behavior", {"table", "window"})
     table = found["table"]
     names = table["region"].astype(str).tolist()
-    name = side_key(read_factors(adata, key).keys, "varm", "decoded")
-    decoded = np.asarray(adata.varm[name], np.float64)
+    # The last one is that of all regions.
+    decoded = read_side(
+        adata, read_factors(adata, key), "varm", "decoded", len(names) + 1, hint=_HINT
+    )
     if region is None:
         predicted, r2 = decoded[:, -1], float(found["joint_r2"])
     elif region in names:

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._adata.checks import check_key
-from .._adata.keys import side_key
 from .._adata.tables import of_table
-from .._adata.views import read_factors
+from .._adata.views import read_factors, read_side
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._panels import new_panels
@@ -55,10 +53,9 @@ def gene_importance(adata: AnnData, key: str = "nmf") -> list[Axes]:
     """
     factors = read_factors(adata, key)
     columns = {}
+    hint = "Call `nonneg.tl.gene_importance` first."
     for kind in ("n_factors", "gene_importance", "reconstruction"):
-        name = side_key(factors.keys, "var", kind)
-        check_key(adata, "var", name, hint="Call `nonneg.tl.gene_importance` first.")
-        columns[kind] = np.asarray(adata.var[name], float)
+        columns[kind] = read_side(adata, factors, "var", kind, hint=hint)
     k = len(factors.names)
     panels = new_panels(3, 3, (2.5, 2.2))
     counts, importance, reconstruction = panels

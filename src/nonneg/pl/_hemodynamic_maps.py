@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._adata.checks import check_key
+from .._adata.checks import as_numbers, check_key
 from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
@@ -81,9 +81,8 @@ def draw_hemodynamic_maps(
     """Maps of both, on given axes."""
     titles = ("coefficient", "part removed")
     for ax, column, title in zip(panels, columns, titles, strict=True):
-        values = np.asarray(adata.obs[column], np.float64)
-        # A few pixels at vessels would take up the scale.
-        low, high = np.nanpercentile(values, [1, 99])
+        values = as_numbers(adata.obs[column], f"adata.obs[{column!r}]")
+        low, high = bulk(values)
         limits = (low, high) if title == "coefficient" else (min(low, 0), 1)
         draw_map(
             ax,
@@ -93,6 +92,15 @@ def draw_hemodynamic_maps(
             cmap="viridis" if title == "coefficient" else "magma",
             limits=limits,
         )
+
+
+def bulk(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 1st and 99th percentile: a few pixels at vessels would take up the scale."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return 0.0, 1.0
+    low, high = np.percentile(known, [1, 99])
+    return float(low), float(high)
 
 
 def draw_map(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .._adata.checks import check_some
 from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
@@ -93,6 +94,7 @@ def loadings(
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
+    check_some(adata, "variables")
     table = loadings_df(adata, key, normalize=normalize)
     names = list(table.columns)
     chosen = [names[i] for i in select_factors(names, factors)]

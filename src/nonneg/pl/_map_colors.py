@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
-from ._colors import intensity_map
+from ._colors import check_color_range, intensity_map
 from ._panels import figure_of
 
 if TYPE_CHECKING:
@@ -64,12 +64,7 @@ def _percentile(values: NDArray[np.floating[Any]], given: str) -> float:
 
 def check_range(name: str, low: float, high: float, scale: str, *, given: bool) -> None:
     """Raise unless colours go up, and where they are of square roots, from zero."""
-    if not low <= high:
-        msg = (
-            f"Colours of {name!r} would go from vmin={low:g} to vmax={high:g}. Give a "
-            "lower vmin, or a higher vmax."
-        )
-        raise ValueError(msg)
+    check_color_range(low, high, f" of {name!r}")
     if scale == "sqrt" and low < 0:
         what = f"vmin={low:g}" if given else f"{name!r} has negative ones"
         msg = f"scale='sqrt' needs values of at least 0, but {what}."

@@ -9,14 +9,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 from matplotlib.ticker import MaxNLocator
 
-from .._adata.checks import as_numbers
 from .._adata.compositions import read_compositions
 from .._adata.tables import of_table
 from .._adata.views import fitted_sections
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
-from ._colors import NO_DATA, intensity_map
+from ._colors import NO_DATA, check_color_range, intensity_map
 from ._panels import figure_of, new_figure
 from ._tissue import draw_spots, frame, map_size, read_tissue
 
@@ -104,16 +103,18 @@ def missing_type(
     if table is None or threshold is None:
         msg = f"adata.uns[{key!r}] has no scores of a missing type."
         raise KeyError(msg)
-    column = found.side(adata, "obs", "missing")
-    score = as_numbers(adata.obs[column], f"adata.obs[{column!r}]")
+    score = found.missing(adata)
     if library_key is None:
         library_key = fitted_sections(adata, found.entry)
     sections = read_tissue(adata, spatial_key, library_key)
     table = table.head(n_genes)
     panels, genes = _make_panels(sections, len(table))
-    top = np.nanmax(score) if np.isfinite(score).any() else 1.0
+    # Scores below 0 have its colour, and all of them may be.
+    top = max(float(np.nanmax(score, initial=0)), 0.0)
     colors = intensity_map(cmap, figure_of(genes))
-    shades = ScalarMappable(ColorRange(0, vmax or top or 1.0), colors)
+    high = (top or 1.0) if vmax is None else vmax
+    check_color_range(0, high)
+    shades = ScalarMappable(ColorRange(0, high), colors)
     for panel, section in zip(panels, sections, strict=True):
         frame(panel, section, img=img, img_alpha=img_alpha)
         values, diameter = score[section.rows], section.diameter
@@ -143,7 +144,7 @@ def missing_type(
         shrink=0.6,
         ticks=MaxNLocator(4),
     )
-    if threshold <= shades.norm.vmax:  # type: ignore[operator]
+    if threshold <= high:
         bar.ax.axhline(threshold, color=_EDGE, lw=2)
     bar.outline.set_visible(False)
     bar.set_label("score of a missing type (s.d.)", fontsize="small")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from .._adata.checks import check_key
+from .._adata.checks import as_numbers, check_key, check_some
 from .._adata.tables import of_table
 from .._adata.video import TIME, read_video
 from .._core.arguments import checked
 from ._panels import new_panels
 
 if TYPE_CHECKING:
+    import numpy as np
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 
 @of_table
@@ -52,26 +52,44 @@ def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
     >>> [ax.get_ylabel() for ax in nng.pl.motion(adata)]
     ['shift (pixels)', 'correlation']
     """
-    check_motion(adata, channel)
+    read_motion(adata, channel)
     panels = new_panels(2, 1, (4.8, 1.5))
     draw_motion(adata, channel, *panels)
     return panels
 
 
-def check_motion(adata: AnnData, channel: str | None) -> str:
-    """Key of the shifts of a channel, or an error if there are none."""
+class Motion(NamedTuple):
+    """Of a channel, in every frame."""
+
+    shifts: NDArray[np.float64]
+    """(n_frames, 2): down and right, in pixels."""
+    correlation: NDArray[np.float64]
+    """(n_frames,): with the reference, after the correction."""
+
+
+def read_motion(adata: AnnData, channel: str | None) -> Motion:
+    """What was corrected, or an error if nothing was."""
     layer = None if channel is None else read_video(adata).layer(channel)
     key = "shifts" if layer is None else f"shifts_{layer}"
     hint = "Call `nonneg.pp.motion_correct(adata)` first."
     check_key(adata, "varm", key, hint=hint)
     check_key(adata, "var", "motion_correlation", hint=hint)
-    return key
+    check_some(adata, "variables")
+    shifts = as_numbers(adata.varm[key], f"adata.varm[{key!r}]")
+    fit = adata.var["motion_correlation"]
+    if shifts.ndim != 2 or shifts.shape[1] != 2:
+        msg = (
+            f"adata.varm[{key!r}] must hold two shifts for each frame, but has shape "
+            f"{shifts.shape}. {hint}"
+        )
+        raise ValueError(msg)
+    return Motion(shifts, as_numbers(fit, "adata.var['motion_correlation']"))
 
 
 def draw_motion(adata: AnnData, channel: str | None, above: Axes, below: Axes) -> None:
     """Shifts, and correlations with the reference, on given axes."""
-    shifts = np.asarray(adata.varm[check_motion(adata, channel)])
-    time = adata.var[TIME].to_numpy()
+    shifts, correlation = read_motion(adata, channel)
+    time = as_numbers(adata.var[TIME], f"adata.var[{TIME!r}]")
     for axis, name in enumerate(("down", "right")):
         above.plot(time, shifts[:, axis], lw=0.8, label=name)
     above.axhline(0, color="0.7", lw=0.6, zorder=0)
@@ -81,7 +99,7 @@ def draw_motion(adata: AnnData, channel: str | None, above: Axes, below: Axes) -
         bbox_to_anchor=(1, 0.98), borderaxespad=0,
     )  # fmt: skip
     above.set(ylabel="shift (pixels)", xticklabels=[])
-    below.plot(time, adata.var["motion_correlation"], color="0.3", lw=0.8)
+    below.plot(time, correlation, color="0.3", lw=0.8)
     below.set(xlabel="time (s)", ylabel="correlation")
     for ax in (above, below):
         ax.set_xlim(time[0], time[-1])

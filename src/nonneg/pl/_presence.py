@@ -81,7 +81,7 @@ def presence(
     found = read_compositions(adata, key)
     chosen = select_types(found.names, cell_types)
     called = get_presence(adata, key).to_numpy()
-    std = np.asarray(adata.obsm[found.side(adata, "obsm", "std")])
+    std = found.std(adata)
     colors = type_colors(adata, key, found, palette)
     known = found.known
     count = called.sum(axis=0)

@@ -17,7 +17,7 @@ from .._adata.checks import as_numbers
 from .._adata.footprints import read_parcellation
 from .._adata.tables import of_table
 from .._core.arguments import checked
-from ._colors import NO_DATA
+from ._colors import NO_DATA, check_color_range
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
 from ._panels import figure_of
 
@@ -139,11 +139,13 @@ def region_map(
             low - 0.5 if counts else 0.9 * low,
             high + 0.5 if counts else 1.1 * high,
         )
+    low, high = low if vmin is None else vmin, high if vmax is None else vmax
+    check_color_range(low, high)
     drawn = ax.imshow(
         image,
         cmap=cmap,
-        vmin=low if vmin is None else vmin,
-        vmax=high if vmax is None else vmax,
+        vmin=low,
+        vmax=high,
         interpolation="none",
     )
     draw_outlines(ax, parcels, "white", 0.6)

@@ -20,7 +20,7 @@ from .._adata.tables import of_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
-from ._colors import intensity_map
+from ._colors import check_color_range, intensity_map
 from ._panels import new_figure
 from ._tissue import draw_spots
 
@@ -169,6 +169,7 @@ def region_sets(
         values = patterns.maps[:, k] * found.sets["sign"].iloc[rows[k]]
         low = min(0.0, float(np.nanmin(values)))
         high = _limit(values[known], vmax)
+        check_color_range(low, high)
         colors = intensity_map(cmap, figure)
         names = found.names(rows[k])
         palette = [f"C{i % 10}" for i in range(max(len(names), 1))]

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._adata.keys import side_key
 from .._adata.tables import of_table
 from .._adata.traces import of_result, read_result
-from .._adata.views import read_factors
+from .._adata.views import read_factors, read_side
 from .._adata.volume import read_volume
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+
+_HINT = "Call `nonneg.tl.seed_correlation` again."
 
 
 @of_table
@@ -74,9 +75,12 @@ def seed_correlation(
     >>> len(axes)
     2
     """
+    if not 0 < limit < np.inf:
+        msg = f"limit={limit!r} must be above 0 and finite."
+        raise ValueError(msg)
     table = read_result(adata, key, "seed_correlation", {"seeds"})["seeds"]
-    name = side_key(read_factors(adata, key).keys, "obsm", "seed_correlation")
-    maps = np.asarray(adata.obsm[name], np.float64)
+    found = read_factors(adata, key)
+    maps = read_side(adata, found, "obsm", "seed_correlation", len(table), hint=_HINT)
     volume = read_volume(adata)
     shape, index = volume.box.shape, volume.index
     height, width = shape[-2:]

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from .._adata.labels import as_text
+from .._adata.integration import read_changes
 from .._adata.schema import IntegrationEntry, recorded
 from .._adata.tables import of_table
 from .._adata.views import read_factors
@@ -74,8 +74,7 @@ def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) 
             f"{recorded(entry)}. Fit with `nonneg.tl.online_inmf`."
         )
         raise KeyError(msg)
-    change = np.asarray(entry.change, np.float64)
-    arriving = as_text(entry.change_batch)
+    change, arriving = read_changes(entry, key)
     step = np.arange(1, change.size + 1)
     # What does not change has no place on the scale.
     change = np.where(change > 0, change, np.nan)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.checks import as_numbers, check_some
 from .._adata.tables import of_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
@@ -97,13 +98,22 @@ class Spectrum(NamedTuple):
 
 def read_spectrum(adata: AnnData, key: str) -> Spectrum:
     """Variance of the components of a product, or an error if it is not known."""
-    entry = read_factors(adata, key).entry
+    found = read_factors(adata, key)
+    entry = found.entry
     values = getattr(entry, "singular_values", None)
     if values is None:
         msg = f"adata.uns[{key!r}] has no singular values. Call `nonneg.pp.svd` first."
         raise KeyError(msg)
-    total = getattr(entry, "total_variance", None)
+    check_some(adata, "observations", "variables")
+    where = f"adata.uns[{key!r}]['singular_values']"
+    singular = as_numbers(values, where)
+    total = as_numbers(getattr(entry, "total_variance", None), f"The total of {key!r}")
+    if singular.shape != (len(found.names),) or not (singular > 0).any() or total.ndim:
+        msg = (
+            f"{where} must hold {len(found.names)} numbers, some of them above 0, but "
+            f"holds {values!r}: it has changed. Call `nonneg.pp.svd` again."
+        )
+        raise ValueError(msg)
     return Spectrum(
-        np.asarray(values, np.float64) ** 2 / adata.n_vars,
-        None if total is None else float(total),
+        singular**2 / adata.n_vars, None if np.isnan(total) else float(total)
     )

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._adata.checks import as_numbers
 from .._adata.schema import is_entry
 from .._adata.tables import of_table
 from .._adata.video import read_video
 from .._adata.views import read_factors
 from .._core.arguments import checked
-from ._hemodynamic_maps import draw_hemodynamic_maps, draw_map, hemodynamic_columns
-from ._motion import check_motion, draw_motion
+from ._hemodynamic_maps import (
+    bulk,
+    draw_hemodynamic_maps,
+    draw_map,
+    hemodynamic_columns,
+)
+from ._motion import draw_motion, read_motion
 from ._svd_variance_ratio import read_spectrum, svd_variance_ratio
 
 if TYPE_CHECKING:
@@ -120,8 +126,8 @@ def widefield_report(adata: AnnData, *, hemo_key: str = "hemo") -> list[Axes]:
                 text.set_fontsize("x-small")
             axes.append(_named(curve, "variance"))
         if brightness is not None:
-            values = np.asarray(adata.obs[brightness], np.float64)
-            limits = (0.0, float(np.nanpercentile(values, 99)))
+            values = as_numbers(adata.obs[brightness], f"adata.obs[{brightness!r}]")
+            limits = (0.0, bulk(values)[1])
             draw_map(panels[0], adata, values, "brightness", cmap="gray", limits=limits)
             axes.append(_named(panels.pop(0), "brightness"))
         if columns:
@@ -154,11 +160,13 @@ def _recording(adata: AnnData) -> _Rows:
 
 def _motion(adata: AnnData) -> _Rows:
     time = read_video(adata).time
-    shifts = np.asarray(adata.varm[check_motion(adata, None)], np.float64)
+    shifts, fit = read_motion(adata, None)
     far = np.hypot(*shifts.T)
     # Not of the distance from the reference, which a circle around it leaves as it is.
     steps = np.hypot(*np.diff(shifts, axis=0).T)
-    fit = np.asarray(adata.var["motion_correlation"], np.float64)
+    if np.isnan(fit).all():
+        msg = "adata.var['motion_correlation'] is NaN in all frames."
+        raise ValueError(msg)
     worst = int(np.nanargmin(fit))
     return [
         ("largest shift", f"{far.max():.2f} pixels, at {time[far.argmax()]:.1f} s"),
@@ -178,7 +186,8 @@ def _products(adata: AnnData, products: list[str], columns: list[str]) -> _Rows:
         rows.append((key, f"{variance.size} components{held}"))
     names = ("coefficient, median", "part removed, median")
     for name, column in zip(names, columns, strict=False):
-        rows.append((name, f"{np.nanmedian(adata.obs[column]):.2f}"))
+        values = as_numbers(adata.obs[column], f"adata.obs[{column!r}]")
+        rows.append((name, f"{np.nanmedian(values):.2f}"))
     return rows
 
 

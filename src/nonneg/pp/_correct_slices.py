@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The shortest wave that planes can hold.
 _SHORTEST = 2.0
+# Its fourth power is a number, and there are no volumes with as many planes.
+_LONGEST = 1e6
 
 
 @checked
@@ -100,6 +102,9 @@ def correct_slices(
     """
     check_one_of(plane, PLANES, "plane")
     check_at_least(period, _SHORTEST, "period")
+    if period > _LONGEST:
+        msg = f"period={period:g} must be at most {_LONGEST:g} planes."
+        raise ValueError(msg)
     check_at_least(max_gain, 1, "max_gain")
     target = resolve_adata(adata, table_key=table_key, copy=copy)
     volume = read_volume(target)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._adata.checks import check_key
+from .._adata.checks import as_numbers, check_key
 from .._adata.read import resolve_adata
 from .._adata.video import read_video
 from .._adata.views import read_factors
@@ -172,8 +172,9 @@ def hemodynamic_correction(
     if coef is None:
         slopes = coefficients(signal, references)
     else:
-        given = np.ravel(np.asarray(coef, np.float64))
-        if given.size != len(names) or not np.isfinite(given).all():
+        given = as_numbers(coef, "coef").ravel()
+        in_range = np.abs(given) < np.finfo(np.float32).max
+        if given.size != len(names) or not in_range.all():
             msg = f"coef={coef} must be one finite number for each of {names}."
             raise ValueError(msg)
         slopes = np.broadcast_to(given, (target.n_obs, given.size))
@@ -211,11 +212,21 @@ def hemodynamic_correction(
     return target if copy else None
 
 
+# Of the frame rate: below, rounding makes a filter unstable.
+_LOWEST = 1e-6
+
+
 def _check_filters(highpass: float | None, lowpass: float | None, fs: float) -> None:
     for name, cut in (("highpass", highpass), ("lowpass", lowpass)):
         if cut is not None and not 0 < cut < np.inf:
             msg = f"{name}={cut} must be a positive number, in Hz, or None."
             raise ValueError(msg)
+    if highpass is not None and highpass < _LOWEST * fs:
+        msg = (
+            f"highpass={highpass:g} is too low for a filter at {fs:g} Hz. Leave it out, "
+            "highpass=None."
+        )
+        raise ValueError(msg)
     if highpass is not None and highpass >= fs / 2:
         msg = f"highpass={highpass} must be below half the frame rate, {fs / 2} Hz."
         raise ValueError(msg)
@@ -235,7 +246,11 @@ def _offsets(
     late: float | ArrayLike | None,
 ) -> list[float]:
     if late is not None:
-        given = np.broadcast_to(np.asarray(late, np.float64), (len(names),))
+        each = as_numbers(late, "late")
+        if each.shape not in {(), (1,), (len(names),)}:
+            msg = f"late={late} must be one number, or one for each of {names}."
+            raise ValueError(msg)
+        given = np.broadcast_to(each, (len(names),))
         if not np.isfinite(given).all() or (np.abs(given) >= 1).any():
             msg = f"late={late} must be parts of a frame, between -1 and 1."
             raise ValueError(msg)

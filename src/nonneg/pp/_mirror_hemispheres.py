@@ -104,6 +104,13 @@ def _partners(volume: Volume, midline: float | None) -> NDArray[np.intp]:
         twice = int(x.min() + x.max())
     else:
         exact = 2 * (midline - box.origin[-1]) / box.spacing[-1]
+        if not 0 <= exact <= 2 * (box.shape[-1] - 1):
+            last = box.origin[-1] + (box.shape[-1] - 1) * box.spacing[-1]
+            msg = (
+                f"midline={midline} must be in the volume, from {box.origin[-1]:g} to "
+                f"{last:g} mm."
+            )
+            raise ValueError(msg)
         twice = round(exact)
         if abs(exact - twice) > 1e-3:
             msg = (

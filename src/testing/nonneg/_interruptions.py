@@ -53,16 +53,16 @@ class Interrupter:
             sys.setprofile(None)
             raise KeyboardInterrupt
 
-    def run(self, call: Callable[[], Any]) -> bool:
-        """Call, and tell whether that was interrupted from outside."""
+    def run(self, call: Callable[[], Any]) -> tuple[bool, Any]:
+        """Call, and tell whether KeyboardInterrupt came out, or what was returned."""
         sys.setprofile(self)
         try:
-            call()
+            returned = call()
         except KeyboardInterrupt:
-            return True
+            return True, None
         finally:
             sys.setprofile(None)
-        return False
+        return False, returned
 
 
 def interrupt(
@@ -88,9 +88,9 @@ def interrupt(
             after = int(rng.integers(1, counter.n + 1))
             kwargs = make()
             before = {k: snapshot(v) for k, v in _objects(kwargs)}
-            raised = Interrupter(after).run(partial(call, kwargs))
+            raised, returned = Interrupter(after).run(partial(call, kwargs))
             found = {k: snapshot(v) for k, v in _objects(kwargs)}
-            fault = _judge(before, found, whole, raised=raised)
+            fault = _judge(before, found, whole, raised=raised or _is_marked(returned))
             if fault is not None:
                 faults.append(f"after {after} of {counter.n} calls: {fault}")
     return faults

@@ -92,7 +92,7 @@ class Mistakes:
             if rng.random() < 0.4 and self._spoil(kwargs, rng, told):
                 continue
             self._replace(function, kwargs, rng, told)
-        return self._call(name, function, kwargs, ", ".join(told))
+        return self.call(name, function, kwargs, ", ".join(told))
 
     def _spoil(
         self, kwargs: dict[str, Any], rng: np.random.Generator, told: list[str]
@@ -131,9 +131,10 @@ class Mistakes:
         kwargs[name] = value
         told.append(f"{name}={value!r}"[:60])
 
-    def _call(
+    def call(
         self, name: str, function: Callable[..., Any], kwargs: dict[str, Any], told: str
     ) -> Outcome:
+        """What comes of a call with these arguments, ``told`` in words."""
         outcome = Outcome(name, told)
         objects = {k: v for k, v in kwargs.items() if isinstance(v, AnnData)}
         try:

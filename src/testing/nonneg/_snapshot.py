@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata import AnnData
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from numpy.typing import NDArray
 
 _MAPPINGS = ("layers", "obsm", "varm", "obsp", "varp", "uns")
@@ -36,6 +36,8 @@ def _items(adata: AnnData, name: str) -> list[tuple[str, Any]]:
 def _frozen(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
+    if isinstance(value, AnnData):
+        return snapshot(value)
     if isinstance(value, pd.DataFrame | pd.Series):
         return value.copy()
     if hasattr(value, "items"):
@@ -48,7 +50,10 @@ def _frozen(value: Any) -> Any:
         return value.to_memory()
     if hasattr(value, "compute"):
         return _frozen(value.compute())
-    return np.array(value[:])
+    if value is pd.NA:
+        return str(value)
+    # Of numbers, and of objects of any kind, which are the same if they are one.
+    return np.array(value if np.shape(value) == () else value[:])
 
 
 def _is_sparse(value: Any) -> bool:

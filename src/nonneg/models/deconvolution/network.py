@@ -116,7 +116,8 @@ class Network:
         return CountLayer(likelihood, coupling, 1.0)
 
     def _graph(self, value: Parameters) -> tuple[DenseOperator, Any]:
-        a = self.squared / value["width"] ** 2
+        # Not learned where all neighbours are equally far.
+        a = self.squared / value.get("width", 1.0) ** 2
         if "label_width" in value:
             a = a + self.other / value["label_width"] ** 2
         a = self.edges * jnp.exp(-a)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..._adata.checks import check_some
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.views import read_factors
 from ..._adata.write import write_beside
@@ -98,6 +99,7 @@ def gene_importance(
         msg = f"min_share={min_share!r} must be at least 0 and below 1."
         raise ValueError(msg)
     target = resolve_adata(adata, table_key=table_key, copy=copy)
+    check_some(target, "observations", "variables")
     factors = read_factors(target, key)
     if factors.entry.varm_key is None:
         msg = (

@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from ..._adata.data_sets import Scaling, open_mapping
 from ..._adata.given import was_array
-from ..._adata.integration import integration_entry, read_integration
+from ..._adata.integration import integration_entry, read_changes, read_integration
 from ..._adata.keys import FactorKeys
 from ..._adata.labels import as_text
 from ..._adata.read import Read
@@ -246,7 +246,11 @@ def online_inmf_update(
             scores=scores,
             write_back=write_back,
             before=known,
-            history={"label": " + ".join(named), **_history(entry), **kept},
+            history={
+                "label": " + ".join(named),
+                **_history(entry, factors.keys.uns),
+                **kept,
+            },
         )
     return result if target is None or copy else None
 
@@ -327,10 +331,8 @@ def _keep(
     return known._replace(history=history), kept
 
 
-def _history(entry: IntegrationEntry) -> dict[str, Any]:
+def _history(entry: IntegrationEntry, key: str) -> dict[str, Any]:
     if entry.change is None:
         return {}
-    return {
-        "change": np.asarray(entry.change),
-        "change_batch": np.asarray(entry.change_batch),
-    }
+    change, arriving = read_changes(entry, key)
+    return {"change": change, "change_batch": arriving.astype(object)}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ..._adata.checks import check_key
+from ..._adata.checks import check_key, check_some
 from ..._adata.views import read_factors
-from ..._core.arguments import checked
+from ..._core.arguments import check_taken, checked
 from ..._core.random import as_seed
 from ..._core.validators import check_n_folds
+from ..._core.warnings import warn
 from ...models.traces.blocks import contiguous_folds
 from ...models.traces.timescale import correlation_time
 from ...models.traces.transfer import transferred_r2
@@ -21,6 +23,8 @@ from .locanmf import locanmf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from ..._core.random import RNGLike
 
@@ -70,7 +74,8 @@ def compare_atlases(
     -------
     Data frame with a row for every atlas and block: `atlas`, `fold`, `n_regions` with
     components, `n_components`, `r2`, held out, over the pixels that have a region in all
-    atlases, and `localization`, the mean over components.
+    atlases, and `localization`, the mean over components. After Ctrl-C, those that were
+    finished, and `.attrs["interrupted"]`.
 
     Raises
     ------
@@ -100,13 +105,16 @@ def compare_atlases(
     {'region': 4, 'sides': 2}
     """
     n_folds = check_n_folds(n_folds)
-    refused = sorted({"region_key", "key_added", "copy", "table_key"} & kwargs.keys())
+    ours = {"key", "region_key", "key_added", "copy", "table_key"}
+    refused = sorted((ours - {"key"}) & kwargs.keys())
     if refused:
         msg = f"{', '.join(refused)} cannot be given: nothing is stored in adata."
         raise TypeError(msg)
+    check_taken(locanmf, kwargs, "tl.locanmf", own=ours)
     names = [region_keys] if isinstance(region_keys, str) else list(region_keys)
     for name in names:
         check_key(adata, "obs", name, hint="Call `nonneg.atlas.annotate` first.")
+    check_some(adata, "observations", "variables")
     movie = read_factors(adata, key)
     common = np.logical_and.reduce([adata.obs[name].notna() for name in names])
     if not common.any():
@@ -135,23 +143,45 @@ def compare_atlases(
             f"time of {gap} frames."
         )
         raise ValueError(msg)
-    rows = []
-    for name in names:
-        for i, fold in enumerate(contiguous_folds(len(v), n_folds, gap)):
+    rows: list[dict[str, Any]] = []
+    fits = list(product(names, enumerate(contiguous_folds(len(v), n_folds, gap))))
+    interrupted = False
+    try:
+        for name, (i, fold) in fits:
             part = light[:, fold.train(len(v))].copy()
             locanmf(part, key=key, region_key=name, key_added="fitted", **kwargs)
-            footprints = np.asarray(part.obsm["fitted"], np.float64)[common]
-            with computing():
-                r2 = transferred_r2(footprints, u, v[fold.start : fold.stop], half)
-            entry = part.uns["fitted"]
+            if part.uns["fitted"]["interrupted"]:
+                raise KeyboardInterrupt
+            held = v[fold.start : fold.stop]
             rows.append(
-                {
-                    "atlas": name,
-                    "fold": i,
-                    "n_regions": len(set(entry["region"].tolist())),
-                    "n_components": footprints.shape[1],
-                    "r2": r2,
-                    "localization": float(np.mean(entry["localization"])),
-                }
+                {"atlas": name, "fold": i, **_scored(part, common, u, held, half)}
             )
-    return pd.DataFrame(rows)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        interrupted = True
+    table = pd.DataFrame(rows)
+    if interrupted:
+        table.attrs["interrupted"] = True
+        warn(f"Interrupted after {len(rows)} of {len(fits)} fits, which are returned.")
+    return table
+
+
+def _scored(
+    part: AnnData,
+    common: NDArray[np.bool_],
+    u: NDArray[np.float64],
+    held: NDArray[np.float64],
+    half: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """How well footprints of some frames explain others."""
+    footprints = np.asarray(part.obsm["fitted"], np.float64)[common]
+    with computing():
+        r2 = transferred_r2(footprints, u, held, half)
+    entry = part.uns["fitted"]
+    return {
+        "n_regions": len(set(entry["region"].tolist())),
+        "n_components": footprints.shape[1],
+        "r2": r2,
+        "localization": float(np.mean(entry["localization"])),
+    }

@@ -125,7 +125,16 @@ def _check_weighted(
         )
         raise ValueError(msg)
     if stats.sq_norm == 0:
-        msg = "All variables with a weight above 0 are zero: nothing would be fitted."
+        msg = (
+            "All variables with a weight above 0 are zero, or their weights too small for "
+            "single precision: nothing would be fitted."
+        )
+        raise ValueError(msg)
+    if not stats.sq_norm < float(np.finfo(np.float32).max):
+        msg = (
+            f"var_weights, of up to {weights.max():.3g}, make squared errors too large for "
+            "single precision. Divide them by their mean: a fit depends on their ratios."
+        )
         raise ValueError(msg)
 
 

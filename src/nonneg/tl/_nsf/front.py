@@ -67,6 +67,9 @@ _KERNELS = ("matern32", "matern52", "rbf")
 # minute. Others have this number, since time grows with its cube.
 _ALL_INDUCING, _MANY_INDUCING = 1500, 1000
 
+# Of priors of logarithms of factors: exponentials of larger deviations are no numbers.
+_AMPLITUDES = (1e-6, 1e3)
+
 _N_SAMPLES = 3
 
 
@@ -257,6 +260,13 @@ def _check(choices: Choices) -> None:
         if value is not None and not 0 < value < np.inf:
             msg = f"{name}={value!r} must be positive and finite."
             raise ValueError(msg)
+    low, high = _AMPLITUDES
+    if options.amplitude is not None and not low <= options.amplitude <= high:
+        msg = (
+            f"amplitude={options.amplitude!r} must be from {low:g} to {high:g}: it is the "
+            "standard deviation of logarithms."
+        )
+        raise ValueError(msg)
     if options.temperature is not None:
         check_at_least(options.temperature, 1, "temperature")
     if not 0 <= options.nugget < np.inf:

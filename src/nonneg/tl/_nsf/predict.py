@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ..._adata.checks import check_key
 from ..._adata.coordinates import Transform
 from ..._adata.genes import read_positions
 from ..._adata.keys import side_key
 from ..._adata.schema import ProbabilisticEntry
 from ..._adata.size_factors import is_total
+from ..._adata.views import read_side
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
@@ -135,18 +135,18 @@ def expression_of(
     adata: AnnData, stored: Factors, used: Any = slice(None)
 ) -> Expression:
     """From what is stored with a fit of the family, for the variables that are used."""
-    entry, keys = stored.entry, stored.keys
+    entry = stored.entry
     member = FAMILY[cast("Method", entry.method)]
     likelihood = entry.params["likelihood"]
 
     def of_variables(kind: str) -> NDArray[np.float64]:
-        name = side_key(keys, "var", kind)
-        check_key(adata, "var", name, hint="It was removed after the fit.")
-        return np.asarray(adata.var[name], np.float64)[used]
+        return read_side(adata, stored, "var", kind)[used]
 
     # Fits of earlier versions have no sums of loadings, and dispersions only where these
     # are fitted.
-    scatters = side_key(keys, "var", "dispersion") in entry.side_keys.get("var", ())
+    scatters = side_key(stored.keys, "var", "dispersion") in entry.side_keys.get(
+        "var", ()
+    )
     sums = cast("ProbabilisticEntry", entry).loading_totals
     counts = likelihood != "gaussian"
     known = counts and sums is not None and is_total(entry.params["size_factors"])

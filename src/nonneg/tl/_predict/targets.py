@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..._adata.checks import as_numbers
+from ..._adata.coordinates import check_places
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +28,7 @@ class Wanted(NamedTuple):
 
     def sizes(self) -> NDArray[np.float64]:
         """Size factors, one for each of the coordinates, as a column."""
-        given = np.asarray(self.size_factors, np.float64)
+        given = as_numbers(self.size_factors, "size_factors")
         n = len(self.coords)
         if given.shape not in {(), (n,)}:
             msg = (
@@ -58,16 +61,14 @@ def read_targets(
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Coordinates, and the section of each; one empty name where there are none."""
     section = wanted.section
-    xy = np.asarray(wanted.coords, np.float64)
+    xy = as_numbers(wanted.coords, "coords")
     if xy.ndim != 2 or xy.shape[1] != n_dims or len(xy) == 0:
         msg = (
             f"coords must have shape (n, {n_dims}), as those that the model was fitted "
             f"to, but have {xy.shape}."
         )
         raise ValueError(msg)
-    if not np.isfinite(xy).all():
-        msg = "coords contain NaN or infinite values."
-        raise ValueError(msg)
+    check_places(xy, "coords")
     known = [str(name) for name in sections]
     if known == [""]:
         if section is not None:

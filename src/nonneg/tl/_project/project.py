@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._adata.checks import check_key, check_unique_names, count_empty
+from ..._adata.checks import check_unique_names, count_empty
 from ..._adata.keys import side_key
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.schema import IntegrationEntry, LocaNMFEntry
-from ..._adata.views import read_factors
+from ..._adata.views import read_factors, read_side
 from ..._adata.write import keys_to_write, write_factors
 from ..._core.arguments import checked
 from ..._core.docs import shared_docs
@@ -217,8 +217,8 @@ def _of_variables(
     name = side_key(factors.keys, "var", kind)
     if name not in np.ravel(factors.entry.side_keys.get("var", ())):
         return None
-    check_key(reference, "var", name, hint="It was removed after the fit.")
-    return _by_name(target, reference, reference.var[name].to_numpy()[:, None])[:, 0]
+    values = read_side(reference, factors, "var", kind)
+    return _by_name(target, reference, values[:, None])[:, 0]
 
 
 def _match(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._core.arguments import check_taken
 from ..._core.validators import check_one_of, check_positive_int
 from .fits import VERBS
 
@@ -72,6 +73,9 @@ def check_method(
     if clashing := sorted(ours & set(kwargs)):
         msg = f"method_kwargs hold {clashing}, which are arguments of tl.stability."
         raise ValueError(msg)
+    if method != "pca":
+        where = f"method_kwargs: tl.{method}"
+        check_taken(VERBS[method].fit, kwargs, where, own=ours)
 
 
 def check_draws(draws: Draws, stats: MatrixStats, max_rank: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..._adata.checks import as_numbers
 from ..._adata.sessions import read_sessions, read_subjects
 from ..._adata.traces import read_result
 from ..._core.arguments import checked
@@ -178,5 +179,13 @@ def _common_maps(
     maps = []
     for name, one in found.items():
         order = [lists[name].index(region) for region in regions]
-        maps.append(np.asarray(one[values], np.float64)[np.ix_(order, order)])
+        n = len(lists[name])
+        whole = as_numbers(one[values], f"{values!r} of session {name!r}")
+        if whole.shape != (n, n):
+            msg = (
+                f"Session {name!r} has {values!r} of shape {whole.shape} for {n} regions: "
+                "it has changed. Call `nonneg.tl.region_cca` again."
+            )
+            raise ValueError(msg)
+        maps.append(whole[np.ix_(order, order)])
     return maps, regions

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..._adata.checks import as_numbers
 from ..._adata.coordinates import point_spacing, read_coordinates
 from ..._adata.read import resolve_adata
 from ..._adata.traces import read_traces
@@ -156,7 +157,7 @@ def _pixel(adata: AnnData, seed: Seed, coords: NDArray[np.float64]) -> int:
             msg = f"There is no pixel {pixel}; there are 0 to {adata.n_obs - 1}."
             raise KeyError(msg)
         return pixel
-    place = np.asarray(seed, np.float64).ravel()
+    place = as_numbers(seed, "seeds").ravel()
     if place.size != coords.shape[1] or not np.isfinite(place).all():
         msg = f"The seed {seed!r} must have {coords.shape[1]} finite coordinates."
         raise ValueError(msg)
