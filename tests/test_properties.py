@@ -162,7 +162,7 @@ VERBS: dict[str, Verb] = {
     ),
     "pnmf": Verb(
         lambda a, _, seed: nng.tl.pnmf(a, K, max_iter=4, tol=0, rng=seed),
-        written("pnmf", ("obsm", "X_pnmf_std")),
+        written("pnmf", ("obsm", "X_pnmf_std"), ("var", "pnmf_dispersion")),
         "X_pnmf",
     ),
     "nsf": Verb(
@@ -170,6 +170,7 @@ VERBS: dict[str, Verb] = {
         written(
             "nsf",
             ("obsm", "X_nsf_std"),
+            ("var", "nsf_dispersion"),
             *((at, f"nsf_spatial_importance{end}")
               for at in ("obs", "var") for end in ("", "_std", "_null")),
         ),
