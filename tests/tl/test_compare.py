@@ -283,6 +283,22 @@ def test_size_factors_of_a_variant(adata):
     np.testing.assert_allclose(found["depth"], found["total"], rtol=1e-2)
 
 
+@pytest.mark.filterwarnings("ignore:Of one or more fits")
+def test_nothing_is_expected_of_empty_observations(adata):
+    """They are fitted exactly: deviances are those of the others, as parts of all."""
+    models = {"pnmf": {"max_iter": 20}, "nmf": {"max_iter": 20}, "intercept": {}}
+    others = adata.copy()
+    (held,) = splits(adata, 1)
+    empty = np.flatnonzero(~held)[:30]
+    adata.X = adata.X.multiply(~np.isin(np.arange(144), empty)[:, None]).tocsr()
+    found = []
+    for data in (adata, others):
+        nng.tl.compare(data, models, 2, n_splits=1)
+        found.append(data.uns["comparison"].set_index("model")["training_deviance"])
+    # If each were expected to have as many counts as others, it would nearly double.
+    assert (found[0] < 0.9 * found[1]).all()
+
+
 def test_sections_of_few_spots(adata):
     """Two spots in a section: one predicts the other, and no section another."""
     adata.obs["section"] = np.where(np.arange(144) < 2, "small", "large")

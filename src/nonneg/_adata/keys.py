@@ -45,7 +45,7 @@ SIDE_KEYS: dict[str, dict[str, str]] = {
     "var": {
         # rsf, fa: means of genes after normalisation
         "center": "_center",
-        # negative binomial likelihood: overdispersion of genes
+        # nsf, nsfh, pnmf: of counts, overdispersion of genes
         "dispersion": "_dispersion",
         "importance": "_spatial_importance",
         "importance_std": "_spatial_importance_std",

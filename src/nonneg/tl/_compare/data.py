@@ -128,8 +128,10 @@ class HoldOut:
         self.train_counts = data.counts[train]
         self.held = data.counts[held]
         self.held_size = size[held][:, None]
+        # That of empty observations is zero, where nothing is expected.
+        self.train_size = size[train][:, None]
         # Empty observations would be divided by zero; they have nothing to tell.
-        self.train_size = np.where(seen > 0, size[train], 1)[:, None]
+        self.train_divisor = np.where(seen > 0, size[train], 1)[:, None]
         total = size[train].sum()
         self.rate = np.asarray(data.counts[train].sum(0)).ravel() / (total or 1.0)
         self.held_section = (

@@ -119,7 +119,7 @@ def run(part: HoldOut, setting: Setting, seed: int) -> Outcome:
         raise KeyboardInterrupt
     if model.sized:
         w = stored.loadings
-        scores = stored.scores / part.train_size
+        scores = stored.scores / part.train_divisor
         seen = Expected(scores, w, part.train_size)
         held = Expected(part.average @ scores, w, part.held_size)
         return Outcome(held, seen, share_of_zeros(w), stored.entry.converged)
@@ -150,7 +150,7 @@ def _rates(part: HoldOut) -> Outcome:
 
 
 def _neighbors(part: HoldOut) -> Outcome:
-    counts = part.train_counts.multiply(1 / part.train_size).tocsr()
+    counts = part.train_counts.multiply(1 / part.train_divisor).tocsr()
     held = Expected(part.average, counts.T.tocsr(), part.held_size)
     return Outcome(held, None, np.nan, None)
 
