@@ -243,3 +243,13 @@ def test_factors_of_both_kinds_and_their_bound(hybrid):
     np.testing.assert_array_equal(
         ax.lines[0].get_ydata(), hybrid.uns["nsfh"]["objective"]
     )
+
+
+def test_a_variant_that_is_called_what_models_are_drawn_as(compared):
+    """Its curve is one of its own."""
+    table = compared.uns["comparison"]
+    table["method"] = table["model"]
+    table.loc[table["model"] == "nsfh", ["model", "method"]] = ["NSF", "nsf"]
+    drawn = labelled(nng.pl.comparison(compared))
+    np.testing.assert_allclose(drawn["nsf"].lines[0].get_ydata(), [2.75, 1.5])
+    np.testing.assert_allclose(drawn["NSF"].lines[0].get_ydata(), [3.5])

@@ -111,8 +111,9 @@ def comparison(
     sizes = table.loc[table["n_components"] > 0, "n_components"].unique()
     # Spatial factors, where that is all that differs.
     by_spatial = not halves and sizes.size == 1
+    taken = set(table["model"])
     table["label"] = [
-        _label(model, method)
+        _label(model, method, taken)
         + f", {t} spatial" * (method == "nsfh" and not halves and not by_spatial)
         for model, method, t in table[["model", "method", "n_spatial"]].to_numpy()
     ]
@@ -189,9 +190,11 @@ def _draw_lines(ax: Axes, table: pd.DataFrame) -> None:
         )
 
 
-def _label(model: str, method: str) -> str:
+def _label(model: str, method: str, taken: set[str]) -> str:
     """What a variant is called, or a model that has no other name."""
-    label = model if model != method else _LABELS.get(method, method.upper())
+    label = _LABELS.get(method, method.upper())
+    # Unless a variant is called that.
+    label = model if model != method or label in taken else label
     return label + ", averaged" * (method in _AVERAGED)
 
 
