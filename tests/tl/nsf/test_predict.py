@@ -276,3 +276,19 @@ def test_no_intervals_of_normalised_values(fits):
         nng.tl.predict(
             fits["rsf"], np.ones((2, 2)), key="rsf", expression=True, interval=0.9
         )
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [np.ones(3), np.ones((4, 2)), np.full(4, np.nan), np.array(list("abcd")), None],
+)
+def test_totals_that_were_changed_since(adata, damaged):
+    """Expected counts sum to nothing else in silence; `None`: an earlier version's."""
+    fit(adata, "nsf", max_iter=2)
+    adata.uns["nsf"]["loading_totals"] = damaged
+    ask = dict(coords=adata.obsm["spatial"][:2], expression=True)
+    if damaged is None:
+        assert np.isfinite(nng.tl.predict(adata, **ask).X).all()
+        return
+    with pytest.raises((TypeError, ValueError), match="'loading_totals'"):
+        nng.tl.predict(adata, **ask)

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from ..._adata.checks import as_numbers
 from ..._adata.coordinates import Transform
 from ..._adata.genes import read_positions
 from ..._adata.keys import side_key
 from ..._adata.schema import ProbabilisticEntry
 from ..._adata.size_factors import is_total
 from ..._adata.views import read_side
+from ..._core.text import counted
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
@@ -150,6 +152,8 @@ def expression_of(
     sums = cast("ProbabilisticEntry", entry).loading_totals
     counts = likelihood != "gaussian"
     known = counts and sums is not None and is_total(entry.params["size_factors"])
+    if known:
+        sums = _read_loading_totals(stored, sums)
     return Expression(
         stored.loadings[used],
         of_variables("dispersion") if scatters else 0.0,
@@ -158,6 +162,20 @@ def expression_of(
         loading_totals=sums if known else None,
         size_median=float(entry.params["size_median"]) if known else 1.0,
     )
+
+
+def _read_loading_totals(stored: Factors, sums: Any) -> NDArray[np.float64]:
+    """Sums of loadings, one for each factor."""
+    where = f"adata.uns[{stored.keys.uns!r}]['loading_totals']"
+    values = as_numbers(sums, where)
+    k = len(stored.names)
+    if values.shape != (k,) or not np.isfinite(values).all():
+        msg = (
+            f"{where} must hold {counted(k, 'finite number')}, one for each factor: it has "
+            "changed since the fit. Fit again."
+        )
+        raise ValueError(msg)
+    return values
 
 
 def _transform(entry: Mapping[str, Any]) -> Transform:
