@@ -103,8 +103,10 @@ def test_one_split_selects_nothing(given):
 
 
 def test_splits_that_were_not_finished_do_not_count(given):
-    adata = given({("nsf", 2, 2): (2.0, 9.0), ("nsf", 4, 4): (1.0,)})
+    settings = {("nsf", 2, 2): (2.0, 9.0), ("nsf", 4, 4): (1.0,)}
+    adata = given(settings, converged=[True, False, True])
     found = nng.get.comparison(adata)
+    assert found["converged"].tolist() == [1.0, 1.0]
     assert found["mean"].tolist() == [2.0, 1.0]
     assert (found["n_splits"] == 1).all()
     early = adata.uns["comparison"].query("n_components == 4 or split == 1")

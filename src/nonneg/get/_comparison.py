@@ -103,7 +103,8 @@ def comparison(
     best = int(mean.argmin())
     difference = values - values[best] if chooses else np.full_like(values, np.nan)
     found["difference"], found["difference_se"] = _mean(difference)
-    converged = table.groupby(_SETTING, sort=False)["converged"].mean()
+    compared = table[table["split"].isin(wide.columns)]
+    converged = compared.groupby(_SETTING, sort=False)["converged"].mean()
     found["converged"] = converged[wide.index].to_numpy(np.float64, na_value=np.nan)
     found["is_best"] = chooses & (np.arange(len(found)) == best)
     found["is_selected"] = False
