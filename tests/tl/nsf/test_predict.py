@@ -108,7 +108,7 @@ def test_uncertainty_grows_with_distance(fits):
         (np.zeros((3, 3)), r"shape \(n, 2\)"),
         (np.zeros(2), r"shape \(n, 2\)"),
         (np.zeros((0, 2)), r"shape \(n, 2\)"),
-        (np.full((3, 2), np.nan), "NaN or infinite"),
+        (np.full((3, 2), np.nan), "without finite coordinates"),
     ],
 )
 def test_coordinates_that_do_not_suit(fits, coords, match):
