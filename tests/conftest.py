@@ -52,3 +52,18 @@ def x64():
 
     with jax.enable_x64(True):
         yield
+
+
+# Of memory maps that Linux allows a process; every compiled function takes some four.
+_MANY_MAPS = 30_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_memory_maps():
+    """A process that has compiled too much crashes: between modules, it is forgotten."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MANY_MAPS:
+        import jax
+
+        jax.clear_caches()

@@ -77,7 +77,7 @@ def test_seminmf(array_type, nonnegative, tmp_path):
 @GRID
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "gaussian"])
 def test_nsfh(array_type, likelihood, tmp_path):
-    kwargs = dict(length_scale=3, amplitude=1, temperature=1, tol=0, max_iter=8)
+    kwargs = dict(length_scale=3, amplitude=1, temperature=1, tol=0, max_iter=3)
     kwargs |= dict(likelihood=likelihood, n_spatial=2)
     adata = array_type(ADATA, tmp_path)
     nng.tl.nsfh(adata, 4, **kwargs)

@@ -58,6 +58,7 @@ def test_optimality_conditions(side, x64):
     assert np.abs(gradient).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_sides_mirror_each_other(x64):
     kwargs = dict(tol=1e-9, max_iter=5000)
     rows = fit(X, nonnegative="scores", **kwargs)

@@ -176,7 +176,10 @@ def test_counts_far_beyond_what_is_expected(adata):
         assert (np.abs(fit.precision - rate) / scale).max() < 0.05
 
 
-@LIKELIHOODS
+@pytest.mark.parametrize(
+    "likelihood",
+    ["poisson", "gaussian", pytest.param("negative_binomial", marks=pytest.mark.slow)],
+)
 def test_everything_is_finite_after_a_search(adata, likelihood):
     result, _ = run(adata, likelihood)
     for part in (result.W, result.mean, result.var, result.total_var):
