@@ -44,7 +44,8 @@ def comparison(
     Of every model, the setting is selected that no larger one beats by more than the
     standard error of their difference: the smallest number of factors from which on the
     deviance no longer falls by more than its standard error. Where it is the largest that
-    was tried, try more. Differences are taken within splits, because splits differ more
+    was tried, try more. With two or three splits, standard errors are guesses themselves:
+    take more before you settle for the smallest. Differences are taken within splits, because splits differ more
     than models do.
 
     Parameters

@@ -116,7 +116,8 @@ def compare(
         of held-out counts. `coverage`: share of held-out counts inside intervals of 90 %
         (see below). `sparsity`: share of zero loadings. `converged`: whether the fit did;
         missing where there is nothing to fit. `seconds`. NaN where a model does not have
-        it. After Ctrl-C, those that were finished, and `.attrs["interrupted"]`.
+        it. After Ctrl-C, those that were finished, and `.attrs["interrupted"]`, which files do not
+        keep.
 
     Raises
     ------
