@@ -52,7 +52,7 @@ def test_refusals(fitted, tissue, quick):
     xy = fitted.obsm["spatial"][:3]
     for change, match in (
         (dict(coords=xy[:, :1]), "shape"),
-        (dict(coords=xy * np.nan), "NaN"),
+        (dict(coords=xy * np.nan), "without finite coordinates"),
         (dict(expression=True), "no depth"),
         (dict(section="a"), "without library_key"),
     ):
