@@ -141,8 +141,7 @@ def integration(page):
     for modality in (genes, peaks):
         sc.pp.normalize_total(modality)
         sc.pp.log1p(modality)
-    with mudata.set_options(pull_on_update=False):
-        page["mdata"] = mudata.MuData({"rna": genes, "atac": peaks})
+    page["mdata"] = mudata.MuData({"rna": genes, "atac": peaks})
     page["mdata"].obs["batch"] = whole.obs["batch"].astype(str)
     yield
     first.write_h5ad("control.h5ad")
