@@ -19,14 +19,8 @@ if TYPE_CHECKING:
 
 # Inches.
 _MAP_SIZE = np.array([1.7, 2.4])
-
-
 _SMALLEST_MAP = 0.4
-
-
 _COLORBAR_WIDTH = 0.45
-
-
 _TITLE_HEIGHT = 0.35
 
 

@@ -234,7 +234,7 @@ def search(
                 return candidate, value
         return None
 
-    size, iteration, stepped = how.first_move, 0, False
+    size, iteration, stepped, interrupted = how.first_move, 0, False, False
     ascents = [
         part.ascent(kernels).init(state)
         for part, state in zip(parts, states, strict=True)
@@ -271,10 +271,8 @@ def search(
     except KeyboardInterrupt:
         if not stepped:
             raise
-        return Found(
-            states, kernels, tried, _scatter(parts, states, kernels), interrupted=True
-        )
-    return Found(states, kernels, tried, _scatter(parts, states, kernels))
+        interrupted = True
+    return Found(states, kernels, tried, _scatter(parts, states, kernels), interrupted)
 
 
 def _scatter(parts: list[Search], states: list[NSFState], kernels: Kernels) -> Any:
