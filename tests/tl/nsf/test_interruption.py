@@ -150,6 +150,44 @@ def test_interruption_of_exchanges_keeps_what_the_search_found(adata, monkeypatc
     assert len(stored["search"]) > 1
 
 
+@pytest.mark.parametrize("where", ["scatter", "predict", "first_state", "step"])
+def test_interruption_after_the_search_keeps_it(adata, where, monkeypatch):
+    """Of what comes between the search and the first step on all data."""
+    from nonneg.models.nsf import search, solver
+    from nonneg.models.nsf.ascent import Ascent
+
+    owner, name = {
+        "scatter": (search, "_scatter"),
+        "predict": (solver, "predict_factors"),
+        "first_state": (solver, "first_state"),
+        "step": (Ascent, "step"),
+    }[where]
+    original, n_calls = getattr(owner, name), 0
+
+    def once(*args):
+        nonlocal n_calls
+        on_all = where in {"scatter", "predict"} or len(
+            args[1].fit.mean if where == "step" else args[2]
+        ) == len(adata)
+        n_calls += on_all
+        if on_all and n_calls == 1:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    expected = adata.copy()
+    nng.tl.nsf(expected, 4, amplitude=1.0, temperature=1.0, max_iter=1)
+    monkeypatch.setattr(owner, name, once)
+    with pytest.warns(UserWarning, match="nterrupted"):
+        nng.tl.nsf(adata, 4, amplitude=1.0, temperature=1.0)
+    assert n_calls > 1
+    stored = adata.uns["nsf"]
+    assert stored["interrupted"] is True
+    assert stored["converged"] is False
+    assert stored["n_iter"] == 1
+    assert len(stored["search"]) == len(expected.uns["nsf"]["search"])
+    np.testing.assert_array_equal(adata.obsm["X_nsf"], expected.obsm["X_nsf"])
+
+
 def test_interruption_of_permutations_keeps_the_fit(adata, monkeypatch):
     from nonneg.models.nsf import spatial_share
 

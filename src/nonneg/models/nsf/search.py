@@ -272,7 +272,19 @@ def search(
         if not stepped:
             raise
         interrupted = True
-    return Found(states, kernels, tried, _scatter(parts, states, kernels), interrupted)
+    found = even_if_interrupted(lambda: _scatter(parts, states, kernels))
+    return Found(states, kernels, tried, found[0], interrupted or found[1])
+
+
+def even_if_interrupted[T](steps: Callable[[], T]) -> tuple[T, bool]:
+    """What short steps give that a search must not be lost for, and if once cut short.
+
+    They are run again then; a second interruption is passed on.
+    """
+    try:
+        return steps(), False
+    except KeyboardInterrupt:
+        return steps(), True
 
 
 def _scatter(parts: list[Search], states: list[NSFState], kernels: Kernels) -> Any:

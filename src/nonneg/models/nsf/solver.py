@@ -19,7 +19,14 @@ from .model import FactorModel, iid_elsewhere, predict_factors
 from .priors import Priors
 from .problem import Kernels, Options, Space
 from .result import NSFResult, finish
-from .search import Search, coarsen, free_parameters, hold_out, search
+from .search import (
+    Search,
+    coarsen,
+    even_if_interrupted,
+    free_parameters,
+    hold_out,
+    search,
+)
 from .start import first_kernels, first_state, start_counts, start_real
 
 if TYPE_CHECKING:
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
     from ..loop import Callback, Trace
     from .likelihood import Likelihood
     from .problem import NSFState
-    from .search import Held
+    from .search import Found, Held
 
 
 _MIN_SEARCH_LOCATIONS = 20
@@ -63,8 +70,7 @@ def fit(
     )
     kernels = first_kernels(n_spatial, n_axes, options, searched=searched)
     tried: list[tuple[int, Kernels, float]] = []
-    interrupted = False
-    scatter: Any = None
+    chosen: Found | None = None
 
     def start(likelihood: Likelihood, rows: NDArray[np.intp]) -> tuple[Any, Any]:
         if not likelihood.log_link:
@@ -86,8 +92,7 @@ def fit(
         return Priors(options.kernel, space.layout, n_kept)
 
     if not searched:
-        w, mean = start(likelihood, np.arange(n_obs))
-        var = None
+        starts = [start(likelihood, np.arange(n_obs))]
     else:
         assert space is not None
         coarse = coarsen(space, options)
@@ -118,7 +123,11 @@ def fit(
             ]
             chosen = search(parts, states, kernels, callback)
             kernels, tried = chosen.kernels, chosen.tried
-            interrupted, scatter = chosen.interrupted, chosen.scatter
+
+    def begin() -> tuple[Ascent, NSFState]:
+        """Steps on all data, and the state that they start from."""
+        factors: tuple[Any, ...] = starts[0]
+        if chosen is not None:
             state, train = chosen.states[0], put(parts[0].held.train)
             iid = iid_elsewhere(
                 state.mean[:, n_spatial:],
@@ -126,12 +135,15 @@ def fit(
                 log_link=likelihood.log_link,
             )
             found = predict_factors(options.kernel, state, kernels, placed, iid)
-            mean, var = (
-                set_rows(everywhere, train, seen).astype(np.float32)
-                for everywhere, seen in zip(found, (state.mean, state.var), strict=True)
+            factors = (
+                state.w,
+                *(
+                    set_rows(everywhere, train, seen).astype(np.float32)
+                    for everywhere, seen in zip(
+                        found, (state.mean, state.var), strict=True
+                    )
+                ),
             )
-            w = state.w
-    with float64():
         whole = jax.tree.map(put, space)
         model = FactorModel(likelihood.place(put), whole, n_spatial)
         prior = whole and priors(whole).at(kernels.length_scale, kernels.nugget)
@@ -143,7 +155,14 @@ def fit(
             options.tol,
             options.max_iter,
         )
-        state = first_state(ascent, w, mean, var)
+        return ascent, first_state(ascent, *factors)
+
+    with float64():
+        if chosen is None:
+            (ascent, state), interrupted = begin(), False
+        else:
+            (ascent, state), interrupted = even_if_interrupted(begin)
+            interrupted |= chosen.interrupted
         state, trace = _ascend(
             ascent, state, callback, searched=searched, interrupted=interrupted
         )
@@ -155,7 +174,7 @@ def fit(
             n_permutations=options.n_permutations,
             seed=options.seed,
             search_interrupted=interrupted,
-            scatter=scatter,
+            scatter=None if chosen is None else chosen.scatter,
         )
 
 
@@ -171,16 +190,14 @@ def _ascend(
     if not interrupted:
         try:
             state = exchange(ascent, state)
+            ascended, trace = drive(ascent, ascent.init(state), callback)
+            return ascent.finish(ascended), trace
         except KeyboardInterrupt:
             if not searched:
                 raise
-            interrupted = True
-    if interrupted:
-        ascent = replace(ascent, max_iter=1)
-    ascended, trace = drive(ascent, ascent.init(state), callback)
-    if interrupted:
-        trace = trace._replace(converged=False, interrupted=True)
-    return ascent.finish(ascended), trace
+    once = replace(ascent, max_iter=1)
+    ascended, trace = drive(once, once.init(state), callback)
+    return once.finish(ascended), trace._replace(converged=False, interrupted=True)
 
 
 def _folds(space: Space, options: Options, rank: int, n_obs: int) -> list[Held]:
