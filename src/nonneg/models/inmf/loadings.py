@@ -96,13 +96,13 @@ def update_loadings(
     """
     dtype = loadings.W.dtype
     new = _alternate(
-        Loadings(*map(jnp.asarray, loadings)),
-        SufficientStatistics(*(jnp.asarray(x, dtype) for x in statistics)),
+        loadings,
+        SufficientStatistics(*(x.astype(dtype) for x in statistics)),
         penalties,
         rule=rule,
         n_rounds=1 if rule == "mu" else _LOADING_ROUNDS,
-        active=None if active is None else jnp.asarray(active),
-        common=None if shared is None else jnp.asarray(shared),
+        active=active,
+        common=shared,
     )
     return to_host(new) if isinstance(statistics.gram, np.ndarray) else new
 

@@ -110,7 +110,7 @@ def _in_chunks(h: Floats, product: Floats, gram: Floats, update: UpdateRows) -> 
         parts = (
             np.pad(x[rows], missing) if size > n else x[rows] for x in (h, product)
         )
-        done.append((update(*map(jnp.asarray, parts), jnp.asarray(gram)), n))
+        done.append((update(*parts, gram), n))
         start += n
     return np.concatenate([np.asarray(new)[:n] for new, n in done])
 

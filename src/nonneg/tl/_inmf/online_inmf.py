@@ -109,7 +109,7 @@ def online_inmf(
         Cells per step, in total; each data set has a share in proportion to its size.
     n_epochs
         How often all cells are visited. If `minibatch_size` is all of them, an epoch is
-        one step: 20 are few, and :func:`nonneg.tl.inmf` stops by itself.
+        three steps: take 20, or :func:`nonneg.tl.inmf`, which stops by itself.
     %(validation)s
     scores
         Where to write the scores of files or of a mapping: a new .h5ad or .zarr file,
