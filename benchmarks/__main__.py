@@ -11,6 +11,7 @@ from pathlib import Path
 from nonneg.operators.threads import available_cpus
 
 from . import (
+    cost,
     deconvolution,
     deconvolution_learned,
     deconvolution_missing,
@@ -24,8 +25,9 @@ from . import (
     nsf_sections,
     stability,
     streaming,
+    table,
 )
-from .measure import write_block
+from .measure import has_block, write_block
 
 _STREAMED = {f"stream-{how}": how for how in streaming.HOW}
 _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
@@ -45,7 +47,11 @@ _DECONVOLUTION = {
     "deconvolution-learned": deconvolution_learned.compare,
     "deconvolution-missing": deconvolution_missing.compare,
 }
+_TABLE = {f"table-{name}": name for name in table.ROWS}
+_COST = {f"cost-{name}": name for name in cost.SYSTEMS}
 _GROUPS = {
+    "table": list(_TABLE),
+    "cost": list(_COST),
     "inmf": list(_INMF),
     "memory": list(nmf.CASES),
     "stream": list(_STREAMED),
@@ -69,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         *stability.CASES,
         *locanmf.CASES,
         "device",
+        *_TABLE,
+        *_COST,
     ]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
@@ -89,15 +97,26 @@ def main(argv: list[str] | None = None) -> int:
         "--docs",
         type=Path,
         metavar="FILE",
-        help="also write tables of cell types and of widefield imaging between '<!-- NAME -->' and "
-        "'<!-- end of NAME -->' of a Markdown file, where it has these lines",
+        help="also write what table, cost, and those of cell types and widefield imaging find "
+        "between '<!-- NAME -->' and '<!-- end of NAME -->' of a Markdown file, where it has "
+        "these lines (of a folder: of its benchmarks.md)",
     )
     args = parser.parse_args(argv)
+    if args.docs and args.docs.is_dir():
+        args.docs /= "benchmarks.md"
+    if args.docs and not args.docs.exists():
+        parser.error(f"there is no {args.docs}")
     chosen: list[str] = []
     for name in args.names or names:
         if name not in names and name not in _GROUPS:
             parser.error(f"{name!r} is none of {', '.join([*names, *_GROUPS])}")
         chosen += _GROUPS.get(name, [name])
+
+    for group in ("table", "cost"):
+        if args.docs and group in args.names and not has_block(args.docs, group):
+            parser.error(
+                f"{args.docs} has no lines '<!-- {group} -->', '<!-- end of … -->'"
+            )
 
     print(header(quick=args.quick), flush=True)
     in_memory = [name for name in nmf.CASES if name in chosen]
@@ -139,7 +158,23 @@ def main(argv: list[str] | None = None) -> int:
             write_block(args.docs, name, tables)
     if "device" in chosen:
         print("\n" + device.compare(quick=args.quick), flush=True)
-    return 0
+    complete = True
+    for group, members, run in (
+        ("table", _TABLE, table.compare),
+        ("cost", _COST, cost.compare),
+    ):
+        some = [short for name, short in members.items() if name in chosen]
+        if not some:
+            continue
+        # Part of a table would take the place of all of it.
+        docs = args.docs if len(some) == len(members) else None
+        kwargs = {"docs": docs} if group == "cost" else {}
+        text, good = run(some, quick=args.quick, workdir=args.workdir, **kwargs)
+        print(f"\n{text}", flush=True)
+        if docs:
+            write_block(docs, group, text)
+        complete &= good
+    return 0 if complete else 1
 
 
 def header(*, quick: bool) -> str:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from scipy.stats import rankdata
 
 import nonneg as nng
@@ -43,7 +44,7 @@ from .deconvolution_sections import (
     write_many,
     write_section,
 )
-from .measure import in_fresh_process, markdown, progress
+from .measure import in_fresh_process, installed, markdown, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
 
 nng.settings.progress = False
 
-# Python of the environment in which the peers are installed.
-PYTHON = os.environ.get("NONNEG_PEERS")
 # RCTD takes minutes for a section, and leaves out osmFISH's panel of 33 genes.
 PEERS: dict[str, tuple[str, ...]] = {
     "FlashDeconv": tuple(WORKLOADS),
@@ -224,8 +223,8 @@ def _slug(name: str) -> str:
 
 def peers(run: Run, workloads: Sequence[str]) -> None:
     """Run the peers on sections that have no result of theirs yet."""
-    if PYTHON is None:
-        print("peers: NONNEG_PEERS is not set; stored results only", file=sys.stderr)
+    if python() is None:
+        print("peers: not in NONNEG_PEERS; stored results only", file=sys.stderr)
         return
     for name, where in PEERS.items():
         missing = [
@@ -238,7 +237,7 @@ def peers(run: Run, workloads: Sequence[str]) -> None:
         # Seed by seed, so that all workloads have the same seeds if it is cut off.
         missing.sort(key=lambda folder: folder.name.rpartition("_")[2])
         if missing:
-            _peer(name, *missing, RCTD_TABLES=str(run.root.parent))
+            run_peer(name, *missing, RCTD_TABLES=str(run.root.parent))
 
 
 def peer(name: str, found: Section, folder: Path) -> Found | None:
@@ -248,7 +247,7 @@ def peer(name: str, found: Section, folder: Path) -> Found | None:
         return None
     with np.load(path) as kept:
         made_by = str(kept["made_by"])
-        fresh = PYTHON is None or made_by == _peer_versions()[name]
+        fresh = python() is None or made_by == _peer_versions()[name]
         if str(kept["section"]) != found.stamp or not fresh:
             return None
         shares = both_shares(kept["shares"], found.signatures().sum(1))
@@ -260,12 +259,18 @@ _SCRIPT = Path(__file__).parent / "peers" / "deconvolution.py"
 
 @cache
 def _peer_versions() -> dict[str, str]:
-    return json.loads(_peer("versions"))
+    return json.loads(run_peer("versions"))
 
 
-def _peer(name: str, *paths: Path, **env: str) -> str:
+def python() -> str | None:
+    """Of the environment in which the peers are installed together."""
+    found = installed("flashdeconv")
+    return found.python if found else None
+
+
+def run_peer(name: str, *paths: Path, **env: str) -> str:
     done = subprocess.run(
-        [str(PYTHON), str(_SCRIPT), name, *map(str, paths)],
+        [str(python()), str(_SCRIPT), name, *map(str, paths)],
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -298,8 +303,8 @@ def _engine() -> str:
     return f"{versions}; code {sources(Path(nng.__file__).parent)}"
 
 
-def provenance() -> str:
-    """Machine, versions and commit of the figures above."""
+def commit() -> str:
+    """Of the package as it is measured."""
     where = Path(nng.__file__).parents[2]
 
     def git(*args: str) -> str:
@@ -311,14 +316,17 @@ def provenance() -> str:
         )
         return done.stdout.strip()
 
-    commit = git("log", "-1", "--format=%h", "--", "src") or "of no repository"
-    if git("status", "--porcelain", "--", "src"):
-        commit += " and changes"
+    found = git("log", "-1", "--format=%h", "--", "src") or "of no repository"
+    return found + (" and changes" if git("status", "--porcelain", "--", "src") else "")
+
+
+def provenance() -> str:
+    """Machine, versions and commit of the figures above."""
     machine = (
         f"{platform.system()} {platform.machine()}, {available_cpus()} CPUs, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
     )
-    return f"*{machine}; {_engine()}; nonneg at commit {commit}.*"
+    return f"*{machine}; {_engine()}; nonneg at commit {commit()}.*"
 
 
 # --- scores ---------------------------------------------------------------------------
@@ -603,8 +611,8 @@ def tissue(run: Run) -> str:
     for method in BASELINES:
         results[method] = baseline(method, found, folder)
     for method in () if run.quick else PEERS:
-        if PYTHON is not None and method != "RCTD" and not peer(method, found, folder):
-            _peer(method, folder)
+        if python() and method != "RCTD" and not peer(method, found, folder):
+            run_peer(method, folder)
         if result := peer(method, found, folder):
             results[method] = result
     rows = [
@@ -659,8 +667,8 @@ def many(run: Run, n: int = 100_000) -> str:
     rows = []
     folder = write_many(run.root, n)
     truth = np.load(folder / "truth.npy")
-    if PYTHON is not None and n <= 100_000:
-        _peer("many", folder)
+    if python() and n <= 100_000:
+        run_peer("many", folder)
         with np.load(folder / "FlashDeconv.npz") as found:
             rows.append(_many_row("FlashDeconv", found["shares"], found, truth))
     done = in_fresh_process(
@@ -678,6 +686,19 @@ def many(run: Run, n: int = 100_000) -> str:
         "r",
     ]
     return f"{title}\n\n" + markdown(header, rows)
+
+
+def many_input(folder: Path) -> tuple[ad.AnnData, pd.DataFrame]:
+    """Counts, and the ready signatures as a reference."""
+    b = np.load(folder / "signatures.npy")
+    genes = [f"g{j}" for j in range(b.shape[1])]
+    types = [f"t{k:02d}" for k in range(b.shape[0])]
+    reference = pd.DataFrame(1e3 * b, index=types, columns=genes)
+    adata = ad.AnnData(
+        sp.csr_matrix(sp.load_npz(folder / "counts.npz")), var=pd.DataFrame(index=genes)
+    )
+    adata.obsm["spatial"] = np.load(folder / "coords.npy")
+    return adata, reference
 
 
 def _many_row(

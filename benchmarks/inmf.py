@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -23,15 +22,13 @@ from nonneg.models.inmf.summary import summarise
 from nonneg.operators.choose import as_operator
 
 from .data import first_rows, integration_counts, write_stored
-from .measure import in_fresh_process, markdown, progress
+from .measure import in_fresh_process, installed, markdown, progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PEERS = ("nmf-torch online", "nmf-torch batch", "pyliger anls", "pyliger online")
 LAM = 5.0
-# Python of the environment in which the peers are installed.
-PYTHON = os.environ.get("NONNEG_PEERS")
 
 
 def scaled(counts: sp.csr_matrix) -> sp.csr_matrix:
@@ -68,43 +65,80 @@ def compare(*, quick: bool, workdir: Path | None) -> str:
     """
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        stored = sorted(workdir.glob("data_*.npz")) if workdir else []
-        if stored:
-            data = [sp.csr_matrix(sp.load_npz(path)) for path in stored]
-        else:
-            sizes, n_vars = ((1500, 900), 300) if quick else ((20_000, 12_000), 1400)
-            data = [scaled(x) for x in integration_counts(sizes, n_vars, 20)]
-        for d, x in enumerate(data):
-            sp.save_npz(folder / f"data_{d}.npz", x)
-            names = pd.DataFrame(index=[f"g{j}" for j in range(x.shape[1])])
-            ad.AnnData(x.astype(np.float32), var=names).write_h5ad(folder / f"{d}.h5ad")
+        data = _stored_or_drawn(workdir, quick=quick)
+        write_data(folder, data)
         tables = [_table(folder, data, rank) for rank in ((20,) if quick else (20, 40))]
     return "\n\n".join(["### Integration", *tables])
 
 
-def _table(folder: Path, data: Sequence[sp.csr_matrix], rank: int) -> str:
+def _stored_or_drawn(workdir: Path | None, *, quick: bool) -> list[sp.csr_matrix]:
+    stored = sorted(workdir.glob("data_*.npz")) if workdir else []
+    if stored:
+        return [sp.csr_matrix(sp.load_npz(path)) for path in stored]
+    return two_data_sets(quick=quick)
+
+
+def two_data_sets(*, quick: bool) -> list[sp.csr_matrix]:
+    """What all programs are given: 20,000 and 12,000 cells, scaled."""
+    sizes, n_vars = ((1500, 900), 300) if quick else ((20_000, 12_000), 1400)
+    return [scaled(x) for x in integration_counts(sizes, n_vars, 20)]
+
+
+def write_data(folder: Path, data: Sequence[sp.csr_matrix]) -> None:
+    """For peers, and for fits from disk."""
+    for d, x in enumerate(data):
+        sp.save_npz(folder / f"data_{d}.npz", x)
+        names = pd.DataFrame(index=[f"g{j}" for j in range(x.shape[1])])
+        ad.AnnData(x.astype(np.float32), var=names).write_h5ad(folder / f"{d}.h5ad")
+
+
+def joined(data: Sequence[sp.csr_matrix]) -> ad.AnnData:
+    """All cells, with their data set in ``obs["batch"]``."""
     adata = ad.AnnData(sp.vstack(data, format="csr").astype(np.float32))
     sizes = [x.shape[0] for x in data]
     adata.obs["batch"] = np.repeat([str(d) for d in range(len(data))], sizes)
-    files = {str(d): folder / f"{d}.h5ad" for d in range(len(data))}
+    return adata
+
+
+def fit_batch(adata: ad.AnnData, rank: int, **kwargs: Any) -> ad.AnnData:
+    """A fit in memory; the model is in the object."""
+    nng.tl.inmf(adata, rank, batch_key="batch", lam=LAM, scale=False, **kwargs)
+    return adata
+
+
+def fit_online(
+    folder: Path, n_sets: int, rank: int, n_epochs: int, **kwargs: Any
+) -> ad.AnnData:
+    """A fit from the files of a folder; the model."""
+    files = {str(d): folder / f"{d}.h5ad" for d in range(n_sets)}
+    kwargs |= {"lam": LAM, "scale": False, "n_epochs": n_epochs}
+    model = nng.tl.online_inmf(files, rank, **kwargs)
+    assert model is not None
+    return model
+
+
+def exact_of(data: Sequence[sp.csr_matrix], model: ad.AnnData) -> float:
+    """Objective of one of ours, with all scores solved for."""
+    w, v = model.varm["inmf"].T, model.varm["inmf_specific"].transpose(1, 2, 0)
+    return exact(data, w, v)
+
+
+def _table(folder: Path, data: Sequence[sp.csr_matrix], rank: int) -> str:
+    adata = joined(data)
+    sizes = [x.shape[0] for x in data]
 
     def batch(**kwargs: Any) -> tuple[float, float]:
         start = time.perf_counter()
-        nng.tl.inmf(adata, rank, batch_key="batch", lam=LAM, scale=False, **kwargs)
-        seconds = time.perf_counter() - start
-        w, v = adata.varm["inmf"].T, adata.varm["inmf_specific"].transpose(1, 2, 0)
-        return seconds, exact(data, w, v)
+        fit_batch(adata, rank, **kwargs)
+        return time.perf_counter() - start, exact_of(data, adata)
 
     def online(n_epochs: int) -> tuple[float, float]:
         start = time.perf_counter()
-        model = nng.tl.online_inmf(files, rank, lam=LAM, scale=False, n_epochs=n_epochs)
-        seconds = time.perf_counter() - start
-        assert model is not None
-        w, v = model.varm["inmf"].T, model.varm["inmf_specific"].transpose(1, 2, 0)
-        return seconds, exact(data, w, v)
+        model = fit_online(folder, len(data), rank, n_epochs)
+        return time.perf_counter() - start, exact_of(data, model)
 
     rows = []
-    peers = {name: _peer(folder, name, rank, data) for name in PEERS}
+    peers = {name: peer(folder, name, rank, data) for name in PEERS}
     first = batch(tol=1e-6, max_iter=500)
     second = batch(tol=1e-6, max_iter=500)
     rows.append(_row("tl.inmf to tol=1e-6, first call", first, peers))
@@ -137,15 +171,16 @@ def _row(
     return [label, f"{seconds:.2f}", f"{objective:.5e}", *ratios]
 
 
-def _peer(
+def peer(
     folder: Path, name: str, rank: int, data: Sequence[sp.csr_matrix]
 ) -> tuple[float, float]:
     """Seconds of the fit alone, and the objective."""
-    if PYTHON is None:
+    found = installed(name.split(maxsplit=1)[0])
+    if found is None:
         return float("nan"), float("inf")
     script = Path(__file__).parent / "peers" / "inmf.py"
     done = subprocess.run(
-        [PYTHON, str(script), str(folder), name, str(rank)],
+        [found.python, str(script), str(folder), name, str(rank)],
         capture_output=True,
         text=True,
         check=False,
@@ -153,8 +188,8 @@ def _peer(
     if done.returncode:
         print(f"{name} failed:\n{done.stderr[-500:]}", file=sys.stderr)
         return float("nan"), float("inf")
-    with np.load(folder / "peer.npz") as found:
-        seconds, w, v = float(found["seconds"]), found["W"], found["V"]
+    with np.load(folder / "peer.npz") as left:
+        seconds, w, v = float(left["seconds"]), left["W"], left["V"]
     objective = exact(data, w, v)
     progress(name, f"{seconds:.2f} s", f"{objective:.6e}")
     return seconds, objective
@@ -221,13 +256,7 @@ def from_disk(*, quick: bool, workdir: Path | None) -> str:
 
 def against_batch(*, quick: bool, workdir: Path | None) -> str:
     """Online fits beside the converged batch fit, on the same data."""
-    stored = sorted(workdir.glob("data_*.npz")) if workdir else []
-    sizes, n_vars = ((1500, 900), 300) if quick else ((20_000, 12_000), 1400)
-    data = (
-        [sp.csr_matrix(sp.load_npz(path)) for path in stored]
-        if stored
-        else [scaled(x) for x in integration_counts(sizes, n_vars, 20)]
-    )
+    data = _stored_or_drawn(workdir, quick=quick)
     sets = {
         str(d): ad.AnnData(
             x.astype(np.float32),

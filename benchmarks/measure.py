@@ -1,23 +1,33 @@
-"""What the benchmarks measure: objectives, memory, fresh processes."""
+"""What the benchmarks measure: objectives, memory, fresh processes; peers and machine."""
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import kl_div
 
+from nonneg.operators.threads import available_cpus
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    type Call = Callable[..., Any]
 
 _ROWS = 1000
 _STATUS = Path("/proc/self/status")
@@ -83,6 +93,75 @@ def _status(field: str) -> int:
     raise KeyError(field)
 
 
+class Cost(NamedTuple):
+    """Of one call: seconds by the clock and of all cores, and bytes."""
+
+    seconds: float
+    cpu: float
+    growth: int
+    """Peak of the resident size above what it was before."""
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, Cost]:
+    """What a call returns, and what it takes."""
+    before = resident()
+    reset_peak()
+    start, cpu = time.perf_counter(), time.process_time()
+    found = run()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return found, Cost(seconds, cpu, peak() - before)
+
+
+@contextmanager
+def two_processes(call: Call) -> Iterator[tuple[Call, Call]]:
+    """Run ``call`` in a process each: thread pools of one slow the other."""
+    context = get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, context) as first,
+        ProcessPoolExecutor(1, context) as second,
+    ):
+        yield tuple(
+            lambda *args, pool=pool, **kwargs: pool.submit(
+                call, *args, **kwargs
+            ).result()
+            for pool in (first, second)
+        )
+
+
+class Peer(NamedTuple):
+    """A program in an environment of its own."""
+
+    python: str
+    version: str
+
+
+@cache
+def installed(distribution: str) -> Peer | None:
+    """Where a peer is, in the interpreters that NONNEG_PEERS names, separated as in PATH."""
+    script = f"from importlib.metadata import version; print(version({distribution!r}))"
+    for python in os.environ.get("NONNEG_PEERS", "").split(os.pathsep):
+        if not python:
+            continue
+        done = subprocess.run(
+            [python, "-c", script], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return Peer(python, done.stdout.strip())
+    return None
+
+
+def machine() -> str:
+    """Processor, cores and memory."""
+    model, cpuinfo = platform.machine(), Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{platform.system()}, {model}, {available_cpus()} CPUs, {size:.0f} GB"
+
+
 def in_fresh_process(
     task: str, arguments: Mapping[str, Any], *, env: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -112,12 +191,21 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 def write_block(path: Path, name: str, text: str) -> None:
     """Replace what is between the two lines that name it in a document."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    document = path.read_text()
-    if begin in document and end in document:
-        before, rest = document.split(begin, 1)
+    begin, end = _marks(name)
+    if has_block(path, name):
+        before, rest = path.read_text().split(begin, 1)
         after = rest.split(end, 1)[1]
         path.write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
+
+
+def has_block(path: Path, name: str) -> bool:
+    """Whether a document has the two lines, in their order."""
+    begin, end = _marks(name)
+    return end in path.read_text().partition(begin)[2]
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->\n", f"<!-- end of {name} -->"
 
 
 def progress(*values: str) -> None:

@@ -9,11 +9,8 @@ import subprocess
 import tempfile
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,10 +29,10 @@ from nonneg.operators.choose import as_operator
 from nonneg.operators.threads import available_cpus, computing
 
 from .data import low_rank_counts, low_rank_dense
-from .measure import in_fresh_process, markdown, objective, progress
+from .measure import in_fresh_process, markdown, objective, progress, two_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -234,39 +231,23 @@ def our_descent(
 
 
 @cache
-def _input(name: str, *, quick: bool) -> tuple[Case, Any]:
+def input_of(name: str, *, quick: bool) -> tuple[Case, Any]:
     case = CASES[name].scaled(quick=quick)
     return case, case.data()
 
 
 def _call(function: Call, name: str, quick: bool, *args: Any, **kwargs: Any) -> Any:
-    return function(*_input(name, quick=quick), *args, **kwargs)
-
-
-@contextmanager
-def _two_processes() -> Iterator[tuple[Call, Call]]:
-    """Run ours and theirs in a process each: thread pools of one slow the other."""
-    context = get_context("spawn")
-    with (
-        ProcessPoolExecutor(1, context) as first,
-        ProcessPoolExecutor(1, context) as second,
-    ):
-        yield tuple(
-            lambda *args, pool=pool, **kwargs: pool.submit(
-                _call, *args, **kwargs
-            ).result()
-            for pool in (first, second)
-        )
+    return function(*input_of(name, quick=quick), *args, **kwargs)
 
 
 def compare(names: list[str], *, quick: bool, n_seeds: int) -> str:
     """Tables of ours against scikit-learn."""
     speed, passing, calls = [], [], []
     for name in names:
-        case, x = _input(name, quick=quick)
+        case, x = input_of(name, quick=quick)
         label = f"{case.title}, {case.shape[0]} x {case.shape[1]}, k = {case.rank}"
         fits, races = [], []
-        with _two_processes() as (we, they):
+        with two_processes(_call) as (we, they):
             # The first calls of a process are counted elsewhere.
             we(ours, name, quick, 0)
             they(theirs, name, quick, 0)
@@ -376,9 +357,9 @@ def beside_rcppml(*, quick: bool, n_seeds: int) -> str:
     if shutil.which("Rscript") is None:
         return "RcppML is left out: there is no Rscript."
     name = "sparse"
-    case, _ = _input(name, quick=quick)
+    case, _ = input_of(name, quick=quick)
     races = []
-    with _two_processes() as (we, they):
+    with two_processes(_call) as (we, they):
         we(our_descent, name, quick, 0, np.inf, peers_start=False)
         for seed in range(n_seeds):
             their_end = they(rcppml, name, quick, seed)

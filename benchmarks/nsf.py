@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 nng.settings.progress = False
 
-_STEPS = (100, 250)
+STEPS = (100, 250)
 _N_DRAWS = 3
 _JITTER = 1e-5
 SIZES = {
@@ -39,11 +39,7 @@ SIZES = {
 
 def compare(*, quick: bool) -> str:
     """Held-out deviance against time: ours, and Adam on draws of the bound."""
-    adata = nng.datasets.quilt(12 if quick else 36, 60 if quick else 200)
-    order = np.random.default_rng(0).permutation(adata.n_obs)
-    n_train = round(0.95 * adata.n_obs)
-    train = adata[np.sort(order[:n_train])].copy()
-    test = adata[np.sort(order[n_train:])].copy()
+    train, test = quilt(12, 60) if quick else quilt(36, 200)
     rows = []
     for name, kwargs in {
         "nonneg": {},
@@ -53,14 +49,28 @@ def compare(*, quick: bool) -> str:
         begin = time.perf_counter()
         fit(train, 4, size_factors=None, **kwargs)
         seconds = time.perf_counter() - begin
-        found = nng.tl.predict(train, test.obsm["spatial"], expression=True)
-        deviance = nng.metrics.poisson_deviance(test.X, found.X)
-        rows.append([name, f"{seconds:.1f}", f"{deviance:.2f}"])
-    for steps, seconds, deviance in _adam(train, test, 4, (5, 10) if quick else _STEPS):
+        rows.append([name, f"{seconds:.1f}", f"{held_out_deviance(train, test):.2f}"])
+    for steps, seconds, deviance in adam(train, test, 4, (5, 10) if quick else STEPS):
         rows.append(
             [f"Adam, {steps} steps, same machine", f"{seconds:.1f}", f"{deviance:.2f}"]
         )
     return markdown(["quilt, held-out 5 %", "seconds", "deviance"], rows)
+
+
+def quilt(side: int, n_genes: int) -> tuple[AnnData, AnnData]:
+    """The simulation of the article, 5 % of the locations held out."""
+    adata = nng.datasets.quilt(side, n_genes)
+    order = np.random.default_rng(0).permutation(adata.n_obs)
+    n_train = round(0.95 * adata.n_obs)
+    return tuple(
+        adata[np.sort(part)].copy() for part in (order[:n_train], order[n_train:])
+    )
+
+
+def held_out_deviance(train: AnnData, test: AnnData) -> float:
+    """Of counts where nothing was measured, after a fit."""
+    found = nng.tl.predict(train, test.obsm["spatial"], expression=True)
+    return float(nng.metrics.poisson_deviance(test.X, found.X))
 
 
 def fit(adata: AnnData, n_components: int, **kwargs: Any) -> None:
@@ -70,7 +80,7 @@ def fit(adata: AnnData, n_components: int, **kwargs: Any) -> None:
         nng.tl.nsf(adata, n_components, **kwargs)
 
 
-def _adam(
+def adam(
     train: AnnData, test: AnnData, rank: int, steps: tuple[int, ...]
 ) -> list[tuple[int, float, float]]:
     """The original's scheme: full covariances, three draws, dense means, Adam."""

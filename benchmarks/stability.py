@@ -25,6 +25,8 @@ from .measure import in_fresh_process, markdown, objective, progress
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from nonneg.models.loop import Report
 
 # A scan as in the article: numbers of components, and samples of each.
@@ -125,13 +127,7 @@ def scan(*, quick: bool, workdir: Path | None) -> str:
                 n_iter += found.n_iter.tolist()
             ours = Times.now().since(begin, n_ours)
         begin = Times.now()
-        theirs: list[int] = []
-        for sample in range(n_theirs):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                model = NMF(rank, init="nndsvda", random_state=sample)
-                model.fit(x[:, draws.index(sample)])
-            theirs.append(model.n_iter_)
+        theirs = [n for _, n in loop(x, draws, rank, n_theirs)]
         peer = Times.now().since(begin, n_theirs)
         # Singular vectors serve all numbers of components.
         shared = (each.cpu + once.cpu / _SAMPLES) / len(_RANKS)
@@ -157,6 +153,20 @@ def scan(*, quick: bool, workdir: Path | None) -> str:
         f"{hours[1]:.1f} CPU hours. Memory of a scan with {_SAMPLES} samples, the data "
         f"included: {memory['peak'] / memory['data']:.2f} of the data.\n\n{table}"
     )
+
+
+def loop(
+    x: NDArray[Any], draws: Draws, rank: int, n_samples: int
+) -> list[tuple[NDArray[Any], int]]:
+    """scikit-learn sample by sample: patterns, and the number of iterations."""
+    found = []
+    for sample in range(n_samples):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = NMF(rank, init="nndsvda", random_state=sample)
+            patterns = model.fit_transform(x[:, draws.index(sample)])
+        found.append((patterns, model.n_iter_))
+    return found
 
 
 def volumes(*, quick: bool, workdir: Path | None) -> str:

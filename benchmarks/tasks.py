@@ -20,7 +20,7 @@ from nonneg.operators.blocks import BlockOperator
 from nonneg.operators.memory import give_back
 
 from .data import open_stored
-from .measure import peak, relative_difference, reset_peak, resident
+from .measure import peak, relative_difference, reset_peak, resident, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,19 +131,15 @@ def fit_nsf(
     from .nsf import fit, simulate
 
     adata = simulate(n, n_genes, rank, density)
-    before = resident()
-    reset_peak()
-    start, cpu = time.perf_counter(), time.process_time()
-    fit(adata, rank, max_iter=max_iter)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    _, cost = timed(lambda: fit(adata, rank, max_iter=max_iter))
     info = adata.uns["nsf"]
     return {
-        "seconds": seconds,
-        "cpu_seconds": cpu,
+        "seconds": cost.seconds,
+        "cpu_seconds": cost.cpu,
         "n_iter": int(info["n_iter"]),
         "converged": bool(info["converged"]),
         "peak": peak(),
-        "growth": peak() - before,
+        "growth": cost.growth,
         "nonzeros": adata.X.nnz,
     }
 
@@ -205,17 +201,11 @@ def deconvolve_tissue(*, likelihood: str) -> dict[str, Any]:
 def deconvolve_many(*, folder: str, repeat: int) -> dict[str, Any]:
     """Time and memory of a deconvolution with ready signatures, beyond a small one."""
     import numpy as np
-    import scipy.sparse as sp
+
+    from .deconvolution import many_input
 
     path = Path(folder)
-    b = np.load(path / "signatures.npy")
-    genes = [f"g{j}" for j in range(b.shape[1])]
-    types = [f"t{k:02d}" for k in range(b.shape[0])]
-    reference = pd.DataFrame(1e3 * b, index=types, columns=genes)
-    adata = ad.AnnData(
-        sp.csr_matrix(sp.load_npz(path / "counts.npz")), var=pd.DataFrame(index=genes)
-    )
-    adata.obsm["spatial"] = np.load(path / "coords.npy")
+    adata, reference = many_input(path)
     small = adata[:2000].copy()
     nng.tl.deconvolve(small, reference)
     del small
@@ -236,9 +226,8 @@ def fit_locanmf(
     *, movie: dict[str, Any], options: dict[str, Any], large: bool = False
 ) -> dict[str, Any]:
     """Two calls on one movie, the first with compilation; what was found, and memory."""
-    import numpy as np
-
     from .data import mosaic_movie, session_movie
+    from .locanmf import judge
 
     adata = session_movie(**movie) if large else mosaic_movie(**movie)
     before = resident()
@@ -252,39 +241,14 @@ def fit_locanmf(
         seconds.append(time.perf_counter() - start)
         cpu.append(time.process_time() - begin)
     growth = peak() - before
-    fit, truth = adata.uns["locanmf"], adata.varm["true_traces"]
-    found = adata.varm["locanmf"]
-    r = np.corrcoef(truth.T, found.T)[: truth.shape[1], truth.shape[1] :]
-    return {
-        "seconds": seconds,
-        "cpu": cpu,
-        "growth": growth,
-        "r2": _r2(adata),
-        "n_components": found.shape[1],
-        "localization": float(fit["localization"].min()),
-        "truth": float(np.median(np.abs(r).max(axis=1))),
-        "n_pixels": adata.n_obs,
-        "n_frames": adata.n_vars,
-        "rank": adata.varm["svd"].shape[1],
-        "n_sources": truth.shape[1],
-        "n_regions": len(fit["regions"]),
-    }
+    return {"seconds": seconds, "cpu": cpu, "growth": growth, **judge(adata)}
 
 
-def _r2(adata: AnnData) -> float:
-    """Of all pixels together, in blocks of pixels: no shortcut of the fit's."""
-    import numpy as np
+def cost_along(*, system: str, axis: str, quick: bool) -> list[dict[str, float]]:
+    """Size, CPU seconds and growth of memory of a call, size by size."""
+    from .cost import SYSTEMS, measure
 
-    left = total = 0.0
-    v, c = adata.varm["svd"].T, adata.varm["locanmf"].T
-    for start in range(0, adata.n_obs, 1000):
-        rows = slice(start, start + 1000)
-        movie = adata.obsm["X_svd"][rows] @ v
-        fitted = adata.obsm["X_locanmf"][rows] @ c
-        left += float(np.square(movie - fitted, dtype=np.float64).sum())
-        movie -= movie.mean(axis=1, keepdims=True)
-        total += float(np.square(movie, dtype=np.float64).sum())
-    return 1 - left / total
+    return measure(SYSTEMS[system], axis, quick=quick)
 
 
 def _csr_bytes(path: str) -> int:
@@ -309,6 +273,7 @@ if __name__ == "__main__":
         "deconvolve_many": deconvolve_many,
         "fit_locanmf": fit_locanmf,
         "scan_memory": scan_memory,
+        "cost_along": cost_along,
     }
     task = tasks[sys.argv[1]]
     print(json.dumps(task(**json.loads(sys.argv[2]))))

@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import scipy.sparse as sp
@@ -47,6 +48,9 @@ def nmf_torch(data, mode, rank):
 def pyliger(data, mode, rank):
     import anndata as ad
     import pandas as pd
+
+    # It is imported for clusters, which nothing here asks for, and does not build.
+    sys.modules.setdefault("louvain", ModuleType("louvain"))
     from pyliger import Liger, online_iNMF, optimize_ALS
 
     sets = []
