@@ -168,8 +168,7 @@ def main(argv: list[str] | None = None) -> int:
             continue
         # Part of a table would take the place of all of it.
         docs = args.docs if len(some) == len(members) else None
-        kwargs = {"docs": docs} if group == "cost" else {}
-        text, good = run(some, quick=args.quick, workdir=args.workdir, **kwargs)
+        text, good = run(some, quick=args.quick, workdir=args.workdir, docs=docs)
         print(f"\n{text}", flush=True)
         if docs:
             write_block(docs, group, text)

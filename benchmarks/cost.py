@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 import warnings
 from dataclasses import dataclass
 from statistics import median
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
 
+# Points of a system on an axis, none where it failed.
+type Found = dict[tuple[str, str], list[dict[str, float]]]
+
 AXES = {
     "n": "cells, spots or pixels",
     "genes": "genes (LocaNMF: frames)",
@@ -47,6 +51,8 @@ AXES = {
 }
 # Calls after the first one, and CPU seconds after which no further one begins.
 _CALLS, _ENOUGH = 5, 1.5
+# Seconds of an axis after which no larger size begins, if there are enough for an exponent.
+_BUDGET, _FEWEST = 90.0, 4
 # Bytes; what is less is pages that happened to be free.
 _LEAST_GROWTH = 2**20
 # Fits have so many components, data so many true ones, whatever is asked for.
@@ -116,6 +122,11 @@ def _locanmf(n: int, genes: int, k: int) -> tuple[int, Callable[[], Any]]:
     )
 
 
+def axes_of(system: System, *, quick: bool) -> list[str]:
+    """Those that are tried: in a quick run, where imports take most of the time, few."""
+    return [axis for axis in system.tried if not quick or axis in {"n", "M"}]
+
+
 def _doubled(first: int, times: int = 5) -> tuple[int, ...]:
     return tuple(first * 2**i for i in range(times))
 
@@ -133,10 +144,10 @@ SYSTEMS = {
         _nsf,
         {"n": 4000, "genes": 500, "k": 10, "M": 300},
         {
-            "n": _doubled(2000),
+            "n": _doubled(1000),
             "genes": _doubled(250),
-            "k": _doubled(4),
-            "M": _doubled(100),
+            "k": _doubled(3),
+            "M": _doubled(75),
         },
         "counts with 10 % non-zeros, kernel given, 5 iterations",
     ),
@@ -173,19 +184,23 @@ SYSTEMS = {
 
 def measure(system: System, axis: str, *, quick: bool) -> list[dict[str, float]]:
     """In a process of its own: size, CPU seconds and growth of memory, size by size."""
-    found = []
+    found: list[dict[str, float]] = []
+    start = time.perf_counter()
     for size in system.tried[axis][: 3 if quick else None]:
+        if len(found) >= _FEWEST and time.perf_counter() - start > _BUDGET:
+            break
         sizes = {**system.held, axis: size}
-        if quick and axis != "n":
-            sizes["n"] = system.tried["n"][0] // 4
-        if quick and axis == "n":
-            sizes["n"] = size // 4
+        if quick:
+            sizes["n"] = (size if axis == "n" else system.tried["n"][0]) // 2
         n_obs, run = system.make(**sizes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             run()
             costs = []
-            while len(costs) < _CALLS and sum(cost.cpu for cost in costs) < _ENOUGH:
+            calls, enough = (1, 0.0) if quick else (_CALLS, _ENOUGH)
+            while not costs or (
+                len(costs) < calls and sum(cost.cpu for cost in costs) < enough
+            ):
                 # What was freed before would hide what is taken.
                 give_back(now=True)
                 costs.append(timed(run)[1])
@@ -297,23 +312,21 @@ def compare(
     The figure goes beside the document, into the nearest ``_static`` above it, else into the
     folder.
     """
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
-    good = True
+    found: Found = {}
     for name in names:
-        for axis in SYSTEMS[name].tried:
+        for axis in axes_of(SYSTEMS[name], quick=quick):
             arguments = {"system": name, "axis": axis, "quick": quick}
             try:
                 found[name, axis] = in_fresh_process("cost_along", arguments)
             except RuntimeError as error:
-                good = False
+                found[name, axis] = []
                 progress(name, axis, f"failed: {error}")
-                continue
             for point in found[name, axis]:
                 values = (f"{key} {value:.4g}" for key, value in point.items())
                 progress(name, axis, *values)
     picture = ""
     path = _place(docs, workdir)
-    if path is not None and found:
+    if path is not None:
         draw(found, path)
         if docs is not None:
             relative = path.relative_to(docs.resolve().parent, walk_up=True)
@@ -321,7 +334,8 @@ def compare(
                 f"![CPU seconds and memory against sizes]({relative.as_posix()})\n\n"
             )
     size = "\n\n(A quick run: sizes too small to conclude from.)" if quick else ""
-    return f"{provenance()}{size}\n\n{picture}{tables(found, names)}", good
+    text = f"{provenance()}{size}\n\n{picture}{tables(found, names)}"
+    return text, all(found.values())
 
 
 def _place(docs: Path | None, workdir: Path | None) -> Path | None:
@@ -332,10 +346,7 @@ def _place(docs: Path | None, workdir: Path | None) -> Path | None:
     return None if workdir is None else workdir / "cost.png"
 
 
-def tables(
-    found: Mapping[tuple[str, str], Sequence[Mapping[str, float]]],
-    names: Sequence[str],
-) -> str:
+def tables(found: Found, names: Sequence[str]) -> str:
     """Exponents of all axes, and what was held meanwhile."""
     rows, held = [], []
     for name in names:
@@ -344,12 +355,12 @@ def tables(
             cells = []
             for axis in AXES:
                 points = found.get((name, axis))
-                if axis not in system.tried:
+                if points is None:
                     cells.append("")
-                elif points is None:
-                    cells.append("**failed**")
                 else:
-                    cells.append(_cell(curve(points, quantity)))
+                    cells.append(
+                        _cell(curve(points, quantity)) if points else "**failed**"
+                    )
             rows.append([system.name, title, *cells])
         sizes = ", ".join(f"{axis} {size:,}" for axis, size in system.held.items())
         ranges = []
@@ -379,9 +390,7 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 _MARKERS = "osD^vX"
 
 
-def draw(
-    found: Mapping[tuple[str, str], Sequence[Mapping[str, float]]], path: Path
-) -> None:
+def draw(found: Found, path: Path) -> None:
     """A panel for each axis and quantity, with exponents under it."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
@@ -397,7 +406,7 @@ def draw(
         for row, (quantity, (title, _)) in zip(axes, QUANTITIES.items(), strict=True):
             for ax, (axis, label) in zip(row, AXES.items(), strict=True):
                 for name in SYSTEMS:
-                    if (name, axis) in found:
+                    if found.get((name, axis)):
                         _line(ax, curve(found[name, axis], quantity), name, style[name])
                 _finish(ax, label)
             row[0].set_ylabel(title)
@@ -412,7 +421,8 @@ def draw(
 def _line(ax: Axes, curve: Curve, name: str, style: Mapping[str, str]) -> None:
     label = SYSTEMS[name].name
     if curve.fit is not None:
-        label += f"  {curve.fit.exponent:.2f}" + ("†" if curve.fit.offset else "")
+        exponent = f"{curve.fit.exponent:.2f}".replace("-", "\N{MINUS SIGN}")
+        label += f"  {exponent}" + ("†" if curve.fit.offset else "")
         x = np.geomspace(min(curve.x), max(curve.x))
         ax.plot(x, curve.fit(x), lw=0.9, color=style["color"])
     ax.plot(curve.x, curve.y, ls="", ms=3.2, label=label, **style)
@@ -420,6 +430,8 @@ def _line(ax: Axes, curve: Curve, name: str, style: Mapping[str, str]) -> None:
 
 def _finish(ax: Axes, label: str) -> None:
     ax.set(xscale="log", yscale="log", xlabel=label)
+    if not ax.lines:
+        return
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
