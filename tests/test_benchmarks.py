@@ -76,7 +76,8 @@ def test_figure_and_tables_of_given_costs(tmp_path):
     }
     found["nmf", "k"] = []
     cost.draw(found, tmp_path / "cost.png")
-    assert Image.open(tmp_path / "cost.png").width > 1000
+    with Image.open(tmp_path / "cost.png") as picture:
+        assert picture.width > 1000
     assert (tmp_path / "cost.png").stat().st_size < 150_000
     lines = cost.tables(found, list(cost.SYSTEMS)).splitlines()
     assert lines[2].split(" | ")[1:5] == [
