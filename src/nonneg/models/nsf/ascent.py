@@ -67,8 +67,9 @@ class Ascent:
             objective=xp.asarray(-np.inf, np.float64),
             residual=xp.asarray(np.inf, np.float64),
             rate=xp.full(fit.mean.shape[1], self.max_rate, np.float32),
-            n_steps=xp.asarray(0),
-            n_refused=xp.asarray(0),
+            # Of the type that steps return: another one would compile them twice.
+            n_steps=xp.zeros((), int),
+            n_refused=xp.zeros((), int),
         )
 
     def step(self, state: AscentState, /) -> AscentState:
