@@ -15,6 +15,7 @@ from nonneg.operators.choose import as_operator
 from nonneg.operators.threads import computing
 from testing.nonneg import (
     ARRAY_TYPES,
+    PLACES,
     assert_same_fit,
     counts,
     fitted_mean,
@@ -28,7 +29,9 @@ ADATA = counts()
 PLACE = np.arange(ADATA.n_obs)
 ADATA.obsm["spatial"] = np.stack([PLACE % 12, PLACE // 12], axis=1).astype(float)
 INTEGRATED = dict(batch_key="batch", size_factors="total")
+# Every type once for NMF; test_data_types.py has types of values for all verbs.
 GRID = pytest.mark.parametrize("array_type", ARRAY_TYPES, ids=str)
+EACH_PLACE = pytest.mark.parametrize("array_type", PLACES, ids=str)
 LOSSES = pytest.mark.parametrize("beta_loss", ["frobenius", "kullback-leibler"])
 
 
@@ -65,7 +68,7 @@ def test_nmf(array_type, beta_loss, init, tmp_path):
     assert adata.obsm["X_nmf"].dtype == np.float32
 
 
-@GRID
+@EACH_PLACE
 @pytest.mark.parametrize("nonnegative", ["scores", "loadings"])
 def test_seminmf(array_type, nonnegative, tmp_path):
     kwargs = dict(nonnegative=nonnegative, tol=0, max_iter=11)
@@ -74,7 +77,7 @@ def test_seminmf(array_type, nonnegative, tmp_path):
     assert_same_fit(adata, expected("seminmf", **kwargs))
 
 
-@GRID
+@EACH_PLACE
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "gaussian"])
 def test_nsfh(array_type, likelihood, tmp_path):
     kwargs = dict(length_scale=3, amplitude=1, temperature=1, tol=0, max_iter=3)
@@ -84,7 +87,7 @@ def test_nsfh(array_type, likelihood, tmp_path):
     assert_same_fit(adata, expected("nsfh", **kwargs), "nsfh", rtol=1e-3)
 
 
-@GRID
+@EACH_PLACE
 @LOSSES
 def test_project(array_type, beta_loss, tmp_path):
     adata = array_type(ADATA, tmp_path)
@@ -92,7 +95,7 @@ def test_project(array_type, beta_loss, tmp_path):
     assert_same_fit(adata, projected(beta_loss))
 
 
-@GRID
+@EACH_PLACE
 def test_inmf(array_type, tmp_path):
     kwargs = dict(**INTEGRATED, tol=0, max_iter=10)
     adata = array_type(ADATA, tmp_path)
@@ -101,7 +104,7 @@ def test_inmf(array_type, tmp_path):
     assert adata.obsm["X_inmf"].dtype == np.float32
 
 
-@GRID
+@EACH_PLACE
 def test_online_inmf(array_type, tmp_path):
     """Also in which order cells arrive."""
     kwargs = dict(**INTEGRATED, minibatch_size=50, n_epochs=2)
@@ -110,7 +113,7 @@ def test_online_inmf(array_type, tmp_path):
     assert_same_fit(adata, expected("online_inmf", **kwargs), "inmf", rtol=1e-3)
 
 
-@GRID
+@EACH_PLACE
 def test_project_on_an_integration(array_type, tmp_path):
     kwargs = dict(key="inmf", batch_key="batch")
     adata = array_type(ADATA, tmp_path)
@@ -127,7 +130,7 @@ def test_online_inmf_update(array_type, tmp_path):
     assert_same_fit(adata, found, "inmf", rtol=1e-3)
 
 
-@GRID
+@EACH_PLACE
 @pytest.mark.parametrize("batch_key", [None, "batch"])
 def test_deviant_genes(array_type, batch_key, tmp_path):
     found = nng.pp.deviant_genes(ADATA, 12, batch_key=batch_key, copy=True).var
@@ -138,7 +141,7 @@ def test_deviant_genes(array_type, batch_key, tmp_path):
         np.testing.assert_allclose(ours, found[column], rtol=1e-5)
 
 
-@GRID
+@EACH_PLACE
 def test_mask(array_type, tmp_path):
     kwargs = dict(mask_var="used", init="random", tol=0, max_iter=11)
     adata = array_type(ADATA, tmp_path)
@@ -148,7 +151,7 @@ def test_mask(array_type, tmp_path):
     np.testing.assert_array_equal(missing, ~ADATA.var["used"])
 
 
-@GRID
+@EACH_PLACE
 def test_chunk_size(array_type, tmp_path):
     """For stored data only; it changes nothing but the number of blocks."""
     adata = array_type(ADATA, tmp_path)

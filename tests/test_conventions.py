@@ -30,6 +30,11 @@ KERNEL = dict(length_scale=3, amplitude=1, temperature=1, max_iter=10)
 
 def located():
     """Counts on a grid, with a factorization of two data sets."""
+    return _located().copy()
+
+
+@cache
+def _located():
     adata = counts()
     nng.tl.nmf(adata, 3, tol=0.1, key_added="stored")
     adata.uns["stored"] |= {"method": "inmf", "batches": np.array(["a", "b"])}

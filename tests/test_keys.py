@@ -193,7 +193,7 @@ def test_entries_of_spatial_models_are_those_of_the_documentation(method):
     documented = set(re.findall(r"`(\w+)`", DOCS.read_text() + function.__doc__))
     adata = nng.datasets.ggblocks(12, 40)
     before = snapshot(adata)
-    function(adata, 3, max_iter=3)
+    function(adata, 4, max_iter=3)
     assert set(adata.uns[method]) <= documented
     # Columns and arrays are listed one by one, with those that `_std` is appended to.
     listed = re.findall(r"`\.(obsm|varm|var|obs|uns)\['(\w+)'", function.__doc__)

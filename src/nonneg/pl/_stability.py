@@ -56,7 +56,7 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     --------
     >>> import nonneg as nng
     >>> adata = nng.datasets.ggblocks(12, 60)
-    >>> nng.tl.stability(adata, range(3, 6), n_bootstraps=4)
+    >>> nng.tl.stability(adata, range(3, 6), n_bootstraps=6)
     >>> [ax.get_ylabel() for ax in nng.pl.stability(adata)]
     ['instability', 'reconstruction (correlation)']
     """

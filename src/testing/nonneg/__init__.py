@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._arrays import ARRAY_TYPES, ArrayType
+from ._arrays import ARRAY_TYPES, PLACES, ArrayType
 from ._data import counts, low_rank, real_data
 from ._dense import (
     frobenius,
@@ -23,6 +23,7 @@ from ._snapshot import assert_same, assert_same_fit, fitted_mean, snapshot
 __all__ = [
     "ARRAY_TYPES",
     "LONGER",
+    "PLACES",
     "ArrayType",
     "Mistakes",
     "PeakGrowth",

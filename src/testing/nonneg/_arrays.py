@@ -169,3 +169,11 @@ ARRAY_TYPES = [
     _lazy("dask-csr-array", sp.csr_array),
 ]
 """Every way in which an AnnData can hold a matrix that the package takes."""
+
+_ONE_EACH = {
+    *("numpy-int64", "numpy-fortran", "csr-array", "csc-matrix", "jax-float32"),
+    *("h5ad-csr-int", "h5ad-dense", "zarr-csr", "zarr-dense"),
+    *("read-lazy-dense", "read-lazy-csr", "dask-dense-columns", "dask-csr-array"),
+}
+PLACES = [array_type for array_type in ARRAY_TYPES if array_type.name in _ONE_EACH]
+"""One of every place and format: types of values become one before a method sees them."""

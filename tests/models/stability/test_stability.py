@@ -124,7 +124,9 @@ def test_samples_leave_the_batch_as_they_finish(x64):
     )
 
 
-@pytest.mark.parametrize("kind", ["dense", "blocks"])
+@pytest.mark.parametrize(
+    "kind", ["dense", pytest.param("blocks", marks=pytest.mark.slow)]
+)
 def test_a_sketch_leads_to_the_same_minimum(kind, x64):
     """It is far from the data, and the fixed point is theirs all the same."""
     x = low_rank(90, 80, 3, noise=1.0)
@@ -243,7 +245,7 @@ def volume(n_patterns=5, n_genes=200, seed=0):
     return x.astype(np.float32), np.stack(patterns)
 
 
-@pytest.mark.parametrize("rank", [4, 7])
+@pytest.mark.parametrize("rank", [pytest.param(4, marks=pytest.mark.slow), 7])
 def test_instability_is_that_of_a_loop_of_scikit_learn(rank):
     """On both sides of the five that there are; a common start would lower it above."""
     x, _ = volume()

@@ -43,7 +43,14 @@ def projected(adata):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("fit", [inmf, multiplicative, online, updated, projected])
+@pytest.mark.parametrize(
+    "fit",
+    # What is updated was fitted online.
+    [
+        *(inmf, multiplicative, updated, projected),
+        pytest.param(online, marks=pytest.mark.slow),
+    ],
+)
 def test_same_as_on_the_host(fit, monkeypatch, x64):
     results = []
     for device in (None, "cpu:0"):

@@ -141,7 +141,8 @@ def nothing_changes(case, folder, model, n):
     gc.collect()
 
 
-SLOW = {"scores, zarr", "update, scores"}
+# Stores and files are written back in the case of both.
+SLOW = {"scores, zarr", "update, scores", "write_back, zarr"}
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ def test_arguments(folder, case):
     kind, arguments, error, match = ARGUMENTS[case]
     adata = SIMULATED.copy()
     adata.var["text"] = "False"
-    write(adata, folder / "all.h5ad")
+    if kind == "file":
+        write(adata, folder / "all.h5ad")
     of = adata.obs["batch"]
     data = {
         "memory": adata,

@@ -82,7 +82,14 @@ def test_random_kl():
     assert adata.uns["nmf"]["objective"][-1] <= best * 1.001
 
 
-@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "l1_ratio",
+    [
+        pytest.param(0.0, marks=pytest.mark.slow),
+        0.5,
+        pytest.param(1.0, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_penalties_are_scaled_alike(loss, l1_ratio):
     """Both converge to the same value of the same objective, ours the documented."""

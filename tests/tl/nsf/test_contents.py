@@ -10,7 +10,16 @@ import scipy.sparse as sp
 import nonneg as nng
 from testing.nonneg import assert_same, snapshot
 
-from .conftest import EACH, EACH_OF_COUNTS, close, fit, mean_of, size_factors
+from .conftest import (
+    COUNTS,
+    EACH,
+    EACH_OF_COUNTS,
+    KERNEL_OF,
+    close,
+    fit,
+    mean_of,
+    size_factors,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -92,16 +101,24 @@ def test_a_view_becomes_actual(adata, method):
     assert_same(snapshot(adata), before)
 
 
-@EACH
-@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float16, np.float64])
+@pytest.mark.parametrize(
+    ("method", "dtype"),
+    [
+        *((method, np.int64) for method in KERNEL_OF),
+        # As floating-point numbers they are the same to all of them.
+        *(("nsf", dtype) for dtype in (np.uint8, np.float16, np.float64)),
+    ],
+)
 def test_types_of_entries(fits, adata, method, dtype):
     adata.X = adata.X.toarray().astype(dtype)
     fit(adata, method)
     close(adata.obsm[f"X_{method}"], fits[method].obsm[f"X_{method}"], 1e-2)
 
 
-@EACH_OF_COUNTS
-@pytest.mark.parametrize("convert", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize(
+    ("method", "convert"),
+    [*((method, sp.csr_matrix) for method in COUNTS), ("nsf", np.asarray)],
+)
 def test_a_file(fits, adata, method, convert, tmp_path):
     adata.X = convert(adata.X.toarray())
     adata.write_h5ad(tmp_path / "a.h5ad")

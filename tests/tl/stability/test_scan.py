@@ -19,6 +19,7 @@ from nonneg.models.stability.batch import BatchSolver
 from nonneg.tl._stability.judge import priority, select
 from testing.nonneg import ARRAY_TYPES, assert_same, low_rank, real_data, snapshot
 from testing.nonneg._disk import FailingDisk
+from testing.nonneg._online import contents
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -286,6 +287,16 @@ def test_an_interruption_before_anything_is_found(monkeypatch):
     assert_same(snapshot(adata), before)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The checkpoint of a finished scan, which those that are refused leave alone."""
+    path = tmp_path_factory.mktemp("kept") / "scan"
+    scan(ranks=[3], checkpoint=path, baseline=False)
+    before = contents(path)
+    yield path
+    assert contents(path) == before
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -298,34 +309,33 @@ def test_an_interruption_before_anything_is_found(monkeypatch):
         {"var_weights": np.arange(60.0)},
     ],
 )
-def test_a_checkpoint_of_another_scan(other, tmp_path):
-    scan(ranks=[3], checkpoint=tmp_path / "scan", baseline=False)
+def test_a_checkpoint_of_another_scan(other, kept):
     with pytest.raises(ValueError, match="belongs to another scan"):
-        scan(ranks=[3], checkpoint=tmp_path / "scan", **other)
+        scan(ranks=[3], checkpoint=kept, **other)
 
 
-def test_a_checkpoint_of_another_scan_costs_no_pass(tmp_path):
-    scan(ranks=[3], checkpoint=tmp_path / "scan", baseline=False)
+def test_a_checkpoint_of_another_scan_costs_no_pass(kept, tmp_path):
     adata = simulated().copy()
     # Seen as soon as data are read.
     adata.X = -adata.X
     with pytest.raises(ValueError, match="belongs to another scan"):
-        scan(adata, ranks=[3], checkpoint=tmp_path / "scan", rng=1)
+        scan(adata, ranks=[3], checkpoint=kept, rng=1)
     with pytest.raises(ValueError, match="negative"):
         scan(adata, ranks=[3], checkpoint=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_checkpoint_of_the_same_values_in_another_order(axis, tmp_path):
+def test_a_checkpoint_of_the_same_values_in_another_order(tmp_path):
     """Permuted data have the same sums and norm, and are no reason to skip a fit."""
     weights = np.arange(60.0) + 1
     options = dict(ranks=[3], checkpoint=tmp_path / "scan", baseline=False)
     scan(var_weights=weights, **options)
-    permuted = simulated().copy()
-    permuted.X = np.random.default_rng(0).permuted(permuted.X.toarray(), axis=axis)
-    with pytest.raises(ValueError, match="belongs to another scan"):
-        scan(permuted, var_weights=weights, **options)
+    for axis in (0, 1):
+        permuted = simulated().copy()
+        x = permuted.X.toarray()
+        permuted.X = np.random.default_rng(0).permuted(x, axis=axis)
+        with pytest.raises(ValueError, match="belongs to another scan"):
+            scan(permuted, var_weights=weights, **options)
     with pytest.raises(ValueError, match="belongs to another scan"):
         scan(var_weights=weights[::-1], **options)
 

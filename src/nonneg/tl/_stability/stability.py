@@ -171,7 +171,7 @@ def stability(
     --------
     >>> import nonneg as nng
     >>> adata = nng.datasets.ggblocks(12, 60)
-    >>> nng.tl.stability(adata, range(2, 6), n_bootstraps=5)
+    >>> nng.tl.stability(adata, range(2, 6), n_bootstraps=6)
     >>> adata.uns["stability"]["table"]["n_components"].tolist()
     [2, 3, 4, 5]
     """
