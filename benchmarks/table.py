@@ -190,7 +190,7 @@ def _nsf(quick: bool, folder: Path) -> Workload:
 def _nsf_adam(quick: bool, folder: Path) -> Workload:
     del folder
     train, test = nsf.quilt(12, 60) if quick else nsf.quilt(24, 200)
-    steps, kwargs = ((5,), _kernel(3)) if quick else (nsf.STEPS[-1:], {})
+    steps, kwargs = ((5,), _kernel(3)) if quick else (nsf.STEPS[:1], {})
     return Workload(
         f"quilt, {_shape(train.shape)}, k = 4; {steps[0]} steps of Adam",
         _measured(
