@@ -67,6 +67,7 @@ class ProbabilisticEntry(Entry):
     search: pd.DataFrame | None = None
     transform: Mapping[str, Any] | None = None
     field: Mapping[str, Any] | None = None
+    kriged: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from ..._core.typing import Floats
 from . import fields as gp
+from .kriging import SAME
 from .layout import Layout, make_layout
 from .model import predict_field
 from .priors import Priors
@@ -94,11 +95,7 @@ def predict_fields(
         )
         found = cKDTree(fields.sites[own]).query(coords[rows])
         distance, nearest = (np.asarray(x) for x in found)
-        exact = distance < _SAME
+        exact = distance < SAME
         mean[rows[exact]] = fields.site_mean[own[nearest[exact]]]
         var[rows[exact]] = fields.site_var[own[nearest[exact]]]
     return mean, var
-
-
-# Of a box of side 4: coordinates that went through single precision.
-_SAME = 1e-6

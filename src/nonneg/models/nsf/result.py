@@ -10,12 +10,14 @@ import numpy as np
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from . import fields as gp
+from .kriging import Kriged, krige
 from .likelihood import dispersion_of, expected
 from .model import iid_elsewhere
 from .problem import Kernels, NSFState
 from .spatial_share import shares_by_chance, spatial_shares
 
 if TYPE_CHECKING:
+    from ...kernels.covariance import Kernel
     from ..loop import Trace
     from .ascent import Ascent
     from .fields import Posterior
@@ -35,6 +37,8 @@ class NSFResult(NamedTuple):
     iid: Floats
     elsewhere: Floats
     """(2, k - n_spatial): factors without space where nothing was measured."""
+    kriged: Kriged | None
+    """The same factors, where locations around say more of them; `None` without fields."""
     total_var: Floats
     """(k,): variance of the sum of every factor over the observations."""
     kernels: Kernels
@@ -66,10 +70,11 @@ def finish(
     seed: int = 0,
     search_interrupted: bool = False,
     scatter: Any = None,
+    kernel: Kernel = "matern32",
 ) -> NSFResult:
     """Spatial factors first, each kind by its contribution.
 
-    ``scatter`` is the scatter of counts that were held out.
+    ``kernel`` is that of the fields, and ``scatter`` the scatter of counts that were held out.
     """
     model, kernels = ascent.model, ascent.kernels
     t = model.n_spatial
@@ -111,17 +116,27 @@ def finish(
     # Sums of a field vary more than independent terms would.
     total_var = factor_var.sum(0, dtype=np.float64)
     total_var[:t] = field_var
-    first = order[:t]
+    first, others = order[:t], order[t:]
+    kriged: Kriged | None = None
+    if log_link and 0 < t < len(order):
+        assert model.space is not None
+        try:
+            kriged = krige(
+                model.space, factors[:, others], factor_var[:, others], kernel
+            )
+        except KeyboardInterrupt:
+            trace = trace._replace(interrupted=True)
     return NSFResult(
         W=_drop_negligible(state.w, factors)[:, order]
         if log_link
         else state.w[:, order],
         mean=state.mean[:, order],
         var=state.var[:, order],
-        iid=state.iid[:, order[t:] - t],
+        iid=state.iid[:, others - t],
         elsewhere=iid_elsewhere(
-            state.mean[:, order[t:]], state.var[:, order[t:]], log_link=log_link
+            state.mean[:, others], state.var[:, others], log_link=log_link
         ),
+        kriged=kriged,
         total_var=total_var[order],
         kernels=Kernels(
             kernels.length_scale[first],

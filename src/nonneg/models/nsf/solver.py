@@ -175,6 +175,7 @@ def fit(
             seed=options.seed,
             search_interrupted=interrupted,
             scatter=None if chosen is None else chosen.scatter,
+            kernel=options.kernel,
         )
 
 

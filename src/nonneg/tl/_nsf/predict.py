@@ -17,6 +17,7 @@ from ..._adata.size_factors import is_total
 from ..._adata.views import read_side
 from ..._core.text import counted
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
+from ...models.nsf.kriging import Kriged, elsewhere
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
 from .._predict.targets import not_spatial, read_targets
@@ -48,15 +49,9 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         mean, var = predict_fields(fields, transform(xy, label), label)
-    others = np.asarray(
-        # Fits of earlier versions have the prior only.
-        entry.nonspatial_prior
-        if entry.nonspatial_elsewhere is None
-        else entry.nonspatial_elsewhere
-    )
-    iid = np.broadcast_to(others[:, None], (2, len(xy), others.shape[1]))
+        others = _without_space(entry, transform, transform(xy, label), label)
     scores, std = moments(
-        np.hstack([mean, iid[0]]), np.hstack([var, iid[1]]), linear=linear
+        np.hstack([mean, others[0]]), np.hstack([var, others[1]]), linear=linear
     )
     obs = pd.DataFrame(index=pd.RangeIndex(len(xy)).astype(str))
     library_key = params.get("library_key")
@@ -176,6 +171,45 @@ def _read_loading_totals(stored: Factors, sums: Any) -> NDArray[np.float64]:
         )
         raise ValueError(msg)
     return values
+
+
+def _without_space(
+    entry: ProbabilisticEntry,
+    transform: Transform,
+    coords: NDArray[np.float64],
+    label: NDArray[np.intp],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of the factors without space, or of their logarithms."""
+    if entry.kriged is not None and entry.field is not None:
+        kriged = Kriged(
+            *(
+                np.asarray(entry.kriged[name], np.float64)
+                for name in (
+                    "site_mean",
+                    "site_var",
+                    "length_scale",
+                    "share",
+                    "foretold",
+                )
+            )
+        )
+        return elsewhere(
+            kriged._replace(length_scale=kriged.length_scale * transform.scale),
+            entry.params["kernel"],
+            seen=(
+                np.asarray(entry.field["sites"]),
+                np.asarray(entry.field["site_section"], np.intp),
+            ),
+            wanted=(coords, label),
+        )
+    found = np.asarray(
+        # Fits of earlier versions have the prior only.
+        entry.nonspatial_prior
+        if entry.nonspatial_elsewhere is None
+        else entry.nonspatial_elsewhere
+    )
+    mean, var = np.broadcast_to(found[:, None], (2, len(coords), found.shape[1]))
+    return mean, var
 
 
 def _transform(entry: Mapping[str, Any]) -> Transform:

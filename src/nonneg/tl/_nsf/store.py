@@ -115,7 +115,7 @@ def spatial_info(
     result: NSFResult, space: Space, transform: Transform
 ) -> dict[str, Any]:
     """Kernels, their search, and all that predictions need."""
-    layout, kernels = space.layout, result.kernels
+    layout, kernels, kriged = space.layout, result.kernels, result.kriged
     assert result.post
     table = pd.DataFrame(
         [
@@ -157,6 +157,20 @@ def spatial_info(
             "site_mean": result.post.mean,
             "site_var": result.post.var,
         },
+        **(
+            {}
+            if kriged is None
+            else {
+                "kriged": {
+                    "site_mean": kriged.mean.astype(np.float32),
+                    "site_var": kriged.var.astype(np.float32),
+                    # In the units of the user's coordinates.
+                    "length_scale": kriged.length_scale / transform.scale,
+                    "share": kriged.share,
+                    "foretold": kriged.foretold,
+                }
+            }
+        ),
     }
 
 
