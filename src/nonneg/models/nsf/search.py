@@ -105,7 +105,7 @@ class HeldOut(NamedTuple):
 
 
 class Search:
-    """A fit on part of the locations, whose kernels are judged on the others."""
+    """A fit on part of the locations, whose kernels are judged on the others, if any."""
 
     def __init__(
         self,
@@ -121,11 +121,13 @@ class Search:
     ) -> None:
         self.held, self.priors, self.options = held, priors, options
         index = np.asarray(space.index)
-        self.held_out = HeldOut(
-            Observations(likelihood.op.rows(held.rows), put(size[held.rows])),
-            put(held.locations),
-            put(np.searchsorted(held.locations, index[held.rows])),
-        )
+        self.held_out: HeldOut | None = None
+        if held.rows.size:
+            self.held_out = HeldOut(
+                Observations(likelihood.op.rows(held.rows), put(size[held.rows])),
+                put(held.locations),
+                put(np.searchsorted(held.locations, index[held.rows])),
+            )
         self.likelihood = likelihood.restrict(
             likelihood.op.rows(held.train), held.train
         )
@@ -148,6 +150,7 @@ class Search:
 
     def score(self, state: NSFState, kernels: Kernels) -> Any:
         """How well each held-out observation is predicted with these kernels."""
+        assert self.held_out is not None
         on_device = namespace(state.mean) is jnp
         return (_compiled_score if on_device else _score)(
             self.model, self.held_out, state, kernels, self.prior(kernels)
@@ -155,6 +158,7 @@ class Search:
 
     def scatter(self, state: NSFState, kernels: Kernels) -> Any:
         """Scatter of the counts held out, beyond what the likelihood says."""
+        assert self.held_out is not None
         mean, var = _predict(
             self.model, self.held_out, state, kernels, self.prior(kernels)
         )
@@ -222,6 +226,7 @@ def search(
         scores = [
             part.score(state, kernels)
             for part, state in zip(parts, states, strict=True)
+            if part.held_out is not None
         ]
         found = namespace(scores[0]).concatenate(scores)
         tried.append((iteration, kernels, float(found.sum())))
@@ -290,7 +295,9 @@ def even_if_interrupted[T](steps: Callable[[], T]) -> tuple[T, bool]:
 def _scatter(parts: list[Search], states: list[NSFState], kernels: Kernels) -> Any:
     """Sums over all that were held out."""
     found = [
-        part.scatter(state, kernels) for part, state in zip(parts, states, strict=True)
+        part.scatter(state, kernels)
+        for part, state in zip(parts, states, strict=True)
+        if part.held_out is not None
     ]
     return None if found[0] is None else np.sum([np.asarray(x) for x in found], axis=0)
 

@@ -20,6 +20,7 @@ from .priors import Priors
 from .problem import Kernels, Options, Space
 from .result import NSFResult, finish
 from .search import (
+    Held,
     Search,
     coarsen,
     even_if_interrupted,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ..loop import Callback, Trace
     from .likelihood import Likelihood
     from .problem import NSFState
-    from .search import Found, Held
+    from .search import Found
 
 
 _MIN_SEARCH_LOCATIONS = 20
@@ -202,7 +203,11 @@ def _ascend(
 
 
 def _folds(space: Space, options: Options, rank: int, n_obs: int) -> list[Held]:
-    """Ways of holding out locations, each of which leaves enough to fit."""
+    """Ways of holding out locations, each of which leaves enough to fit.
+
+    With several of them there are so few locations that factors of one hang on what it
+    holds out: the first fit holds out nothing, and is where that of all data begins.
+    """
     folds = hold_out(space, stream(options.seed, "hold out"), options.search)
     n_train = min(len(held.train) for held in folds)
     if rank > n_train:
@@ -212,4 +217,7 @@ def _folds(space: Space, options: Options, rank: int, n_obs: int) -> list[Held]:
             "fewer, or give length_scale, amplitude and temperature."
         )
         raise ValueError(msg)
-    return folds
+    if len(folds) == 1:
+        return folds
+    nothing = np.empty(0, np.intp)
+    return [Held(nothing, np.arange(n_obs), nothing), *folds]
