@@ -17,14 +17,42 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def test_prediction_where_observed_is_the_fit(adata, method, n_inducing):
     fit(adata, method, n_inducing=n_inducing)
     found = nng.tl.predict(adata[:0].copy(), adata.obsm["spatial"], key=method)
-    spatial = adata.uns[method]["is_spatial"]
-    fitted = adata.obsm[f"X_{method}"], adata.obsm[f"X_{method}_std"]
-    close(found.X[:, spatial], fitted[0][:, spatial], 1e-5)
-    close(found.layers["std"][:, spatial], fitted[1][:, spatial], 1e-5)
+    close(found.X, adata.obsm[f"X_{method}"], 1e-5)
+    close(found.layers["std"], adata.obsm[f"X_{method}_std"], 1e-5)
     assert adata.uns[method]["params"]["n_inducing"] == min(n_inducing or 144, 144)
-    assert list(found.var["is_spatial"]) == spatial.tolist()
-    # The rest is its prior, the same everywhere.
-    assert (np.ptp(found.X[:, ~spatial], axis=0) == 0).all()
+    assert list(found.var["is_spatial"]) == adata.uns[method]["is_spatial"].tolist()
+
+
+def test_factors_without_space_elsewhere():
+    """Where all patterns are smooth, neighbours say what those without space are."""
+    adata = nng.datasets.quilt(12, 60)
+    left = np.arange(144) % 7 == 3
+    train = adata[~left].copy()
+    fit(train, "nsfh", n_spatial=2, size_factors=None)
+    at = adata.obsm["spatial"][left]
+    found = nng.tl.predict(train, at, key="nsfh", expression=True)
+    assert train.uns["nsfh"]["kriged"]["foretold"].max() > 0.5
+    # A fit of an earlier version knows their mean only.
+    del train.uns["nsfh"]["kriged"]
+    before = nng.tl.predict(train, at, key="nsfh", expression=True)
+    assert (np.ptp(nng.tl.predict(train, at, key="nsfh").X[:, 2:], axis=0) == 0).all()
+    deviance, worse = (
+        nng.metrics.poisson_deviance(adata.X[left], x.X) for x in (found, before)
+    )
+    assert deviance < 0.85 * worse
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("site_mean", np.ones((3, 2))), ("share", None), ("share", np.full(2, np.nan))],
+)
+def test_changed_values_of_factors_without_space(fits, name, value):
+    adata = fits["nsfh"].copy()
+    adata.uns["nsfh"]["kriged"] = {**adata.uns["nsfh"]["kriged"], name: value}
+    if value is None:
+        del adata.uns["nsfh"]["kriged"][name]
+    with pytest.raises(ValueError, match=rf"'kriged'\]\['{name}'\].*Fit again"):
+        nng.tl.predict(adata, adata.obsm["spatial"] + 0.5, key="nsfh")
 
 
 def test_prediction_after_a_search(adata):

@@ -38,7 +38,7 @@ _MAX_LEFT_OUT = 2_000
 # What is tried: length scales in distances between neighbours, and shares of the variance
 # that have them, even in their logits.
 _LENGTHS = 2.0 ** np.arange(5)
-_SHARES = expit(np.linspace(-3, 3, 7))
+_SHARES = expit(np.arange(-3, 5))
 
 # Of a box of side 4: coordinates that went through single precision.
 SAME = 1e-6

@@ -49,7 +49,7 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         mean, var = predict_fields(fields, transform(xy, label), label)
-        others = _without_space(entry, transform, transform(xy, label), label)
+        others = _without_space(stored, transform, transform(xy, label), label)
     scores, std = moments(
         np.hstack([mean, others[0]]), np.hstack([var, others[1]]), linear=linear
     )
@@ -174,25 +174,15 @@ def _read_loading_totals(stored: Factors, sums: Any) -> NDArray[np.float64]:
 
 
 def _without_space(
-    entry: ProbabilisticEntry,
+    stored: Factors,
     transform: Transform,
     coords: NDArray[np.float64],
     label: NDArray[np.intp],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of the factors without space, or of their logarithms."""
+    entry = cast("ProbabilisticEntry", stored.entry)
     if entry.kriged is not None and entry.field is not None:
-        kriged = Kriged(
-            *(
-                np.asarray(entry.kriged[name], np.float64)
-                for name in (
-                    "site_mean",
-                    "site_var",
-                    "length_scale",
-                    "share",
-                    "foretold",
-                )
-            )
-        )
+        kriged = _read_kriged(stored, entry.kriged, entry.field)
         return elsewhere(
             kriged._replace(length_scale=kriged.length_scale * transform.scale),
             entry.params["kernel"],
@@ -210,6 +200,25 @@ def _without_space(
     )
     mean, var = np.broadcast_to(found[:, None], (2, len(coords), found.shape[1]))
     return mean, var
+
+
+def _read_kriged(
+    stored: Factors, entry: Mapping[str, Any], field: Mapping[str, Any]
+) -> Kriged:
+    """As it was left by the fit."""
+    assert isinstance(stored.entry, ProbabilisticEntry)
+    k = int((~np.asarray(stored.entry.is_spatial, bool)).sum())
+    n_sites = len(np.asarray(field["sites"]))
+    values = []
+    for name in ("site_mean", "site_var", "length_scale", "share", "foretold"):
+        where = f"adata.uns[{stored.keys.uns!r}]['kriged'][{name!r}]"
+        shape = (n_sites, k) if name.startswith("site") else (k,)
+        found = as_numbers(entry[name], where) if name in entry else np.empty(0)
+        if found.shape != shape or not np.isfinite(found).all():
+            msg = f"{where} must hold finite numbers of shape {shape}: it has changed "
+            raise ValueError(msg + "since the fit. Fit again.")
+        values.append(found.astype(np.float64))
+    return Kriged(*values)
 
 
 def _transform(entry: Mapping[str, Any]) -> Transform:
