@@ -113,8 +113,8 @@ def krige(space: Space, mean: Floats, var: Floats, kernel: Kernel) -> Kriged:
             found, _ = _predict(near, covariance, values, center)
             error = (values[rows] - found) ** 2
             gain = plain - error
-            # Beyond chance: more than twice the standard error of the mean gain.
-            sure = gain.mean(0) > 2 * gain.std(0) / np.sqrt(len(rows))
+            # By more than its standard error; squared errors have long tails.
+            sure = gain.mean(0) > gain.std(0) / np.sqrt(len(rows))
             better = sure & (error.sum(0) < best)
             best = np.where(better, error.sum(0), best)
             chosen = chosen._replace(
