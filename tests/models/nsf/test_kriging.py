@@ -78,7 +78,7 @@ def test_what_neighbours_say_is_found(places, smooth):
     assert kriged.share[0] > 0.9
     assert 0.3 < kriged.share[1] < 0.9
     # By chance, a little.
-    assert kriged.foretold[2] < 0.02
+    assert kriged.foretold[2] < 0.04
     assert kriged.foretold[0] > 0.7 > kriged.foretold[1] > 0.2
     # Far away, the mean and variance over all.
     far = np.array([[50.0, 50.0]]), np.zeros(1, np.intp)
