@@ -164,8 +164,9 @@ def test_hybrid_expects_the_counts_that_there_are(simulation):
     found = nng.tl.predict(train, test.obsm["spatial"], key="nsfh", expression=True)
     assert found.X.sum() / test.X.sum() == pytest.approx(1, abs=0.15)
     others = ~train.uns["nsfh"]["is_spatial"]
+    # What neighbours say by chance is little.
     close(
-        found.obsm["X_nsfh"][0, others], train.obsm["X_nsfh"][:, others].mean(0), 1e-3
+        found.obsm["X_nsfh"][0, others], train.obsm["X_nsfh"][:, others].mean(0), 0.05
     )
 
 
