@@ -65,7 +65,7 @@ class Kriged(NamedTuple):
 class _Nearest(NamedTuple):
     """Locations around some coordinates."""
 
-    index: NDArray[np.intp]
+    locations: NDArray[np.intp]
     """(n, m)"""
     distance: Floats
     """(n, m): infinite where there are not as many."""
@@ -140,7 +140,7 @@ def elsewhere(
     """
     near = _nearest(*seen, *wanted)
     center, scatter = kriged.mean.mean(0), kriged.mean.var(0)
-    mean = np.broadcast_to(center, (len(near.index), len(center))).copy()
+    mean = np.broadcast_to(center, (len(near.locations), len(center))).copy()
     known = np.zeros_like(mean)
     for j in np.flatnonzero(kriged.share > 0):
         own = kriged.mean[:, [j]]
@@ -149,8 +149,8 @@ def elsewhere(
         mean[:, j], known[:, j] = found[:, 0], explained
     var = scatter * (1 - known) + kriged.var.mean(0)
     # What the fit says itself.
-    seen = near.distance[:, 0] < SAME
-    mean[seen], var[seen] = (x[near.index[seen, 0]] for x in kriged[:2])
+    same = near.distance[:, 0] < SAME
+    mean[same], var[same] = (x[near.locations[same, 0]] for x in kriged[:2])
     return log_moments(mean, var)
 
 
@@ -189,7 +189,7 @@ def _predict(
     near: _Nearest, covariance: _Covariance, values: Floats, center: Floats
 ) -> tuple[Floats, Floats]:
     """Predicted values, (n, k), and the part of the variance that is explained, (n,)."""
-    n = len(near.index)
+    n = len(near.locations)
     found, explained = np.empty((n, values.shape[1])), np.empty(n)
     for start in range(0, n, _ROWS):
         rows = slice(start, start + _ROWS)
@@ -201,7 +201,7 @@ def _predict(
                 jnp.asarray(missing),
                 jnp.array(covariance[1:]),
             )
-        own = np.where(missing[..., None], center, values[near.index[rows]])
+        own = np.where(missing[..., None], center, values[near.locations[rows]])
         mean = center + np.einsum("nm,nmk->nk", np.asarray(weights), own - center)
         # Neither above nor below all that it is made of.
         low, high = np.minimum(own.min(1), center), np.maximum(own.max(1), center)

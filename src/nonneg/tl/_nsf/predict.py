@@ -178,7 +178,7 @@ def _without_space(
     transform: Transform,
     coords: NDArray[np.float64],
     label: NDArray[np.intp],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """Mean and variance of the factors without space, or of their logarithms."""
     entry = cast("ProbabilisticEntry", stored.entry)
     if entry.kriged is not None and entry.field is not None:
