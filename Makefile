@@ -16,6 +16,9 @@ OUTPUT ?= demo
 JOBS ?= 2
 MARKS ?= not slow
 PYTEST_ARGS ?=
+# Much of the time of tests is compilation, of which this saves half. 0: as users have it,
+# before a release.
+JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 BENCH_ARGS ?=
 
 .PHONY: help demo test lint format docs bench clean distclean
@@ -43,6 +46,7 @@ demo: .venv/.stamp-demo
 	$(PY) scripts/demo.py --output "$(OUTPUT)" $(if $(DATA),--data "$(DATA)")
 
 test: .venv/.stamp-test
+	JAX_DISABLE_MOST_OPTIMIZATIONS=$(JAX_DISABLE_MOST_OPTIMIZATIONS) \
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "$(MARKS)" $(PYTEST_ARGS)
 
 lint: .venv/.stamp-lint
