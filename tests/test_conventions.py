@@ -420,3 +420,26 @@ def test_tail_of_the_arguments(public):
         assert names[-3] == "key_added"
     if "rng" in names:
         assert public.parameters["rng"].default == 0
+
+
+# Their AnnData is one of several, or makes a new one.
+OF_ANNDATA_ONLY = {
+    "pp.average_experiments",
+    "pp.signatures",
+    "tl.compare_atlases",
+    "tl.map_distances",
+    "tl.match_components",
+    "tl.online_inmf_update",
+}
+
+
+def test_spatialdata_is_in_the_types():
+    """Annotations are the types in the documentation."""
+    without = {
+        str(public)
+        for public in PUBLIC
+        for first in list(inspect.signature(public.function).parameters.values())[:1]
+        if "AnnData" in str(first.annotation)
+        and "SpatialData" not in str(first.annotation)
+    }
+    assert without == OF_ANNDATA_ONLY

@@ -303,3 +303,36 @@ def test_a_midline_that_is_nowhere(mistakes):
     name = "pp.mirror_hemispheres"
     with pytest.raises(ValueError, match="midline=inf must be in the volume"):
         mistakes.functions[name](**mistakes.calls[name]() | {"midline": np.inf})
+
+
+# What reads each entry of `params` that cannot be done without.
+PARAMS = {
+    ("tl.project", "stored"): ("reference", ["layer", "beta_loss", "l1_ratio"]),
+    ("tl.online_inmf_update", "online"): (
+        "reference",
+        ["layer", "size_factors", "scale", "batch_key", "dataset_weights"],
+    ),
+    ("tl.predict", "nsf"): ("adata", ["kernel", "trend", "n_neighbors"]),
+    ("get.dataset_specificity", "inmf"): ("adata", ["batch_key"]),
+    ("pl.stability", "stability"): ("adata", ["method"]),
+    ("pl.region_correlation", "stored_region_correlation"): ("adata", ["metric"]),
+    ("pl.region_sets", "stored_region_correlation"): ("adata", ["region_key"]),
+    ("pl.demixed_pca", "movie_demixed_pca"): ("adata", ["by"]),
+    ("pl.event_average", "movie_event_average"): ("adata", ["confidence"]),
+    ("pl.decoded_trace", "movie_decode_behavior"): ("adata", ["behavior_key"]),
+}
+
+
+@pytest.mark.parametrize(("name", "key"), PARAMS)
+def test_parameters_of_a_fit_that_are_gone(mistakes, name, key):
+    make, function = mistakes.calls[name], mistakes.functions[name]
+    argument, entries = PARAMS[name, key]
+    for entry in entries:
+        kwargs = make()
+        del kwargs[argument].uns[key]["params"][entry]
+        before = snapshot(kwargs[argument])
+        match = rf"\['{key}'\]\['params'\].*'{entry}'"
+        with pytest.raises((ValueError, KeyError), match=match) as found:
+            function(**kwargs)
+        assert "again" in str(found.value)
+        assert_same(snapshot(kwargs[argument]), before)

@@ -90,7 +90,7 @@ def test_locations_without_shares_are_told():
     y = np.array(reference.X.toarray() if sp.issparse(reference.X) else reference.X)
     y[:, :5] = 0
     reference.X = y
-    with pytest.warns(UserWarning, match="1 of 36 locations have no counts"):
+    with pytest.warns(UserWarning, match="1 of 36 locations has no counts"):
         deconvolve(adata, reference)
     missing = np.isnan(adata.obsm["X_deconv"]).all(1)
     assert np.flatnonzero(missing).tolist() == [3]

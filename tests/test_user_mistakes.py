@@ -69,7 +69,10 @@ def test_data_in_raw_only(adata):
     ("key", "verb"), [("nsf", "nsf"), ("deconv", "deconvolve"), ("mine", "nmf")]
 )
 def test_the_verb_that_fits_is_named(adata, key, verb):
-    with pytest.raises(KeyError, match=rf"nonneg.tl.{verb}`.*uns_merge"):
+    with pytest.raises(KeyError, match=rf"there are \['.*or fit .* `nonneg.tl.{verb}`"):
+        nng.get.factors(adata, key)
+    adata.uns.clear()
+    with pytest.raises(KeyError, match=rf"Fit .* `nonneg.tl.{verb}`.*uns_merge"):
         nng.get.factors(adata, key)
 
 
@@ -153,6 +156,18 @@ def test_a_spatialdata_with_one_table_is_read_and_drawn():
     nng.tl.pnmf(sdata, 2, **SHORT)
     with pytest.raises(ValueError, match="pnmf"):
         nng.tl.predict(sdata, np.ones((1, 2)), key="pnmf")
+    places = sdata.tables["cells"].obsm["spatial"][:3]
+    two = tables("a", "b")
+    nng.tl.rsf(two, 2, length_scale=3, temperature=1, table_key="b", **SHORT)
+    for table_key, error in ((None, ValueError), ("c", KeyError)):
+        with pytest.raises(error, match=r"\['a', 'b'\]"):
+            nng.tl.predict(two, places, key="rsf", table_key=table_key)
+    np.testing.assert_array_equal(
+        nng.tl.predict(two, places, key="rsf", table_key="b").X,
+        nng.tl.predict(two.tables["b"], places, key="rsf").X,
+    )
+    with pytest.raises(ValueError, match="only applies to a SpatialData"):
+        nng.tl.predict(two.tables["b"], places, key="rsf", table_key="b")
     with pytest.raises(ValueError, match=r"2 tables.*sdata.tables\['table'\]"):
         nng.pl.loadings(tables("a", "b"), "truth")
     with pytest.raises(TypeError, match="Expected an AnnData or a SpatialData, not"):

@@ -15,7 +15,7 @@ def fitted():
     adata, reference = nng.datasets.spots(8, 60, 4)
     adata.X = adata.X.multiply((np.arange(64) != 3)[:, None]).tocsr()
     signatures = nng.pp.signatures(reference, "cell_type")
-    with pytest.warns(UserWarning, match="1 of 64 locations have no counts"):
+    with pytest.warns(UserWarning, match="1 of 64 locations has no counts"):
         nng.tl.deconvolve(
             adata,
             # One gene is not in the reference.

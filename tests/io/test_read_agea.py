@@ -108,7 +108,7 @@ def bytes_read():
 
 
 def test_refusals(folder):
-    with pytest.raises(KeyError, match=r"1 genes are not in the atlas.*'Abc'"):
+    with pytest.raises(KeyError, match=r"1 gene is not in the atlas.*'Abc'"):
         nng.io.read_agea(folder, genes=["Pdyn", "Abc"])
     path = folder / "gene-expression.bin"
     content = path.read_bytes()

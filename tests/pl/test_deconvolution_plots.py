@@ -29,7 +29,7 @@ EACH = pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)
 def fitted():
     adata, reference = nng.datasets.spots(8, 60, 4)
     adata.X = adata.X.multiply((np.arange(64) != 3)[:, None]).tocsr()
-    with pytest.warns(UserWarning, match="1 of 64 locations have no counts"):
+    with pytest.warns(UserWarning, match="1 of 64 locations has no counts"):
         nng.tl.deconvolve(
             adata,
             reference,

@@ -245,6 +245,35 @@ def test_factors_of_both_kinds_and_their_bound(hybrid):
     )
 
 
+def test_variants_that_are_called_what_the_legend_says_of_its_own(compared):
+    table = compared.uns["comparison"].drop(columns="seconds")
+    rows = [("best", "nsf", 4), ("selected", "nsfh", 4), ("as promised", "fa", 4),
+            ("_hidden", "nsf", 4), ("rates", "intercept", 0),
+            ("rates, best", "intercept", 0), ("a", "pnmf", 4), ("a, averaged", "nsf", 4)]  # fmt: skip
+    wanted = {name: float(i + 2) for i, (name, *_) in enumerate(rows)}
+    wanted["rates"] = 1.0
+    table = pd.DataFrame(
+        [
+            (name, method, k, k, split, wanted[name], 0.1 * i)
+            for i, (name, method, k) in enumerate(rows)
+            for split in range(2)
+        ],
+        columns=["model", "method", *table.columns[1:], "coverage"],
+    )
+    table.loc[table["method"] == "intercept", "n_spatial"] = 0
+    compared.uns["comparison"] = table
+    drawn = labelled(nng.pl.comparison(compared))
+    expected = {"'best'": "best", "'selected'": "selected", "'_hidden'": "_hidden",
+                "as promised, averaged": "as promised", "a, averaged": "a",
+                "'a, averaged'": "a, averaged"}  # fmt: skip
+    for label, name in expected.items():
+        assert drawn[label].lines[0].get_ydata() == [wanted[name]]
+    assert drawn["rates, best"].get_ydata() == [1.0, 1.0]
+    assert set(drawn) == {*expected, "rates, best", "'rates, best'"}
+    drawn = labelled(nng.pl.comparison(compared, metric="coverage", models="best"))
+    assert set(drawn) == {"'best'", "as promised"}
+
+
 def test_a_variant_that_is_called_what_models_are_drawn_as(compared):
     """Its curve is one of its own."""
     table = compared.uns["comparison"]

@@ -31,6 +31,39 @@ def test_ax_and_key(adata):
     assert ax.get_title().startswith("again:")
 
 
+def test_fits_of_one_key_are_told_apart(adata, integrated):
+    nng.tl.nmf(adata, 4, key_added="fit")
+    other = adata.copy()
+    nng.tl.nmf(other, 3, key_added="fit (2)")
+    nng.tl.nmf(other, 2, key_added="_fit")
+    ax = nng.pl.objective(adata, "fit")
+    nng.pl.objective(other, "fit (2)", ax=ax)
+    for _ in range(2):
+        nng.pl.objective(other, "fit", ax=ax)
+    nng.pl.objective(other, "_fit", ax=ax)
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["fit", "fit (2)", "fit (3)", "fit (4)", "'_fit'"]
+    ax = nng.pl.objective(integrated, "online", against="cells")
+    nng.pl.objective(integrated, "online", against="cells", ax=ax)
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == [
+        f"online{again}, {part}"
+        for again in ("", " (2)")
+        for part in ("fitted", "held out")
+    ]
+
+
+def test_a_key_that_is_not_there(adata, integrated):
+    """What there is is named; of data that hold no fit, `anndata.concat` may be why."""
+    with pytest.raises(KeyError, match=r"Name one of these with `key`") as found:
+        nng.pl.objective(integrated)
+    assert "'inmf', 'online'" in str(found.value)
+    assert "concat" not in str(found.value)
+    adata.uns.clear()
+    with pytest.raises(KeyError, match=r"there are \[\].*anndata\.concat.*uns_merge"):
+        nng.pl.objective(adata)
+
+
 def test_against_time(adata):
     nng.tl.nmf(adata, 4)
     info = adata.uns["nmf"]
@@ -115,7 +148,8 @@ def test_what_does_not_belong_together(integrated, adata):
 def test_an_update_has_no_curve(integrated):
     """One value is all that is recorded of it."""
     new = nng.datasets.batches((40, 30), 30, 3)
-    nng.tl.online_inmf_update(integrated, new, batch="new", key="online")
+    with pytest.warns(UserWarning, match="`validation` of key='online'"):
+        nng.tl.online_inmf_update(integrated, new, batch="new", key="online")
     info = new.uns["online"]
     value = info["objective"].item() / (info["weight"] @ info["sq_norm"])
     with pytest.raises(KeyError, match=rf"{value:.3f} of the squared.*shared_change"):

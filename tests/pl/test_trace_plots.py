@@ -58,6 +58,13 @@ def test_canonical_pair(session):
         nng.pl.canonical_pair(session, one, two, key="truth", interval=(500, 600))
 
 
+@pytest.mark.parametrize("n_components", [0, -1, 1.5, True])
+def test_canonical_pair_of_no_components(session, n_components):
+    one, two = session.uns["truth_region_cca"]["regions"][:2]
+    with pytest.raises((ValueError, TypeError), match="n_components"):
+        nng.pl.canonical_pair(session, one, two, key="truth", n_components=n_components)
+
+
 def test_seeds(session):
     axes = nng.pl.seed_correlation(session, "truth")
     image = axes[1].images[0].get_array()
@@ -131,8 +138,8 @@ def test_results_that_have_changed_since(session):
     adata = session.copy()
     adata.uns["truth_demixed_pca"]["variance"] = {"other": 1}
     match = (
-        r"uns\['truth_demixed_pca'\] cannot be shown: KeyError: .* If it was changed after "
-        "`nonneg.tl.demixed_pca`, call that again"
+        r"uns\['truth_demixed_pca'\]\['variance'\] has no 'part', .* changed since. "
+        "Call `nonneg.tl.demixed_pca` again"
     )
     with pytest.raises(ValueError, match=match):
         nng.pl.demixed_pca(adata, "truth")

@@ -99,7 +99,7 @@ def test_cells_without_type_or_counts_are_left_out(reference):
     extra.obs["cell_type"] = [None, "type_0"]
     extra.X = 0 * extra.X
     both = ad.concat([reference, extra], index_unique="-")
-    with pytest.warns(UserWarning, match=r"1 of \d+ cells of reference have no type"):
+    with pytest.warns(UserWarning, match=r"1 of \d+ cells of reference has no type"):
         again = nng.pp.signatures(both, "cell_type")
     np.testing.assert_allclose(again.X, found.X, rtol=1e-5)
 

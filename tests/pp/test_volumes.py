@@ -193,6 +193,8 @@ def test_slice_refusals():
     adata = tall()
     for change, match in (
         (dict(period=1), "at least 2"),
+        (dict(period=1e300), r"period=1e\+300 must be at most 1e\+06 planes"),
+        (dict(period=np.inf), "period=inf"),
         (dict(max_gain=0.5), "at least 1"),
         (dict(plane="axial"), "must be one of"),
     ):

@@ -334,6 +334,18 @@ def test_regression_is_that_of_every_pixel():
     np.testing.assert_allclose(found, y - 0.5 * h, atol=1e-5)
 
 
+@pytest.mark.parametrize("coef", [1e300, -1e40, np.nan, [0.5, 0.5]])
+def test_coefficients_out_of_proportion(coef):
+    adata = recording()
+    nng.pp.delta_f(adata)
+    for layer in (None, "violet"):
+        nng.pp.svd(adata, 5, layer=layer)
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match=r"coef=.* one finite number for each of"):
+        nng.pp.hemodynamic_correction(adata, coef=coef)
+    assert_same(snapshot(adata), before)
+
+
 def test_several_references():
     rng = np.random.default_rng(0)
     n, t = 30, 200
@@ -519,7 +531,7 @@ def test_frames_that_were_left_out():
     with pytest.raises(ValueError, match=r"fs'\] is 15 Hz.*set it to 7\.5"):
         nng.pp.hemodynamic_correction(adata[:, ::2].copy())
     kept = np.r_[:50, 90:160]
-    with pytest.warns(UserWarning, match="1 gaps between frames"):
+    with pytest.warns(UserWarning, match="is 1 gap between frames"):
         nng.pp.hemodynamic_correction(adata[:, kept].copy())
 
 
@@ -566,6 +578,10 @@ def test_counts_that_wrapped_around():
         (nng.pp.hemodynamic_correction, r"Compress .*svd\(adata\)"),
         (lambda a: nng.pp.hemodynamic_correction(a, highpass=-1), "highpass=-1"),
         (lambda a: nng.pp.hemodynamic_correction(a, highpass=9), "half the frame rate"),
+        (
+            lambda a: nng.pp.hemodynamic_correction(a, highpass=1e-9),
+            "highpass=1e-09 is too low for a filter at 10 Hz",
+        ),
         (lambda a: nng.pp.hemodynamic_correction(a, lowpass=0.1), "above highpass=0.1"),
         (
             lambda a: nng.pp.hemodynamic_correction(a, n_components=0, key="truth"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._core.validators import check_positive_int
 from .keys import SIDE_KEYS
-from .schema import SCHEMA
+from .schema import SCHEMA, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,8 +96,7 @@ def read_region_prediction(adata: AnnData, key: str) -> Mapping[str, Any]:
             f"`nonneg.tl.region_prediction(adata, region, key={key!r})` first."
         )
         raise KeyError(msg)
-    found: Mapping[str, Any] = stored
-    return found
+    return Stored(stored, f"adata.uns[{name!r}]", "Call `nonneg.tl.region_prediction`")
 
 
 def read_region_correlation(adata: AnnData, key: str) -> RegionCorrelation:
@@ -116,8 +115,10 @@ def read_region_correlation(adata: AnnData, key: str) -> RegionCorrelation:
             f"{stored.get('schema')}, here {SCHEMA}). Compute it again."
         )
         raise ValueError(msg)
+    again = "Call `nonneg.tl.region_correlation`"
+    complete = Stored(stored, f"adata.uns[{name!r}]", again)
     return RegionCorrelation(
-        **{f.name: stored[f.name] for f in fields(RegionCorrelation)}
+        **{f.name: complete[f.name] for f in fields(RegionCorrelation)}
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 from pandas.api.extensions import ExtensionArray
 
+from .._core.text import conjugated, counted
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
 
@@ -194,6 +195,27 @@ def warn_logarithms(x: Any, where: str, doing: str) -> None:
 
 # Entries looked at, and log1p of a million counts, rounded up.
 _FIRST, _LOGARITHM = 100_000, 14.0
+
+
+def warn_empty(
+    stats: MatrixStats, where: str, *, of_obs: str | None, of_vars: str | None
+) -> None:
+    """Warn of observations and variables that are all zero, as far as there are some.
+
+    ``of_obs`` and ``of_vars`` are what is zero of them in the result.
+    """
+    found = []
+    for n, noun, part in zip(
+        count_empty(stats), ("observation", "variable"), (of_obs, of_vars), strict=True
+    ):
+        if n:
+            of_it = "its" if n == 1 else "their"
+            then = "" if part is None else f" ({of_it} {part} are zero)"
+            found.append(
+                f"{counted(n, noun)} that {conjugated(n, 'is')} all zero{then}"
+            )
+    if found:
+        warn(f"{where} has {' and '.join(found)}.")
 
 
 def count_empty(stats: MatrixStats) -> tuple[int, int]:

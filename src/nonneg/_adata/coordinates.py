@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
+from .._core.text import counted
 from .checks import as_numbers, check_key, check_some
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check_places(coords: NDArray[np.float64], where: str) -> None:
     bad = ~(np.abs(coords) < np.finfo(np.float32).max).all(axis=1)
     if bad.any():
         msg = (
-            f"{where} has {int(bad.sum())} observations without finite coordinates, e.g. "
+            f"{where} has {counted(int(bad.sum()), 'observation')} without finite coordinates, e.g. "
             f"{coords[bad][0].tolist()} in row {int(np.flatnonzero(bad)[0])}."
         )
         raise ValueError(msg)

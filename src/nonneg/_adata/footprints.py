@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import distance_transform_edt
 
+from .._core.text import counted
 from .checks import as_numbers, check_key
 from .labels import read_labels
 from .views import read_factors
@@ -167,7 +168,7 @@ def sided_regions(
     if "nan" in names:
         n = int((regions.codes == names.index("nan")).sum())
         msg = (
-            f"adata.obs[{region_key!r}] names the region of {n} pixels 'nan', which is what "
+            f"adata.obs[{region_key!r}] names the region of {counted(n, 'pixel')} 'nan', which is what "
             "`astype(str)` of NumPy makes of pixels without a region. Make them NaN again, "
             f"e.g. `adata.obs[{region_key!r}].replace('nan', None)`."
         )

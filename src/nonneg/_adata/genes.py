@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._core.text import counted
 from .._core.warnings import warn
 from .checks import check_key, check_unique_names
 
@@ -91,7 +92,7 @@ def read_unshared(
     which = own.all(axis=0)
     if which.any():
         msg = (
-            f"{int(which.sum())} variables are unshared in all data sets, e.g. "
+            f"{counted(int(which.sum()), 'variable', 'is')} unshared in all data sets, e.g. "
             f"{list(adata.var_names[which][:3])}. What all have is shared: leave "
             "them out."
         )
@@ -145,7 +146,7 @@ def common_genes(sources: Sequence[Source], mask_var: Genes) -> pd.Index[str]:
     n_most = max(len(names) for names in usable)
     if mask_var is None and len(common) < n_most:
         warn(
-            f"{len(common)} variables are in all data sets, of up to {n_most}; the "
+            f"{counted(len(common), 'variable', 'is')} in all data sets, of up to {n_most}; the "
             "others are not used."
         )
     return common

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from .._core.text import counted
 from .checks import check_key
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def check_labelled(labels: Labels, where: str) -> None:
     """Raise if labels are missing."""
     n_missing = int((labels.codes < 0).sum())
     if n_missing:
-        msg = f"{where} is missing for {n_missing} observations. Fill or remove them first"
+        msg = f"{where} is missing for {counted(n_missing, 'observation')}. Fill or remove them first"
         is_column = where.startswith("adata.obs[")
         msg += f", as in `adata[{where}.notna()].copy()`." if is_column else "."
         raise ValueError(msg)

@@ -16,6 +16,31 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+
+class Stored(dict[str, Any]):
+    """A mapping that was stored with a fit, which says so where an entry is gone."""
+
+    def __init__(
+        self, entries: Mapping[str, Any], where: str, again: str = "Fit"
+    ) -> None:
+        super().__init__(
+            {
+                str(name): Stored(value, f"{where}[{name!r}]", again)
+                if isinstance(value, Mapping)
+                else value
+                for name, value in entries.items()
+            }
+        )
+        self._where, self._again = where, again
+
+    def __missing__(self, name: str) -> Any:
+        msg = (
+            f"{self._where} has no {name!r}, which was stored there: it has changed since. "
+            f"{self._again} again."
+        )
+        raise ValueError(msg)
+
+
 # Increased when an older version could not read what is stored.
 SCHEMA = 1
 
@@ -171,11 +196,18 @@ _TYPES: dict[str, Any] = {
 def to_uns(entry: Entry) -> dict[str, Any]:
     """The entry as a dictionary that files can store."""
     stored = {
-        f.name: value
+        f.name: _plain(value)
         for f in fields(entry)
         if (value := getattr(entry, f.name)) is not None or f.name == "varm_key"
     }
     return {"schema": SCHEMA, **stored}
+
+
+def _plain(value: Any) -> Any:
+    """As files take it: dictionaries of no class of ours."""
+    if not isinstance(value, Stored):
+        return value
+    return {name: _plain(entry) for name, entry in value.items()}
 
 
 def recorded(entry: Entry) -> list[str]:
@@ -214,7 +246,9 @@ def from_uns(stored: Mapping[str, Any], where: str) -> Entry:
         )
         raise ValueError(msg)
     kind = ENTRIES[method]
-    known = {f.name: stored[f.name] for f in fields(kind) if f.name in stored}
+    # With a message for what is missing in a mapping.
+    complete = Stored(stored, where)
+    known = {f.name: complete[f.name] for f in fields(kind) if f.name in complete}
     needed = {
         f.name
         for f in fields(kind)

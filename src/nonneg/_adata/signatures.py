@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._core import text
 from .._core.warnings import warn
 from ..operators.choose import as_operator
 from .checks import as_numbers, check_key, check_nonnegative, check_unique_names
@@ -116,8 +117,9 @@ def average_cells(
         raise ValueError(msg)
     if n_missing:
         warn(
-            f"{n_missing} of {adata.n_obs} cells of {name} have no type in "
-            f"obs[{cell_type_key!r}] and are left out."
+            f"{text.counted(n_missing, 'cell', of=adata.n_obs)} of {name} "
+            f"{text.conjugated(n_missing, 'has')} no type in obs[{cell_type_key!r}] and "
+            f"{text.conjugated(n_missing, 'is')} left out."
         )
     counted = np.bincount(labels.codes[used], stats.row_sums[used], minlength=n_types)
     size = counted / n_cells
@@ -132,7 +134,7 @@ def warn_few_cells(types: NDArray[Any], n_cells: NDArray[np.integer[Any]]) -> No
     if few.size:
         some = {str(types[i]): int(n_cells[i]) for i in few[:5]}
         warn(
-            f"{few.size} cell types have fewer than {_FEW_CELLS} cells, e.g. {some}. "
+            f"{text.counted(few.size, 'cell type', 'has')} fewer than {_FEW_CELLS} cells, e.g. {some}. "
             "They are kept, but their signatures are uncertain."
         )
 

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from functools import wraps
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from anndata import AnnData
 
 from .read import is_mudata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from spatialdata import SpatialData
 
 
-def of_table[F: Callable[..., Any]](function: F) -> F:
-    """Let a function that reads an AnnData read a MuData, or a SpatialData's table.
-
-    Its signature stays: of a SpatialData with several tables, users give one.
-    """
-
-    @wraps(function)
-    def of_either(adata: AnnData | SpatialData, *args: Any, **kwargs: Any) -> Any:
-        return function(_table(adata), *args, **kwargs)
-
-    return cast("F", of_either)
-
-
-def _table(data: AnnData | SpatialData) -> AnnData:
+def read_table(data: AnnData | SpatialData, table_key: str | None = None) -> AnnData:
+    """What to read: an AnnData or MuData as it is, or a table of a SpatialData."""
     if isinstance(data, AnnData) or is_mudata(data):
+        if table_key is not None:
+            msg = f"table_key={table_key!r} only applies to a SpatialData."
+            raise ValueError(msg)
         return cast("AnnData", data)
     tables = getattr(data, "tables", None)
     if tables is None:
         msg = f"Expected an AnnData or a SpatialData, not a {type(data).__name__}."
         raise TypeError(msg)
+    if table_key is not None:
+        if table_key not in tables:
+            msg = f"table_key={table_key!r} is not in {list(tables)}."
+            raise KeyError(msg)
+        return tables[table_key]
     if len(tables) != 1:
         msg = (
             f"The SpatialData has {len(tables)} tables, {list(tables)}: give the AnnData "

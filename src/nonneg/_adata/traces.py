@@ -18,6 +18,7 @@ from ..models.traces.epochs import ROUNDING, frames_before
 from .checks import as_numbers, check_flat, check_key
 from .keys import SIDE_KEYS
 from .labels import as_text
+from .schema import Stored
 from .video import TIME
 from .views import read_factors
 
@@ -79,8 +80,8 @@ def read_traces(adata: AnnData, key: str) -> Traces:
     if bad.any():
         columns = [factors.names[i] for i in np.flatnonzero(bad.any(axis=0))]
         msg = (
-            f"{where} holds {int(bad.sum())} entries that are infinite or NaN, in "
-            f"{int(bad.any(axis=1).sum())} frames and the components {columns[:3]}"
+            f"{where} holds {counted(int(bad.sum()), 'infinite value')} or NaN, in "
+            f"{counted(int(bad.any(axis=1).sum()), 'frame')} and the components {columns[:3]}"
             f"{' …' if len(columns) > 3 else ''}. Remove these frames, e.g. "
             f"`adata[:, np.isfinite({where}).all(axis=1)]`, or factorize again."
         )
@@ -157,7 +158,7 @@ def read_frame_step(adata: AnnData) -> float:
     n_gaps = int((np.diff(time) > 1.5 * step).sum())
     if n_gaps:
         warn(
-            f"adata.var[{TIME!r}] has {n_gaps} gaps between frames (more than 1.5 times "
+            f"adata.var[{TIME!r}] has {counted(n_gaps, 'gap')} between frames (more than 1.5 times "
             f"{step:.4g} s), which are passed over."
         )
     return step
@@ -177,7 +178,7 @@ def check_events(table: Any, where: str) -> pd.DataFrame:
     n_bad = int((~np.isfinite(times)).sum())
     if n_bad:
         msg = (
-            f"{where} has {n_bad} events without a finite time. Remove them first, e.g. "
+            f"{where} has {counted(n_bad, 'event')} without a finite time. Remove them first, e.g. "
             f"`events.dropna(subset=[{TIME!r}])`."
         )
         raise ValueError(msg)
@@ -229,7 +230,7 @@ def read_event_table(
     outside = ~within_recording(times, frames)
     if outside.any():
         msg = (
-            f"{int(outside.sum())} of {len(table)} events are outside of the recording, "
+            f"{counted(int(outside.sum()), 'event', 'is', of=len(table))} outside of the recording, "
             f"from {frames[0]:.6g} s to {frames[-1]:.6g} s, e.g. at "
             f"{times[outside][0]:.6g} s. Check their clock and unit "
             "(`nonneg.io.align_clocks`), or drop them with "
@@ -295,5 +296,4 @@ def read_result(
             "first."
         )
         raise KeyError(msg)
-    found: Mapping[str, Any] = stored
-    return found
+    return Stored(stored, f"adata.uns[{name!r}]", f"Call `nonneg.tl.{kind}`")

@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
+from .._core.text import conjugated, counted
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
 from .checks import as_numbers, check_key, check_some
@@ -79,7 +80,8 @@ class Video:
         n_gaps = int((steps > 1.5 * step).sum())
         if n_gaps:
             warn(
-                f"There are {n_gaps} gaps between frames, which filters pass over as if "
+                f"There {conjugated(n_gaps, 'is')} {counted(n_gaps, 'gap')} between frames, "
+                "which filters pass over as if "
                 "frames were evenly spaced."
             )
 
@@ -203,7 +205,8 @@ class Blocks:
         over = (self.top == limit) & (self.saturated > _SATURATED)
         if over.any():
             warn(
-                f"{over.sum()} frames of {self.where} are saturated: more than "
+                f"{counted(int(over.sum()), 'frame')} of {self.where} "
+                f"{conjugated(int(over.sum()), 'is')} saturated: more than "
                 f"{_SATURATED:.0%} of their pixels are at {limit:.0f}, the first in frame "
                 f"{over.argmax()}. What they show is cut off."
             )

@@ -51,9 +51,10 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
     if key not in fitted:
         verb = _VERBS.get(key, f"tl.{key}" if key in ENTRIES else "tl.nmf")
-        msg = (
-            f"No factorization is stored under key={key!r}; there are {fitted}. Fit "
-            f"one first, e.g. with `nonneg.{verb}`; `anndata.concat` drops those that "
+        msg = f"No factorization is stored under key={key!r}; there are {fitted}. " + (
+            f"Name one of these with `key`, or fit one, e.g. with `nonneg.{verb}`."
+            if fitted
+            else f"Fit one first, e.g. with `nonneg.{verb}`; `anndata.concat` drops those that "
             "there were unless it is given `merge` and `uns_merge`."
         )
         raise KeyError(msg)

@@ -21,8 +21,10 @@ def progress(description: str, total: int | None) -> Iterator[Callback]:
     """A callback for :func:`~nonneg.models.loop.drive` that draws a bar.
 
     ``total=None``: it is not known how many there will be, as of iterations until a
-    tolerance is met, and they are counted.
+    tolerance is met, and they are counted. Iterations of something else, such as a search
+    before the fit, have its name in the bar.
     """
+    task: str | None = None
     with tqdm(
         total=total,
         desc=description,
@@ -33,6 +35,11 @@ def progress(description: str, total: int | None) -> Iterator[Callback]:
     ) as bar:
 
         def update(iteration: int, report: Report, /) -> None:
+            nonlocal task
+            if report.task != task:
+                task = report.task
+                bar.set_description(f"{description}, {task}" if task else description)
+                bar.reset()
             if iteration < bar.n:  # another start
                 bar.reset()
             if report.objective is not None:

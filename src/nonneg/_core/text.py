@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-_PLURAL = {"has": "have", "is": "are", "lacks": "lack", "names": "name"}
+_PLURAL = {
+    "comes": "come",
+    "has": "have",
+    "is": "are",
+    "lacks": "lack",
+    "names": "name",
+}
 
 
-def counted(n: int, noun: str, verb: str = "") -> str:
-    """A number with its noun and verb, in the singular or plural: `1 region has`."""
-    if n == 1:
-        return f"1 {noun} {verb}".rstrip()
-    return f"{n} {noun}s {_PLURAL.get(verb, '')}".rstrip()
+def counted(n: int, noun: str, verb: str = "", *, of: int | None = None) -> str:
+    """A number with its noun and verb, in the singular or plural: `1 region has`.
+
+    With ``of``, as part of so many: `1 of 9 regions has`.
+    """
+    many = n if of is None else of
+    part = f"{n}" if of is None else f"{n} of {of}"
+    return f"{part} {noun if many == 1 else noun + 's'} {conjugated(n, verb)}".rstrip()
+
+
+def conjugated(n: int, verb: str) -> str:
+    """A verb in the singular or plural: `has`, `have`."""
+    return verb if n == 1 else _PLURAL.get(verb, "")

@@ -49,7 +49,11 @@ def warn_of_many(told: Told) -> None:
     Not of those that did not converge, of which the caller knows more.
     """
     kinds = {
-        re.sub(r"[\d.]+", "", message): (message, category)
+        # One and several are of one kind.
+        re.sub(r"[\d.]+|\b(is|are|its|their|has|have)\b|s\b", "", message): (
+            message,
+            category,
+        )
         for message, category in told
         if category is not ConvergenceWarning
     }

@@ -12,7 +12,7 @@ from .._adata.compositions import check_counts
 from .._adata.coordinates import read_coordinates
 from .._adata.read import Read, read_matrix
 from .._adata.schema import DeconvolutionEntry
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from ..operators.gather import to_csr
@@ -20,15 +20,19 @@ from ..operators.threads import computing
 
 if TYPE_CHECKING:
     import pandas as pd
+    from spatialdata import SpatialData
 
 # Rows for which the mean of all genes is in memory.
 _ROWS = 512
 
 
-@of_table
 @checked
 def cell_type_counts(
-    adata: AnnData, cell_type: str, *, key: str = "deconv", layer: str | None = None
+    adata: AnnData | SpatialData,
+    cell_type: str,
+    *,
+    key: str = "deconv",
+    layer: str | None = None,
 ) -> AnnData:
     r"""Counts of each location that are expected to come from cells of one type.
 
@@ -72,6 +76,7 @@ def cell_type_counts(
     >>> nng.get.cell_type_counts(adata, "type_0").shape
     (100, 60)
     """
+    adata = read_table(adata)
     stored = read_factors(adata, key)
     if not isinstance(stored.entry, DeconvolutionEntry):
         msg = (

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.labels import read_labels
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -17,16 +17,16 @@ from .._core.validators import check_one_of
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 # The label of cells without a cluster, besides missing ones.
 NO_CLUSTER = "-1"
 
 
-@of_table
 @checked
 @shared_docs
 def cluster_composition(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "inmf",
     *,
     cluster_key: str | None = None,
@@ -69,6 +69,7 @@ def cluster_composition(
     >>> table["batch_0"].to_dict()
     {'type_0': 18, 'type_1': 25, 'type_2': 17}
     """
+    adata = read_table(adata)
     if normalize is not None:
         check_one_of(normalize, ("batch", "cluster"), "normalize")
     clusters, batches = read_clusters(adata, key, cluster_key, batch_key)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from .._adata.checks import check_key, check_unique_names
 from .._adata.keys import side_key
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors, select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -18,15 +18,18 @@ from .._core.docs import shared_docs
 if TYPE_CHECKING:
     import networkx as nx
     from anndata import AnnData
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
 
-@of_table
 @checked
 @shared_docs
 def coexpression_graph(
-    adata: AnnData, key: str = "nmf", *, factors: FactorSelection | None = None
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    factors: FactorSelection | None = None,
 ) -> nx.Graph:
     """Return a network of :func:`nonneg.tl.coexpression_network` as a graph.
 
@@ -58,6 +61,7 @@ def coexpression_graph(
     >>> nng.get.coexpression_graph(adata, key="truth", factors=0).number_of_nodes()
     3
     """
+    adata = read_table(adata)
     import networkx as nx
 
     nodes, matrix = read_network(adata, factors, key)

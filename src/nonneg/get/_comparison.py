@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.checks import check_key
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 type Metric = Literal["deviance", "training_deviance", "rmse", "coverage", "sparsity"]
 
@@ -29,11 +30,10 @@ _CHOOSING = ("deviance", "rmse")
 _SETTING = ["model", "method", "n_components", "n_spatial"]
 
 
-@of_table
 @checked
 @shared_docs
 def comparison(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "comparison",
     *,
     metric: Metric = "deviance",
@@ -86,6 +86,7 @@ def comparison(
     >>> table.loc[table["is_selected"], ["model", "n_components"]].values.tolist()
     [['pnmf', 4]]
     """
+    adata = read_table(adata)
     table = _read(adata, key, metric, models)
     wide = table.pivot_table(index=_SETTING, columns="split", values=metric, sort=False)
     # Splits that an interruption left unfinished are no basis for comparing.

@@ -11,7 +11,7 @@ import pandas as pd
 from .._adata.integration import integration_entry
 from .._adata.keys import side_key
 from .._adata.labels import as_text
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors, read_side
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 from .._adata.views import Factors
 
@@ -91,11 +92,13 @@ def _check_batches(batches: Sequence[str], present: list[str]) -> list[str]:
     return chosen
 
 
-@of_table
 @checked
 @shared_docs
 def dataset_specificity(
-    adata: AnnData, key: str = "inmf", *, batches: Sequence[str] | None = None
+    adata: AnnData | SpatialData,
+    key: str = "inmf",
+    *,
+    batches: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     r"""How much the metagene of every factor differs between data sets.
 
@@ -144,6 +147,7 @@ def dataset_specificity(
     truth_1                1.4
     truth_2               -4.4
     """
+    adata = read_table(adata)
     metagenes = read_metagenes(adata, key, batches)
     names, values = metagenes.batches, metagenes.specificity()
     if len(names) < 2:

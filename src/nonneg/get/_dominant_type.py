@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 
 from .._adata.compositions import Share, read_compositions
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 @shared_docs
 def dominant_type(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "deconv",
     *,
     share: Share = "cells",
@@ -72,6 +72,7 @@ def dominant_type(
     >>> adata.obs["leading"].value_counts().index[0]
     'type_2'
     """
+    adata = read_table(adata)
     found = read_compositions(adata, key, share)
     filled = np.where(found.known[:, None], found.shares, -1.0)
     code = filled.argmax(axis=1)

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from .._adata.checks import as_numbers
 from .._adata.regions import Patterns, read_patterns
 from .._adata.schema import is_entry
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import normalised_scores, read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -20,15 +20,15 @@ from .._core.validators import check_one_of
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.views import Normalize
 
 
-@of_table
 @checked
 @shared_docs
 def factor_correlation(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     other: str,
     *,
     key: str = "nmf",
@@ -74,6 +74,7 @@ def factor_correlation(
     >>> table.shape
     (4, 2)
     """
+    adata = read_table(adata)
     check_one_of(method, ("pearson", "spearman"), "method")
     stored = read_factors(adata, key)
     scores = normalised_scores(stored, normalize).astype(np.float64)

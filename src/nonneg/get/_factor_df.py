@@ -6,22 +6,25 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import normalised_scores, read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
     from .._adata.views import Normalize
 
 
-@of_table
 @checked
 @shared_docs
 def factor_df(
-    adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    normalize: Normalize | None = None,
 ) -> pd.DataFrame:
     """Put scores in a data frame, observations x factors.
 
@@ -55,6 +58,7 @@ def factor_df(
     spot_0      0.0      1.0      1.0      0.0
     spot_1      0.0      1.0      0.0      0.0
     """
+    adata = read_table(adata)
     stored = read_factors(adata, key)
     return pd.DataFrame(
         normalised_scores(stored, normalize),

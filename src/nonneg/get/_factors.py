@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 from anndata import AnnData
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import normalised_scores, read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
     from .._adata.views import Normalize
 
 
-@of_table
 @checked
 @shared_docs
 def factors(
-    adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    normalize: Normalize | None = None,
 ) -> AnnData:
     """Put factors in an AnnData, observations x factors.
 
@@ -75,6 +79,7 @@ def factors(
     >>> list(factors.var_names)
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
+    adata = read_table(adata)
     stored = read_factors(adata, key)
     result = AnnData(
         X=normalised_scores(stored, normalize).copy(),

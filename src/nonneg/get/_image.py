@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._adata.coordinates import read_coordinates
 from .._adata.grid import find_grid
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
 from .._core.arguments import checked
@@ -17,12 +17,12 @@ from .._core.arguments import checked
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 def image(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     values: str | ArrayLike,
     *,
     spatial_key: str = "spatial",
@@ -79,6 +79,7 @@ def image(
            [0., 1., 1., 1., 1., 0.],
            [0., 1., 1., 1., 1., 0.]], dtype=float32)
     """
+    adata = read_table(adata)
     if shape is None and spatial_key == "spatial" and has_volume(adata):
         volume = read_volume(adata)
         pixels = _read_values(adata, values)

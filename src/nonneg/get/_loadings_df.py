@@ -6,22 +6,25 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import normalised_loadings, read_factors, variable_names
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
     from .._adata.views import Normalize
 
 
-@of_table
 @checked
 @shared_docs
 def loadings_df(
-    adata: AnnData, key: str = "nmf", *, normalize: Normalize | None = None
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    normalize: Normalize | None = None,
 ) -> pd.DataFrame:
     """Put loadings in a data frame, variables x factors.
 
@@ -69,6 +72,7 @@ def loadings_df(
     >>> loadings.loc["gene_0"].tolist()
     [0.0, 0.0, 0.0, 1.0]
     """
+    adata = read_table(adata)
     stored = read_factors(adata, key)
     return pd.DataFrame(
         normalised_loadings(stored, normalize),

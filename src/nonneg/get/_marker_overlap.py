@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control, hypergeom, rankdata
 
 from .._adata.checks import check_some
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.arguments import checked
 from .._core.validators import check_positive_int
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 def marker_overlap(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     markers: Mapping[str, Sequence[str]] | pd.DataFrame,
     *,
     key: str = "nmf",
@@ -81,6 +81,7 @@ def marker_overlap(
     >>> table.columns[:4].tolist()
     ['factor', 'set', 'n_set', 'n_shared']
     """
+    adata = read_table(adata)
     n_genes = check_positive_int(n_genes, "n_genes")
     sets = _sets(markers)
     stored = read_factors(adata, key)

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 
 from .._adata.compositions import read_compositions
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 @shared_docs
-def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
+def presence(adata: AnnData | SpatialData, key: str = "deconv") -> pd.DataFrame:
     """Call cell types present or absent, location by location.
 
     A type is present where its share of cells is at least
@@ -56,6 +56,7 @@ def presence(adata: AnnData, key: str = "deconv") -> pd.DataFrame:
     >>> called.shape
     (100, 5)
     """
+    adata = read_table(adata)
     found = read_compositions(adata, key)
     stored = found.entry.presence or {}
     if "threshold" not in stored:

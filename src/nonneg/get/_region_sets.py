@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .._adata.anatomy import read_region_correlation
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 def region_sets(
-    adata: AnnData, key: str = "nmf", *, n_regions: int | None = None
+    adata: AnnData | SpatialData, key: str = "nmf", *, n_regions: int | None = None
 ) -> pd.DataFrame:
     """List the set of regions that each pattern fits best.
 
@@ -73,6 +73,7 @@ def region_sets(
     >>> nng.get.region_sets(adata, "truth").shape
     (4, 8)
     """
+    adata = read_table(adata)
     found = read_region_correlation(adata, key)
     rows = found.rows(n_regions)
     chosen = found.sets.iloc[rows]

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.arguments import checked
 from .._core.validators import check_one_of, check_positive_int
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
     from .._adata.views import Normalize
 
 
-@of_table
 @checked
 def top_genes(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     n: int = 20,
     *,
     key: str = "nmf",
@@ -79,6 +79,7 @@ def top_genes(
     2  truth_2     1  gene_1     20.0          1.0
     3  truth_3     1  gene_0     20.0          1.0
     """
+    adata = read_table(adata)
     n = check_positive_int(n, "n")
     check_one_of(method, ("loading", "specificity"), "method")
     stored = read_factors(adata, key)

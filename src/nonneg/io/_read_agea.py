@@ -13,6 +13,7 @@ from anndata import AnnData
 from .._adata.checks import as_numbers
 from .._adata.volume import BOX, VOXEL, Box
 from .._core.arguments import checked
+from .._core.text import counted
 from ..atlas import Atlas, annotate
 from ..atlas._structures import read_structure_file
 
@@ -129,7 +130,7 @@ def read_agea(
         unknown = wanted[~wanted.isin(table["gene"])].tolist()
         if unknown:
             msg = (
-                f"{len(unknown)} genes are not in the atlas, e.g. {unknown[:3]}; it has "
+                f"{counted(len(unknown), 'gene', 'is')} not in the atlas, e.g. {unknown[:3]}; it has "
                 f"{table['gene'].iloc[:3].tolist()} …."
             )
             raise KeyError(msg)

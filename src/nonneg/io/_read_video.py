@@ -13,6 +13,7 @@ from .._adata.video import channel_names, new_video
 from .._adata.volume import Box
 from .._core.arguments import checked
 from .._core.optional import import_optional
+from .._core.text import counted
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
 from ._formats import Options, open_frames
@@ -418,7 +419,7 @@ def _times(
             late = np.flatnonzero(steps > 1.5 * step)
             if late.size:
                 warn(
-                    f"{late.size} frames come more than half a frame late, the first one "
+                    f"{counted(late.size, 'frame', 'comes')} more than half a frame late, the first one "
                     f"after frame {late[0]}. If the camera lost frames, name them with "
                     "`dropped`."
                 )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.checks import as_numbers
+from .._core.text import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ def read_embedding(x: Any, name: str) -> NDArray[Any]:
         raise ValueError(msg)
     if not np.isfinite(embedding).all():
         n_bad = int((~np.isfinite(embedding)).any(axis=1).sum())
-        msg = f"{name} has {n_bad} cells with NaN or infinite entries."
+        msg = f"{name} has {counted(n_bad, 'cell')} with NaN or infinite entries."
         raise ValueError(msg)
     return embedding
 
@@ -47,6 +48,6 @@ def read_batches(batches: Any, n_cells: int) -> tuple[NDArray[np.intp], NDArray[
         msg = f"x has {n_cells} cells, but batches has {codes.size} labels."
         raise ValueError(msg)
     if (codes < 0).any():
-        msg = f"batches is missing for {int((codes < 0).sum())} cells."
+        msg = f"batches is missing for {counted(int((codes < 0).sum()), 'cell')}."
         raise ValueError(msg)
     return codes, names

@@ -25,6 +25,8 @@ class Report(NamedTuple):
     """None where it was not computed."""
     residual: float | None = None
     """Measure of optimality that goes to zero."""
+    task: str | None = None
+    """What the iteration is of, where it is not of the fit that was asked for."""
 
 
 class Callback(Protocol):

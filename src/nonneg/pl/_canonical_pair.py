@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import read_regions, read_time, read_traces
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -17,13 +17,13 @@ from ._time_courses import draw_time_courses
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 @shared_docs
 def canonical_pair(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     region: str,
     other: str,
     *,
@@ -75,6 +75,7 @@ def canonical_pair(
     >>> nng.pl.canonical_pair(adata, "VISp", "MOs", key="truth").get_xlabel()
     'time (s)'
     """
+    adata = read_table(adata)
     if n_components is not None:
         n_components = check_positive_int(n_components, "n_components")
     traces = read_traces(adata, key)

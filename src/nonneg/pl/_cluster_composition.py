@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get._cluster_composition import NO_CLUSTER, read_clusters
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 _GREY = "0.85"
 # Least entries in a column of the legend.
 _LEGEND_ROWS = 8
 
 
-@of_table
 @checked
 @shared_docs
 def cluster_composition(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "inmf",
     *,
     cluster_key: str | None = None,
@@ -67,6 +67,7 @@ def cluster_composition(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['batch_0', 'batch_1']
     """
+    adata = read_table(adata)
     clusters, batches = read_clusters(adata, key, cluster_key, batch_key)
     code = clusters.codes.copy()
     code[np.isin(code, np.flatnonzero(clusters.names == NO_CLUSTER))] = -1

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from .._adata.labels import read_labels
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get._cluster_composition import cluster_composition
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 # Inches of a row and of a column, and area of the largest dot, which fits into both.
 _CELL = 0.28
@@ -28,11 +29,10 @@ _LARGEST = 190.0
 _LEGEND = (0.1, 0.5, 1.0)
 
 
-@of_table
 @checked
 @shared_docs
 def cluster_dots(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "inmf",
     *,
     cluster_key: str | None = None,
@@ -85,6 +85,7 @@ def cluster_dots(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['type_0', 'type_1', 'type_2']
     """
+    adata = read_table(adata)
     of_batch, of_cluster = (
         cluster_composition(
             adata, key, cluster_key=cluster_key, batch_key=batch_key, normalize=by

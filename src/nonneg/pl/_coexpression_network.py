@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.patheffects import withStroke
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
 _THIN, _THICK = 0.3, 2.5
 
 
-@of_table
 @checked
 @shared_docs
 def coexpression_network(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     factors: FactorSelection | None = None,
@@ -81,6 +81,7 @@ def coexpression_network(
     >>> [ax.get_title() for ax in axes]
     ['truth_0', 'truth_1']
     """
+    adata = read_table(adata)
     ncols = check_positive_int(ncols, "ncols")
     whole = coexpression_graph(adata, key=key, factors=factors)
     known = list(dict.fromkeys(nx.get_node_attributes(whole, "factor").values()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.checks import check_key
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from ._colors import NO_DATA
 from ._panels import new_figure
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 _COLUMNS = {
     "morans_i": "Moran's I\nof values",
@@ -24,9 +25,8 @@ _COLUMNS = {
 }
 
 
-@of_table
 @checked
-def compare_patterns(adata: AnnData) -> list[Axes]:
+def compare_patterns(adata: AnnData | SpatialData) -> list[Axes]:
     """Show coherence of patterns and their fit to regions, method by method.
 
     A dot is a pattern, a line the median of a method.
@@ -54,6 +54,7 @@ def compare_patterns(adata: AnnData) -> list[Axes]:
     >>> len(axes)
     2
     """
+    adata = read_table(adata)
     hint = "Call `nonneg.tl.compare_patterns(adata)` first."
     check_key(adata, "uns", "pattern_comparison", hint=hint)
     table: pd.DataFrame = adata.uns["pattern_comparison"]

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get import comparison as get_comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
     from ..get._comparison import Metric
 
@@ -42,13 +43,15 @@ _MARKS: dict[str, dict[str, Any]] = {
     "is_best": {"marker": "o", "s": 80, "label": "best"},
     "is_selected": {"marker": "s", "s": 50, "label": "selected"},
 }
+_PROMISED = "as promised"
+# What the legend says of its own.
+_OWN = {_PROMISED, *(mark["label"] for mark in _MARKS.values())}
 
 
-@of_table
 @checked
 @shared_docs
 def comparison(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "comparison",
     *,
     metric: Metric = "deviance",
@@ -100,6 +103,7 @@ def comparison(
     >>> ax.get_ylabel()
     'coverage of 90 % intervals'
     """
+    adata = read_table(adata)
     table = get_comparison(adata, key, metric=metric, models=models)
     name, target = _METRICS[metric]
     from_best = bool(table["is_best"].any())
@@ -112,18 +116,24 @@ def comparison(
     # Spatial factors, where that is all that differs.
     by_spatial = not halves and sizes.size == 1
     taken = set(table["model"])
-    table["label"] = [
-        _label(model, method, taken)
-        + f", {t} spatial" * (method == "nsfh" and not halves and not by_spatial)
-        for model, method, t in table[["model", "method", "n_spatial"]].to_numpy()
-    ]
+    settings = table[["model", "method", "n_components", "n_spatial", "is_best"]]
+    table["label"] = _told_apart(
+        (
+            model,
+            _label(model, method, taken)
+            + f", {t} spatial" * (method == "nsfh" and not halves and not by_spatial)
+            # Of a line, whose mean has no mark.
+            + ", best" * (is_best and not k),
+        )
+        for model, method, k, t, is_best in settings.to_numpy()
+    )
     table["size"] = table["n_spatial" if by_spatial else "n_components"]
     if ax is None:
         _, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")
     _draw_curves(ax, table[table["n_components"] > 0])
     _draw_lines(ax, table[table["n_components"] == 0])
     if isinstance(target, float):
-        ax.axhline(target, color="0.7", lw=0.8, label="as promised")
+        ax.axhline(target, color="0.7", lw=0.8, label=_PROMISED)
     counted = "spatial factors" if by_spatial else "factors"
     ax.set(xlabel=f"number of {counted}", ylabel=name)
     ax.tick_params(labelsize="small")
@@ -179,15 +189,8 @@ def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
 
 def _draw_lines(ax: Axes, table: pd.DataFrame) -> None:
     """Models without factors."""
-    rows = zip(table["label"], table["mean"], table["is_best"], strict=True)
-    for i, (label, mean, is_best) in enumerate(rows):
-        ax.axhline(
-            mean,
-            color="0.5",
-            ls=("--", ":")[i % 2],
-            lw=1,
-            label=label + ", best" * is_best,
-        )
+    for i, (label, mean) in enumerate(zip(table["label"], table["mean"], strict=True)):
+        ax.axhline(mean, color="0.5", ls=("--", ":")[i % 2], lw=1, label=label)
 
 
 def _label(model: str, method: str, taken: set[str]) -> str:
@@ -196,6 +199,25 @@ def _label(model: str, method: str, taken: set[str]) -> str:
     # Unless a variant is called that.
     label = model if model != method or label in taken else label
     return label + ", averaged" * (method in _AVERAGED)
+
+
+def _told_apart(labels: Iterable[tuple[str, str]]) -> list[str]:
+    """Labels of models, with quotes where the legend has them for something else.
+
+    And where they begin with an underscore, which matplotlib leaves out.
+    """
+    owner: dict[str, str] = {}
+    found = []
+    for model, wanted in labels:
+        label = wanted
+        while (
+            label in _OWN
+            or label.startswith("_")
+            or owner.setdefault(label, model) != model
+        ):
+            label = f"'{label}'"
+        found.append(label)
+    return found
 
 
 def _explain(table: pd.DataFrame) -> str:

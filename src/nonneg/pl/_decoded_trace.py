@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._adata.behavior import read_behavior
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import of_result, read_result, read_time
 from .._adata.views import read_factors, read_side
 from .._core.arguments import checked
@@ -15,16 +15,16 @@ from ._time_courses import draw_time_courses
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 _HINT = "Call `nonneg.tl.decode_behavior` again."
 
 
-@of_table
 @of_result("decode_behavior")
 @checked
 @shared_docs
 def decoded_trace(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     region: str | None = None,
     *,
     key: str = "locanmf",
@@ -73,6 +73,7 @@ def decoded_trace(
     >>> nng.pl.decoded_trace(adata, "MOs", key="truth").get_ylabel()
     'speed'
     """
+    adata = read_table(adata)
     found = read_result(adata, key, "decode_behavior", {"table", "window"})
     table = found["table"]
     names = table["region"].astype(str).tolist()

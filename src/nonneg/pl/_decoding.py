@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import of_result, read_result
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -17,6 +17,7 @@ from ._panels import new_figure
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 _SCORES = {
     "decode_events": ("accuracy", "balanced accuracy, held out"),
@@ -24,12 +25,11 @@ _SCORES = {
 }
 
 
-@of_table
 @of_result("decode_events")
 @checked
 @shared_docs
 def decoding(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "locanmf",
     *,
     of: Literal["decode_events", "decode_behavior"] = "decode_events",
@@ -81,6 +81,7 @@ def decoding(
     >>> ax.get_yticklabels()[0].get_text()
     'MOs'
     """
+    adata = read_table(adata)
     check_one_of(of, _SCORES, "of")
     most = check_positive_int(n_regions, "n_regions")
     table = read_result(adata, key, of, {"table", "null"})["table"]

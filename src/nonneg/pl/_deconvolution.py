@@ -10,7 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 
 from .._adata.compositions import read_compositions, select_types
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import fitted_sections
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.compositions import Compositions, Share, TypeSelection
     from ._colors import Palette
@@ -41,11 +42,10 @@ _PIE_SIZE = 0.92
 _LEGEND_ROWS = 22
 
 
-@of_table
 @checked
 @shared_docs
 def deconvolution(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "deconv",
     *,
     share: Share = "cells",
@@ -137,6 +137,7 @@ def deconvolution(
     >>> [text.get_text() for text in ax.figure.legends[0].get_texts()]
     ['type_2', 'type_3', 'type_1', 'type_4', 'type_0']
     """
+    adata = read_table(adata)
     n_types = check_positive_int(n_types, "n_types")
     ncols = check_positive_int(ncols, "ncols")
     check_one_of(kind, ("pies", "dominant", None), "kind")

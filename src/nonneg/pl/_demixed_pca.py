@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.labels import as_text
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import of_result, read_result
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -19,16 +19,16 @@ from ._panels import new_panels
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 _STYLES = ("-", "--", ":", "-.")
 
 
-@of_table
 @of_result("demixed_pca")
 @checked
 @shared_docs
 def demixed_pca(
-    adata: AnnData, key: str = "locanmf", *, n_components: int = 2
+    adata: AnnData | SpatialData, key: str = "locanmf", *, n_components: int = 2
 ) -> list[Axes]:
     """Show demixed components: a row for each part, with the conditions as lines.
 
@@ -59,6 +59,7 @@ def demixed_pca(
     >>> len(nng.pl.demixed_pca(adata, "truth", n_components=1))
     2
     """
+    adata = read_table(adata)
     most = check_positive_int(n_components, "n_components")
     found = read_result(adata, key, "demixed_pca", {"decoder", "marginal", "scores"})
     marginal = as_text(found["marginal"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._adata.labels import as_text
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import of_result, read_result
 from .._adata.views import select_factors
 from .._core.arguments import checked
@@ -19,16 +19,16 @@ from ._panels import new_panels
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
 
-@of_table
 @of_result("event_average")
 @checked
 @shared_docs
 def event_average(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "locanmf",
     *,
     components: FactorSelection | None = None,
@@ -72,6 +72,7 @@ def event_average(
     >>> len(nng.pl.event_average(adata, "truth"))
     4
     """
+    adata = read_table(adata)
     check_one_of(center, ("mean", "median"), "center")
     found = read_result(adata, key, "event_average", {"mean", "conditions"})
     names = [str(name) for name in np.ravel(found["components"])]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._adata.labels import read_labels
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection, Normalize
 
 
-@of_table
 @checked
 @shared_docs
 def factor_correlation(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     other: str,
     *,
     key: str = "nmf",
@@ -79,6 +79,7 @@ def factor_correlation(
     >>> len(ax.get_xticks()), len(ax.get_yticks())
     (2, 4)
     """
+    adata = read_table(adata)
     table = get_factor_correlation(
         adata, other, key=key, normalize=normalize, method=method
     )

@@ -10,7 +10,7 @@ from anndata import AnnData
 from matplotlib.colors import to_rgba
 
 from .._adata.read import Read, read_matrix
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import fitted_sections, read_factors, select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection, Normalize
 
 
-@of_table
 @checked
 @shared_docs
 def factor_maps(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     factors: FactorSelection | None = None,
@@ -153,6 +153,7 @@ def factor_maps(
     >>> [ax.get_title() for ax in axes]
     ['truth_0', 'truth_1', 'gene_5', 'gene_3']
     """
+    adata = read_table(adata)
     check_one_of(scale, ("linear", "sqrt"), "scale")
     check_one_of(top_gene, ("loading", "specificity", None), "top_gene")
     ncols = check_positive_int(ncols, "ncols")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from matplotlib.patches import Patch
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors, select_factors
 from .._adata.volume import PLANES, has_volume, read_volume
 from .._core.arguments import checked
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
@@ -33,11 +34,10 @@ _COLORS = np.array([[1.0, 0.2, 0.2], [0.1, 0.75, 0.2], [0.2, 0.35, 1.0]])
 _SIDE = 2.0
 
 
-@of_table
 @checked
 @shared_docs
 def factor_merge(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     factors: FactorSelection = (0, 1, 2),
@@ -85,6 +85,7 @@ def factor_merge(
     >>> len(axes)
     1
     """
+    adata = read_table(adata)
     check_one_of(view, ("projections", "slices"), "view")
     check_one_of(plane, tuple(PLANES), "plane")
     n_slices = check_positive_int(n_slices, "n_slices")

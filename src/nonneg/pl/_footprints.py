@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from .._adata.footprints import read_components, read_parcellation
 from .._adata.labels import as_text
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
 
-@of_table
 @checked
 @shared_docs
 def footprints(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "locanmf",
     *,
     components: FactorSelection | None = None,
@@ -85,6 +85,7 @@ def footprints(
     >>> ax.get_title()
     '6 components of 4 regions'
     """
+    adata = read_table(adata)
     found, entry = read_components(adata, key)
     parcels = read_parcellation(adata, region_key, hemisphere_key)
     check_image(parcels)

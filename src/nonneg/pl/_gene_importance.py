@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors, read_side
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -15,12 +15,12 @@ from ._panels import new_panels
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 @shared_docs
-def gene_importance(adata: AnnData, key: str = "nmf") -> list[Axes]:
+def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes]:
     """Show how many factors genes have, and how well they are reconstructed.
 
     Left, the number of genes by how many factors they have. Middle, the importance of
@@ -51,6 +51,7 @@ def gene_importance(adata: AnnData, key: str = "nmf") -> list[Axes]:
     >>> len(axes)
     3
     """
+    adata = read_table(adata)
     factors = read_factors(adata, key)
     columns = {}
     hint = "Call `nonneg.tl.gene_importance` first."

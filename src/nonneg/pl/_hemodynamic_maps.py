@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.checks import as_numbers, check_key
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
 from .._core.arguments import checked
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
-def hemodynamic_maps(adata: AnnData, key: str = "hemo") -> list[Axes]:
+def hemodynamic_maps(adata: AnnData | SpatialData, key: str = "hemo") -> list[Axes]:
     """Show the coefficient of the reference, and how much it removed, as maps.
 
     Coefficients are smooth over the cortex, of about 1 where both channels are relative
@@ -59,6 +59,7 @@ def hemodynamic_maps(adata: AnnData, key: str = "hemo") -> list[Axes]:
     >>> [ax.get_title() for ax in nng.pl.hemodynamic_maps(adata)]
     ['coefficient', 'part removed']
     """
+    adata = read_table(adata)
     columns = hemodynamic_columns(adata, key)
     panels = new_panels(2, 2, (2.4, 2.1))
     draw_hemodynamic_maps(adata, columns, panels)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._adata.checks import check_key
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from ._panels import figure_of, new_panels
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 _PANELS = {
     "held_out": "unexplained, held out",
@@ -21,9 +22,8 @@ _PANELS = {
 }
 
 
-@of_table
 @checked
-def inmf_search(adata: AnnData, key: str = "inmf_search") -> list[Axes]:
+def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[Axes]:
     """Show how integrations with other numbers of components or penalties compare.
 
     Along the axis is what more values were tried of; the other is told apart by colour.
@@ -54,6 +54,7 @@ def inmf_search(adata: AnnData, key: str = "inmf_search") -> list[Axes]:
     >>> [ax.get_ylabel() for ax in nng.pl.inmf_search(adata)][2]
     'alignment'
     """
+    adata = read_table(adata)
     check_key(adata, "uns", key, hint="Run `nonneg.tl.inmf_search` first.")
     table = adata.uns[key]["table"]
     labels = {"n_components": "number of components", "lam": "penalty λ"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._adata.checks import check_some
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection, Normalize
 
@@ -35,11 +36,10 @@ LABELS: dict[str | None, str] = {
 _CELL, _WIDE_CELL, _FEW = 0.17, 0.3, 10
 
 
-@of_table
 @checked
 @shared_docs
 def loadings(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     n_top: int = 5,
@@ -94,6 +94,7 @@ def loadings(
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
+    adata = read_table(adata)
     check_some(adata, "variables")
     table = loadings_df(adata, key, normalize=normalize)
     names = list(table.columns)

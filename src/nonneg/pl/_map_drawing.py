@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,15 @@ _MAP_SIZE = np.array([1.7, 2.4])
 _SMALLEST_MAP = 0.4
 _COLORBAR_WIDTH = 0.45
 _TITLE_HEIGHT = 0.35
+
+_TOLD_SQUIDPY: dict[str, type[Warning]] = {
+    # anndata 0.13
+    ".*obs_vector": FutureWarning,
+    # pandas 3.1
+    ".*inplace keyword": DeprecationWarning,
+    # matplotlib
+    ".*set_(bad|under|over) function will be deprecated": PendingDeprecationWarning,
+}
 
 
 def make_panels(
@@ -85,8 +95,6 @@ def panel_titles(
 
 
 def draw_points(section: Section, spatial_key: str, style: dict[str, Any]) -> None:
-    import squidpy as sq
-
     defaults = {
         "shape": None,
         # Without a name squidpy logs that there is none.
@@ -94,20 +102,26 @@ def draw_points(section: Section, spatial_key: str, style: dict[str, Any]) -> No
         "marker": "s" if section.is_full_grid else "o",
         "linewidths": 0,
     }
-    sq.pl.spatial_scatter(
-        section.maps, spatial_key=spatial_key, colorbar=False, **defaults | style
-    )
+    _spatial_scatter(section, spatial_key, **defaults | style)
 
 
 def draw_picture(section: Section, spatial_key: str, style: dict[str, Any]) -> None:
+    _spatial_scatter(section, spatial_key, **{"library_id": section.picture} | style)
+
+
+def _spatial_scatter(section: Section, spatial_key: str, **style: Any) -> None:
+    """As squidpy draws them, without what other packages tell squidpy.
+
+    It calls what anndata, pandas and matplotlib deprecate, once in every panel.
+    """
     import squidpy as sq
 
-    sq.pl.spatial_scatter(
-        section.maps,
-        spatial_key=spatial_key,
-        colorbar=False,
-        **{"library_id": section.picture} | style,
-    )
+    with warnings.catch_warnings():
+        for told, category in _TOLD_SQUIDPY.items():
+            warnings.filterwarnings("ignore", told, category, module=r"squidpy\.")
+        sq.pl.spatial_scatter(
+            section.maps, spatial_key=spatial_key, colorbar=False, **style
+        )
 
 
 def draw_embedding(section: Section, basis: str, style: dict[str, Any]) -> None:

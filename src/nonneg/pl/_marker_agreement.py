@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._adata.compositions import check_counts, read_compositions, select_types
 from .._adata.read import select_matrix
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.validators import check_positive_int
 from ..metrics import marker_agreement as get_agreement
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
     from .._adata.compositions import Share, TypeSelection
     from ._colors import Palette
@@ -35,10 +36,9 @@ _TARGET = 10_000
 _MANY = 2000
 
 
-@of_table
 @checked
 def marker_agreement(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     markers: Mapping[str, Sequence[str]],
     *,
     key: str = "deconv",
@@ -99,6 +99,7 @@ def marker_agreement(
     >>> [ax.get_title() for ax in axes]
     ['type_1', 'type_2']
     """
+    adata = read_table(adata)
     ncols = check_positive_int(ncols, "ncols")
     found = read_compositions(adata, key, share)
     unknown = [name for name in markers if name not in found.names]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
@@ -34,11 +35,10 @@ _GAP = 0.4
 _EXTREME = 0.95
 
 
-@of_table
 @checked
 @shared_docs
 def metagenes(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "inmf",
     *,
     factors: FactorSelection | None = None,
@@ -96,6 +96,7 @@ def metagenes(
     >>> [label.get_text() for label in axes[-1].get_xticklabels()]
     ['shared', 'batch_0', 'batch_1']
     """
+    adata = read_table(adata)
     n_genes = check_positive_int(n_genes, "n_genes")
     ncols = check_positive_int(ncols, "ncols")
     stored = read_metagenes(adata, key)

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize as ColorRange
 from matplotlib.ticker import MaxNLocator
 
 from .._adata.compositions import read_compositions
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import fitted_sections
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
     from ._tissue import Tissue
 
@@ -34,11 +35,10 @@ _EDGE = "#1f9e89"
 _DISC, _RING = 0.86, 0.1
 
 
-@of_table
 @checked
 @shared_docs
 def missing_type(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "deconv",
     *,
     n_genes: int = 15,
@@ -97,6 +97,7 @@ def missing_type(
     >>> len(genes.get_yticklabels())
     5
     """
+    adata = read_table(adata)
     n_genes = check_positive_int(n_genes, "n_genes")
     found = read_compositions(adata, key)
     table, threshold = found.entry.missing_genes, found.entry.missing_threshold

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._adata.checks import as_numbers, check_key, check_some
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.video import TIME, read_video
 from .._core.arguments import checked
 from ._panels import new_panels
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
-def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
+def motion(adata: AnnData | SpatialData, *, channel: str | None = None) -> list[Axes]:
     """Show by how much frames had moved, and how well they fit since.
 
     Look for jumps, which often come with licks or grooming, and for frames whose
@@ -52,6 +52,7 @@ def motion(adata: AnnData, *, channel: str | None = None) -> list[Axes]:
     >>> [ax.get_ylabel() for ax in nng.pl.motion(adata)]
     ['shift (pixels)', 'correlation']
     """
+    adata = read_table(adata)
     read_motion(adata, channel)
     panels = new_panels(2, 1, (4.8, 1.5))
     draw_motion(adata, channel, *panels)

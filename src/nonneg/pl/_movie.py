@@ -11,7 +11,7 @@ from matplotlib.animation import FuncAnimation
 from .._adata.footprints import read_components, read_movie, read_parcellation
 from .._adata.labels import as_text
 from .._adata.schema import from_uns, is_entry
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import frame_step, read_time
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 # Frames that the scale of colours is taken from, and the part of their pixels within it.
 _SAMPLED, _WITHIN = 50, 0.995
@@ -34,11 +35,10 @@ _LEAST, _MOST = 64, 16384
 _TITLES = ("data", "components", "residual")
 
 
-@of_table
 @checked
 @shared_docs
 def movie(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "locanmf",
     path: str | PathLike[str] | None = None,
     *,
@@ -118,6 +118,7 @@ def movie(
     >>> [ax.get_title() for ax in animation._fig.axes[:3]]
     ['data', 'components', 'residual']
     """
+    adata = read_table(adata)
     step = check_positive_int(step, "step")
     dpi = check_positive_int(dpi, "dpi")
     for value, name in ((speed, "speed"), (1.0 if limit is None else limit, "limit")):

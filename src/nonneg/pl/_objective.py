@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 
 from .._adata.labels import as_text
 from .._adata.schema import IntegrationEntry, ProbabilisticEntry, recorded
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.schema import Entry
 
@@ -27,11 +29,10 @@ if TYPE_CHECKING:
 _COLUMNS = {"iteration": "iteration", "cells": "cells", "time": "seconds"}
 
 
-@of_table
 @checked
 @shared_docs
 def objective(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     against: Literal["iteration", "cells", "time"] = "iteration",
@@ -41,7 +42,8 @@ def objective(
 
     Iterations and cells are on a logarithmic scale: the first ones gain most, and a fit
     that has settled is flat over the last stretch, not only over the last few iterations.
-    Time is on a linear scale: to compare fits, draw them on the same Axes.
+    Time is on a linear scale: to compare fits, draw them on the same Axes. Where they have
+    one key, as those of two AnnData can, the second is called `nmf (2)` in the legend.
 
     Objectives of integrations are divided by the squared norm of the data, so that those
     of other cells can stand beside them; of online fits, those before the last are
@@ -93,6 +95,7 @@ def objective(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['inmf, fitted', 'inmf, held out']
     """
+    adata = read_table(adata)
     check_one_of(against, ("iteration", "cells", "time"), "against")
     entry = read_factors(adata, key).entry
     if entry.objective is None:
@@ -107,9 +110,9 @@ def objective(
     if ax is None:
         width = 3.2 if len(curves) == 1 else 4.6
         _, ax = new_figure(figsize=(width, 2.4), layout="constrained")
-    color = None
-    for (name, values), style in zip(curves.items(), ("-", "--"), strict=False):
-        (line,) = ax.plot(x, values, style, lw=1.2, label=name, color=color)
+    color, name = None, _new_name(ax, key)
+    for (part, values), style in zip(curves.items(), ("-", "--"), strict=False):
+        (line,) = ax.plot(x, values, style, lw=1.2, label=name + part, color=color)
         color = line.get_color()
         ax.plot(x[-1:], values[-1:], "o", ms=4, color=color)
     if len(curves) > 1 or beside_others:
@@ -142,7 +145,7 @@ def objective(
 def _read_curves(
     entry: Entry, key: str, against: Literal["iteration", "cells", "time"]
 ) -> tuple[NDArray[Any], dict[str, NDArray[Any]], str]:
-    """Where values are drawn, those of each curve by its name, and what they are."""
+    """Where values are drawn, those of each curve by its part, and what they are."""
     values = np.asarray(entry.objective)
     # A bound from below, which rises.
     label = "ELBO" if isinstance(entry, ProbabilisticEntry) else "objective"
@@ -152,12 +155,22 @@ def _read_curves(
         if (table := entry.validation) is not None:
             x = table[_COLUMNS[against]].to_numpy()
             curves = {
-                f"{key}, fitted": table["objective"].to_numpy(),
-                f"{key}, held out": table["held_out"].to_numpy(),
+                ", fitted": table["objective"].to_numpy(),
+                ", held out": table["held_out"].to_numpy(),
             }
             return x, curves, label
         values = values / _sq_norm(entry, key)
-    return _recorded(entry, key, against, values.size), {key: values}, label
+    return _recorded(entry, key, against, values.size), {"": values}, label
+
+
+def _new_name(ax: Axes, key: str) -> str:
+    """The key, with a number if what is drawn on the Axes already has that name."""
+    # One that begins with an underscore is not in legends of matplotlib.
+    key = f"'{key}'" if key.startswith("_") else key
+    taken = {str(line.get_label()) for line in ax.lines}
+    names = itertools.chain([key], (f"{key} ({n})" for n in itertools.count(2)))
+    parts = ("", ", fitted", ", held out")
+    return next(n for n in names if taken.isdisjoint(n + part for part in parts))
 
 
 def _sq_norm(entry: IntegrationEntry, key: str) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from .._adata.compositions import read_compositions, select_types
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ..get import presence as get_presence
@@ -19,16 +19,16 @@ from ._panels import new_figure
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
     from .._adata.compositions import TypeSelection
     from ._colors import Palette
 
 
-@of_table
 @checked
 @shared_docs
 def presence(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "deconv",
     *,
     cell_types: TypeSelection | None = None,
@@ -78,6 +78,7 @@ def presence(
     >>> ax.get_xlabel()
     'share of cells'
     """
+    adata = read_table(adata)
     found = read_compositions(adata, key)
     chosen = select_types(found.names, cell_types)
     called = get_presence(adata, key).to_numpy()

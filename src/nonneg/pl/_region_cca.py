@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import of_result, read_result
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
 _CELL = 0.22
 _LABELS = {
@@ -30,12 +31,11 @@ _LABELS = {
 }
 
 
-@of_table
 @of_result("region_cca")
 @checked
 @shared_docs
 def region_cca(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "locanmf",
     *,
     values: Literal["r", "r_held_out", "excess"] = "r_held_out",
@@ -91,6 +91,7 @@ def region_cca(
     >>> len(ax.get_xticks())
     3
     """
+    adata = read_table(adata)
     check_one_of(values, _LABELS, "values")
     check_one_of(order, ("stored", "cluster"), "order")
     found = read_result(adata, key, "region_cca", {"r", "r_held_out", "p_adjusted"})

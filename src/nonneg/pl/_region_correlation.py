@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.anatomy import read_region_correlation
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.anatomy import RegionCorrelation
     from .._adata.views import FactorSelection
@@ -32,11 +33,10 @@ _STEP = 0.24
 _LARGEST = 170
 
 
-@of_table
 @checked
 @shared_docs
 def region_correlation(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     factors: FactorSelection | None = None,
@@ -96,6 +96,7 @@ def region_correlation(
     >>> len(ax.get_xticks())
     3
     """
+    adata = read_table(adata)
     found = read_region_correlation(adata, key)
     names = [str(name) for name in found.factors]
     chosen = select_factors(names, factors)

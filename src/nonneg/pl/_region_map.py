@@ -15,7 +15,7 @@ from scipy.ndimage import label as label_parts
 
 from .._adata.checks import as_numbers
 from .._adata.footprints import read_parcellation
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from ._colors import NO_DATA, check_color_range
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.image import AxesImage
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.footprints import Parcellation
 
@@ -34,10 +35,9 @@ if TYPE_CHECKING:
 _LETTER, _LARGEST, _SMALLEST = 0.6, 7.0, 3.0
 
 
-@of_table
 @checked
 def region_map(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     values: Mapping[str, float] | pd.Series[Any],
     *,
     label: str | None = None,
@@ -99,6 +99,7 @@ def region_map(
     >>> len(ax.images)
     2
     """
+    adata = read_table(adata)
     given = pd.Series(dict(values) if isinstance(values, Mapping) else values)
     of_each = as_numbers(given, "values")
     numbers = dict(zip(given.index.astype(str), of_each.tolist(), strict=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.anatomy import TOGETHER, read_region_correlation
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
 _CELL = 0.3
 
 
-@of_table
 @checked
 @shared_docs
 def region_matrix(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     factors: FactorSelection | None = None,
@@ -80,6 +80,7 @@ def region_matrix(
     >>> [label.get_text() for label in ax.get_yticklabels()][:2]
     ['truth_0', 'truth_1']
     """
+    adata = read_table(adata)
     found = read_region_correlation(adata, key)
     names = [str(name) for name in found.factors]
     chosen = select_factors(names, factors)

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.anatomy import TOGETHER, read_region_prediction
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._colors import NO_DATA
@@ -16,13 +16,13 @@ from ._colors import NO_DATA
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 @shared_docs
 def region_prediction(
-    adata: AnnData, key: str = "nmf", *, ax: Axes | None = None
+    adata: AnnData | SpatialData, key: str = "nmf", *, ax: Axes | None = None
 ) -> Axes:
     """Show how well patterns predict a region, beside random combinations of patterns.
 
@@ -56,6 +56,7 @@ def region_prediction(
     >>> ax.get_xlabel()
     'area under the ROC curve'
     """
+    adata = read_table(adata)
     found = read_region_prediction(adata, key)
     random = np.asarray(found["random"]["auc"], float)
     auc = float(found["auc"])

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._adata.footprints import read_components
 from .._adata.labels import as_text
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._footprints import region_colors
@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 # Height of a region, and width of a panel, in inches.
 _ROW, _PANEL = 0.17, 2.0
 
 
-@of_table
 @checked
 @shared_docs
 def region_quality(
-    adata: AnnData, key: str = "locanmf", *, regions: str | Sequence[str] | None = None
+    adata: AnnData | SpatialData,
+    key: str = "locanmf",
+    *,
+    regions: str | Sequence[str] | None = None,
 ) -> list[Axes]:
     """Show number of components, variance explained and localisation, by region.
 
@@ -68,6 +71,7 @@ def region_quality(
     >>> [ax.get_xlabel() for ax in nng.pl.region_quality(adata)]
     ['components', 'variance explained', 'energy inside']
     """
+    adata = read_table(adata)
     _, entry = read_components(adata, key)
     table: Any = getattr(entry, "regions", None)
     localization: Any = getattr(entry, "localization", None)

@@ -16,7 +16,7 @@ from .._adata.coordinates import point_spacing, read_coordinates
 from .._adata.grid import find_grid
 from .._adata.labels import check_labelled, read_labels
 from .._adata.regions import read_annotation, read_patterns
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.grid import Grid
     from .._adata.views import FactorSelection
@@ -75,11 +76,10 @@ class _View:
         return out
 
 
-@of_table
 @checked
 @shared_docs
 def region_sets(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     factors: FactorSelection | None = None,
@@ -139,6 +139,7 @@ def region_sets(
     >>> len(axes)
     4
     """
+    adata = read_table(adata)
     found = read_region_correlation(adata, key)
     patterns = read_patterns(adata, key)
     annotation = read_annotation(adata, str(found.params["region_key"]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import of_result, read_result
 from .._adata.views import read_factors, read_side
 from .._adata.volume import read_volume
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
 _HINT = "Call `nonneg.tl.seed_correlation` again."
 
 
-@of_table
 @of_result("seed_correlation")
 @checked
 @shared_docs
 def seed_correlation(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "svd",
     *,
     ncols: int = 4,
@@ -75,6 +75,7 @@ def seed_correlation(
     >>> len(axes)
     2
     """
+    adata = read_table(adata)
     if not 0 < limit < np.inf:
         msg = f"limit={limit!r} must be above 0 and finite."
         raise ValueError(msg)

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from .._adata.integration import read_changes
 from .._adata.schema import IntegrationEntry, recorded
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -20,15 +20,17 @@ from .._core.docs import shared_docs
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 # What arrives where all data sets take part in every mini-batch.
 _ALL = "all"
 
 
-@of_table
 @checked
 @shared_docs
-def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) -> Axes:
+def shared_change(
+    adata: AnnData | SpatialData, key: str = "inmf", *, ax: Axes | None = None
+) -> Axes:
     """Show how much the shared metagenes change with every mini-batch.
 
     The norm of the change relative to the norm of the metagenes, on a logarithmic
@@ -67,6 +69,7 @@ def shared_change(adata: AnnData, key: str = "inmf", *, ax: Axes | None = None) 
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['batch_0', 'batch_1']
     """
+    adata = read_table(adata)
     entry = read_factors(adata, key).entry
     if not isinstance(entry, IntegrationEntry) or entry.change is None:
         msg = (

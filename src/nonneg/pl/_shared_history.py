@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize as ColorRange
 from .._adata.integration import integration_entry, read_history
 from .._adata.labels import as_text
 from .._adata.schema import recorded
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
 # Inches.
 _FACTOR, _LEAST_WIDTH, _HEIGHT, _LETTER = 0.06, 0.9, 2.0, 0.075
@@ -30,11 +31,10 @@ _FACTOR, _LEAST_WIDTH, _HEIGHT, _LETTER = 0.06, 0.9, 2.0, 0.075
 _EXTREME = 0.99
 
 
-@of_table
 @checked
 @shared_docs
 def shared_history(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "inmf",
     *,
     n_genes: int = 1000,
@@ -88,6 +88,7 @@ def shared_history(
     >>> [ax.get_title() for ax in axes]
     ['batch_0\n+ batch_1', '+ batch_2', '']
     """
+    adata = read_table(adata)
     n_genes = check_positive_int(n_genes, "n_genes")
     factors = read_factors(adata, key)
     entry = integration_entry(factors)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._adata.checks import check_key
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -17,17 +17,17 @@ from ._panels import new_figure
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 _N_BINS = 25
 # Height of the marks, in that of the axes: above the bars.
 _MARK = 1.04
 
 
-@of_table
 @checked
 @shared_docs
 def spatial_importance(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nsfh",
     *,
     of: Literal["var", "obs"] = "var",
@@ -72,6 +72,7 @@ def spatial_importance(
     >>> nng.pl.spatial_importance(adata).get_ylabel()
     'genes'
     """
+    adata = read_table(adata)
     check_one_of(of, ("var", "obs"), "of")
     check_at_least(n_labels, 0, "n_labels")
     read_factors(adata, key)

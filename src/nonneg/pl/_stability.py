@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._adata.checks import check_key
 from .._adata.schema import StabilityEntry
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from ._panels import new_panels
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
-def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
+def stability(adata: AnnData | SpatialData, key: str = "stability") -> list[Axes]:
     """Show how stable, and how accurate, numbers of components are.
 
     On the left the instability of patterns, with bands of one standard error, and that
@@ -60,6 +60,7 @@ def stability(adata: AnnData, key: str = "stability") -> list[Axes]:
     >>> [ax.get_ylabel() for ax in nng.pl.stability(adata)]
     ['instability', 'reconstruction (correlation)']
     """
+    adata = read_table(adata)
     check_key(adata, "uns", key, hint="Run `nonneg.tl.stability` first.")
     entry = read_factors(adata, key).entry
     if not isinstance(entry, StabilityEntry) or entry.table is None:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._adata.checks import as_numbers, check_some
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
 
-@of_table
 @checked
 @shared_docs
 def svd_variance_ratio(
-    adata: AnnData, key: str | Sequence[str] = "svd", *, ax: Axes | None = None
+    adata: AnnData | SpatialData,
+    key: str | Sequence[str] = "svd",
+    *,
+    ax: Axes | None = None,
 ) -> Axes:
     """Show how much of the variance over time each component holds.
 
@@ -64,6 +67,7 @@ def svd_variance_ratio(
     >>> nng.pl.svd_variance_ratio(adata).get_xlabel()
     'component'
     """
+    adata = read_table(adata)
     names = [key] if isinstance(key, str) else list(key)
     spectra = [read_spectrum(adata, name) for name in names]
     if not spectra:

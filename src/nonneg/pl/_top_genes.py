@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize as ColorRange
 from matplotlib.ticker import MaxNLocator
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors, select_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection, Normalize
 
@@ -29,11 +30,10 @@ _LINE = 1.15
 _LETTER = 0.075
 
 
-@of_table
 @checked
 @shared_docs
 def top_genes(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     n: int = 10,
@@ -90,6 +90,7 @@ def top_genes(
     >>> [label.get_text() for label in axes[0].get_yticklabels()]
     ['gene_5', 'gene_6', 'gene_7']
     """
+    adata = read_table(adata)
     ncols = check_positive_int(ncols, "ncols")
     ranked = get_top_genes(adata, n, key=key, normalize=normalize, method=method)
     names = read_factors(adata, key).names

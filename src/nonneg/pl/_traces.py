@@ -8,7 +8,7 @@ import numpy as np
 
 from .._adata.footprints import read_components
 from .._adata.labels import as_text
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.traces import read_time
 from .._adata.video import TIME
 from .._core.arguments import checked
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
 
@@ -29,11 +30,10 @@ _STEP = 1.1
 _INCHES = 0.22
 
 
-@of_table
 @checked
 @shared_docs
 def traces(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "locanmf",
     *,
     components: FactorSelection | None = None,
@@ -79,6 +79,7 @@ def traces(
     >>> len(ax.get_yticks())
     6
     """
+    adata = read_table(adata)
     found, entry = read_components(adata, key)
     of_components = as_text(entry.region)
     chosen = choose_components(found.names, of_components, components, regions)

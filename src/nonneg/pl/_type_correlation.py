@@ -9,7 +9,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from .._adata.compositions import read_compositions, select_types
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from ._matrix import draw_correlations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.compositions import Share, TypeSelection
 
 
-@of_table
 @checked
 @shared_docs
 def type_correlation(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "deconv",
     *,
     share: Share = "cells",
@@ -78,6 +78,7 @@ def type_correlation(
     >>> [label.get_text() for label in ax.get_yticklabels()][:2]
     ['type_0', 'type_1']
     """
+    adata = read_table(adata)
     found = read_compositions(adata, key, share)
     chosen = select_types(found.names, cell_types)
     shares = np.asarray(found.shares[found.known][:, chosen], np.float64)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.views import read_factors, select_factors
 from .._adata.volume import PLANES, read_volume
 from .._core.arguments import checked
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from .._adata.views import FactorSelection
     from .._adata.volume import Box
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
 _SIDE = 1.5
 
 
-@of_table
 @checked
 @shared_docs
 def volume_maps(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     key: str = "nmf",
     *,
     factors: FactorSelection | None = None,
@@ -89,6 +89,7 @@ def volume_maps(
     >>> len(axes)
     6
     """
+    adata = read_table(adata)
     check_one_of(view, ("projections", "slices"), "view")
     check_one_of(plane, tuple(PLANES), "plane")
     n_slices = check_positive_int(n_slices, "n_slices")

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._adata.checks import as_numbers
 from .._adata.schema import is_entry
-from .._adata.tables import of_table
+from .._adata.tables import read_table
 from .._adata.video import read_video
 from .._adata.views import read_factors
 from .._core.arguments import checked
@@ -25,6 +25,7 @@ from ._svd_variance_ratio import read_spectrum, svd_variance_ratio
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from spatialdata import SpatialData
 
 # Inches.
 _WIDTH, _LINE = 7.6, 0.19
@@ -32,9 +33,10 @@ _WIDTH, _LINE = 7.6, 0.19
 _VALUES = 0.42
 
 
-@of_table
 @checked
-def widefield_report(adata: AnnData, *, hemo_key: str = "hemo") -> list[Axes]:
+def widefield_report(
+    adata: AnnData | SpatialData, *, hemo_key: str = "hemo"
+) -> list[Axes]:
     """Show motion, variance per component and hemodynamics of a recording on one page.
 
     With a table of the numbers to look at first. Steps that were not made are left out.
@@ -79,6 +81,7 @@ def widefield_report(adata: AnnData, *, hemo_key: str = "hemo") -> list[Axes]:
     >>> [ax.get_label() for ax in axes]
     ['table', 'shifts', 'correlation', 'variance', 'brightness']
     """
+    adata = read_table(adata)
     read_video(adata)
     moved = "shifts" in adata.varm and "motion_correlation" in adata.var
     products = [key for key in adata.uns if _has_spectrum(adata, key)]

@@ -13,6 +13,7 @@ from .._adata.traces import frame_step, on_clock, read_time
 from .._adata.write import write_values
 from .._core.arguments import checked
 from .._core.docs import shared_docs
+from .._core.text import counted
 from .._core.validators import check_at_least, check_one_of
 from .._core.warnings import warn
 from ..models.traces.resample import frame_means, interpolate
@@ -144,7 +145,7 @@ def align_behavior(
     if unknown.any():
         worst = int(unknown.sum(axis=0).argmax())
         warn(
-            f"{int(unknown.any(axis=1).sum())} of {frames.size} frames lack behaviour, "
+            f"{counted(int(unknown.any(axis=1).sum()), 'frame', 'lacks', of=frames.size)} behaviour, "
             f"most of them {names[worst]!r} ({int(unknown[:, worst].sum())})."
         )
     entry = {

@@ -22,6 +22,7 @@ from .._adata.video import TIME
 from .._adata.write import write_values
 from .._core.arguments import checked
 from .._core.docs import shared_docs
+from .._core.text import conjugated, counted
 from .._core.validators import check_one_of
 from .._core.warnings import warn
 from ..models.traces.epochs import frames_before
@@ -109,7 +110,7 @@ def align_events(
     n_outside = int((~inside).sum())
     if n_outside and (outside == "raise" or not inside.any()):
         msg = (
-            f"{n_outside} of {len(table)} events are outside of the recording, from "
+            f"{counted(n_outside, 'event', 'is', of=len(table))} outside of the recording, from "
             f"{frames[0]:.6g} s to {frames[-1]:.6g} s, e.g. at {times[~inside][0]:.6g} s. "
             "Check their unit and clock (`nonneg.io.align_clocks`)"
             f"{', or pass outside=' + repr('drop') if inside.any() else ''}."
@@ -117,8 +118,8 @@ def align_events(
         raise ValueError(msg)
     if n_outside:
         warn(
-            f"{n_outside} of {len(table)} events are outside of the recording and are "
-            "dropped."
+            f"{counted(n_outside, 'event', 'is', of=len(table))} outside of the recording and "
+            f"{conjugated(n_outside, 'is')} dropped."
         )
     table = table.assign(**{TIME: times})[inside].sort_values(TIME, kind="stable")
     found = frames_before(frames, table[TIME].to_numpy())

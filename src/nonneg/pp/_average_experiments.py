@@ -12,6 +12,7 @@ from anndata import AnnData
 from .._adata.checks import check_key
 from .._adata.volume import read_incomplete
 from .._core.arguments import checked
+from .._core.text import counted
 
 
 @checked
@@ -64,7 +65,7 @@ def average_experiments(
     genes = table[gene_key]
     if genes.isna().any():
         msg = (
-            f"adata.var[{gene_key!r}] is missing for {genes.isna().sum()} variables. "
+            f"adata.var[{gene_key!r}] is missing for {counted(int(genes.isna().sum()), 'variable')}. "
             "Fill or remove them first."
         )
         raise ValueError(msg)

@@ -12,6 +12,7 @@ from .._adata.volume import PLANES, has_volume, read_incomplete, read_volume
 from .._adata.write import matrix_place, write_values
 from .._core.arguments import checked
 from .._core.docs import shared_docs
+from .._core.text import counted
 from .._core.validators import check_one_of, check_positive_int
 from ..models.volume.impute import impute_nearest
 from ..models.volume.planes import missing_planes
@@ -110,7 +111,7 @@ def impute_knn(
     empty = target.var_names[n_imputed == target.n_obs]
     if len(empty):
         msg = (
-            f"{where} has no value at all of {len(empty)} variables, e.g. "
+            f"{where} has no value at all of {counted(len(empty), 'variable')}, e.g. "
             f"{empty[:3].tolist()}. Remove them first."
         )
         raise ValueError(msg)

@@ -18,6 +18,7 @@ from .._adata.write import matrix_place, write_values
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.optional import import_optional
+from .._core.text import counted
 from .._core.validators import check_at_least, check_positive_int
 from .._core.warnings import warn
 from ..models.video.motion import Target, outside, refine_reference, window_of
@@ -275,9 +276,9 @@ def _correct(
     far = (np.abs(shifts) >= max_shift).any(axis=1)
     if far.any():
         warn(
-            f"{far.sum()} frames of {blocks.where} would be moved by max_shift="
-            f"{max_shift:g} pixels or more, the first of them frame {far.argmax()}, and are "
-            "moved by that much: they are most likely wrong. See "
+            f"{counted(int(far.sum()), 'frame')} of {blocks.where} would be moved by max_shift="
+            f"{max_shift:g} pixels or more, the first of them frame {far.argmax()}, but no "
+            "further than that: such shifts are most likely wrong. See "
             "`adata.var['motion_correlation']`."
         )
     return {

@@ -13,6 +13,7 @@ from .._adata.write import keys_to_write, write_factors
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 from .._core.random import as_seed
+from .._core.text import counted
 from .._core.validators import check_at_least, check_one_of, check_positive_int
 from .._core.warnings import warn
 from ..models.video.svd import blockwise_svd, randomized_svd
@@ -156,7 +157,9 @@ def svd(
         )
         raise ValueError(msg)
     if found < n_components and solver == "randomized":
-        warn(f"{blocks.where} has {found} components; n_components={n_components}.")
+        warn(
+            f"{blocks.where} has {counted(found, 'component')}; n_components={n_components}."
+        )
     write_factors(
         target,
         keys,

@@ -138,6 +138,10 @@ def spoil(adata: AnnData, rng: np.random.Generator) -> tuple[Any, str]:
         if held:
             key, entry = held[rng.integers(len(held))]
             name = list(entry)[rng.integers(len(entry))]
+            if isinstance(entry[name], dict) and entry[name] and rng.random() < 0.7:
+                part = list(entry[name])[rng.integers(len(entry[name]))]
+                del entry[name][part]
+                return adata, f"no uns[{key!r}][{name!r}][{part!r}]"
             if rng.random() < 0.5:
                 del entry[name]
             else:

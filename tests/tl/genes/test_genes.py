@@ -56,7 +56,7 @@ def test_genes_of_one_factor_are_important(fitted):
 def test_masked_and_constant_genes(fitted):
     fitted.X[:, 7] = 0
     mask = np.arange(60) != 3
-    with pytest.warns(UserWarning, match="1 variables that are all zero"):
+    with pytest.warns(UserWarning, match="1 variable that is all zero"):
         nng.tl.nmf(fitted, 3, mask_var=mask, key_added="part")
     nng.tl.gene_importance(fitted, key="part")
     for name in ("part_importance", "part_assignment", "part_reconstruction"):

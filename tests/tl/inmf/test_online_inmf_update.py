@@ -293,9 +293,29 @@ def test_empty_cells(model, new):
     x = dense(new).astype(np.float32)
     x[4] = 0
     new.X = sp.csr_matrix(x)
-    with warns("1 cells have no counts of these genes"):
+    with warns(".*: 1 cell has no counts of these genes"):
         update(model, new)
     assert not new.obsm["X_inmf"][4].any()
+
+
+def test_what_is_said_of_genes_names_the_data_set(model, new, tmp_path):
+    x = dense(new).astype(np.float32)
+    x[:, 7] = 0
+    new.X = sp.csr_matrix(x)
+    with warns(r"adata.X of 'batch_2': 1 gene is zero in all cells"):
+        update(model, new)
+    path = write(new, tmp_path / "new.h5ad")
+    with warns(r".*new.h5ad.*: 1 gene is zero in all cells"):
+        update(model, path)
+
+
+def test_held_out_cells_of_the_fit_are_not_those_of_an_update(new):
+    reference = fit(SIMULATED[CODES < 2].copy(), copy=True, validation=0.2)
+    before = snapshot(reference)
+    with warns(r".*`validation` of key='inmf', is of the fit before"):
+        update(reference, new)
+    assert not {"validation", "n_held_out"} & set(new.uns["inmf"])
+    assert_same(snapshot(reference), before)
 
 
 # --- refusals ---------------------------------------------------------------

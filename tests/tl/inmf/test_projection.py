@@ -192,7 +192,7 @@ def test_projection_of_empty_cells(adata, fitted):
     x = dense(adata).astype(np.float32)
     x[5] = 0
     adata.X = sp.csr_matrix(x)
-    with pytest.warns(UserWarning, match="1 cells that are all zero; their scores are"):
+    with pytest.warns(UserWarning, match="1 cell that is all zero; its scores are"):
         nng.tl.project(adata, fitted, key="inmf", batch_key="batch")
     assert not adata.obsm["X_inmf"][5].any()
     others = np.arange(150) != 5

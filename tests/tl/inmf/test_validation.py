@@ -276,3 +276,40 @@ def test_refusals(fit, validation, error, match):
     with pytest.raises(error, match=match):
         fit(adata, validation=validation)
     assert set(adata.uns) == before
+
+
+def with_rare_genes(n_rare, n_found=1):
+    """Genes that few of 1,500 cells have, each others."""
+    adata = nng.datasets.batches((1500, 100), 40, K)
+    x = adata.X.toarray()
+    for gene in range(n_rare):
+        x[:1500, gene] = 0
+        x[gene * n_found : (gene + 1) * n_found, gene] = 2
+    adata.X = sp.csr_matrix(x)
+    return adata
+
+
+@pytest.mark.parametrize("fit", [batch, online])
+def test_genes_that_few_cells_carry_are_told(fit):
+    # 1,500 cells, of whose 40 genes each has the same size: two have one in 20, and with
+    # the 100 others 4.7 % of all.
+    match = r"adata.X: 2 genes are found in, or carried by, fewer than 10 cells .*5% of"
+    with pytest.warns(UserWarning, match=match) as told:
+        fit(with_rare_genes(2))
+    (message,) = [str(one.message) for one in told if "carried" in str(one.message)]
+    # sqrt(1500 / 1)
+    assert "of up to 39 times the root mean square" in message
+    assert "scanpy.pp.filter_genes(adata, min_cells=10)" in message
+
+
+@pytest.mark.parametrize(
+    ("adata", "given"),
+    [
+        (with_rare_genes(0), {}),
+        (with_rare_genes(2, n_found=20), {}),
+        # Without scaling, they are as small as they are.
+        (with_rare_genes(2), {"scale": False}),
+    ],
+)
+def test_genes_of_more_cells_are_not_told(adata, given):
+    online(adata, **{"n_epochs": 1, "minibatch_size": 500, **given})

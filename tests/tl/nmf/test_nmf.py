@@ -250,7 +250,7 @@ def test_fewer_parts_than_components(adata):
     adata.X = np.repeat([[1, 0], [0, 1]], 60, axis=0) @ np.repeat(
         np.eye(2, dtype=np.float32), 20, axis=1
     )
-    with pytest.warns(UserWarning, match="1 of 3 components are empty"):
+    with pytest.warns(UserWarning, match="1 of 3 components is empty"):
         nng.tl.nmf(adata, 3, init="nndsvd")
     assert np.isfinite(adata.obsm["X_nmf"]).all()
     np.testing.assert_allclose(fitted_mean(adata), adata.X, atol=1e-5)

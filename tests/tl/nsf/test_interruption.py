@@ -38,6 +38,9 @@ def interrupting(after):
         def set_postfix(self, **_):
             pass
 
+        def set_description(self, _):
+            pass
+
         def reset(self):
             self.n = 0
 

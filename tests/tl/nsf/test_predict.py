@@ -322,3 +322,16 @@ def test_totals_that_were_changed_since(adata, damaged):
         return
     with pytest.raises((TypeError, ValueError), match="'loading_totals'"):
         nng.tl.predict(adata, **ask)
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [("params", "kernel"), ("kernel", "amplitude"), ("field", "trend"),
+     ("transform", "scale")],
+)  # fmt: skip
+def test_entries_that_are_gone_are_named(fits, where, name):
+    changed = fits["nsf"].copy()
+    del changed.uns["nsf"][where][name]
+    match = rf"adata.uns\['nsf'\]\['{where}'\] has no '{name}', .*Fit again"
+    with pytest.raises(ValueError, match=match):
+        nng.tl.predict(changed, np.ones((1, 2)))

@@ -87,7 +87,7 @@ def test_a_single_location(adata, method):
 @EACH_SPATIAL
 def test_missing_coordinates(adata, method):
     adata.obsm["spatial"][5, 1] = np.nan
-    match = "1 observations without finite coordinates"
+    match = "1 observation without finite coordinates"
     refused(ValueError, match, lambda: fit(adata, method), adata)
     del adata.obsm["spatial"]
     refused(KeyError, "need coordinates", lambda: fit(adata, method), adata)
@@ -107,6 +107,17 @@ def test_entries(adata, method, value):
 def test_all_zero(adata, method):
     adata.X = sp.csr_matrix(adata.shape, dtype=np.float32)
     refused(ValueError, "all zero", lambda: fit(adata, method), adata)
+
+
+@pytest.mark.parametrize("amplitude", [1e300, 1e4, 1e-9])
+@pytest.mark.parametrize("method", ["nsf", "nsfh"])
+def test_amplitudes_out_of_proportion(adata, method, amplitude):
+    refused(
+        ValueError,
+        r"amplitude=.* must be from 1e-06 to 1000: it is the standard deviation of log",
+        lambda: fit(adata, method, amplitude=amplitude),
+        adata,
+    )
 
 
 def test_missing_sections(adata):

@@ -37,6 +37,11 @@ class DataSummary(NamedTuple):
     """Number of cells that are all zero."""
     expressed: NDArray[np.bool_]
     """(n_batches, n_vars): genes with non-zero entries."""
+    sizes: NDArray[np.float64]
+    """(n_batches, n_vars): squared norms, as scaled."""
+    carriers: NDArray[np.float64]
+    """(n_batches, n_vars): of how many equal values sum and sum of squares would be; at most
+    the number of cells with the gene."""
 
 
 def summarise(
@@ -76,7 +81,7 @@ def summarise(
     ]
     dtype = parts[0].op.dtype
     cell_scale = np.empty(shape[0], dtype) if scale_cells else None
-    squares = np.zeros((n_batches, n_vars))
+    squares, sums = np.zeros((2, n_batches, n_vars))
     n_seen = np.zeros(n_batches, np.int64)
     stats: list[list[MatrixStats]] = [[] for _ in names]
     n_empty = 0
@@ -97,6 +102,7 @@ def summarise(
             cell_scale[rows] = scale
         weight = np.square(scale)[:, None]
         squares[d] += np.asarray(op.square_rmatmul(weight), np.float64)[:, 0]
+        sums[d] += np.asarray(op.rmatmul(scale[:, None]), np.float64)[:, 0]
         first = n_seen[d]
         n_seen[d] += op.shape[0]
         index = chosen[d][(chosen[d] >= first) & (chosen[d] < n_seen[d])] - first
@@ -127,7 +133,15 @@ def summarise(
     sample = _sample(data, taken)
     if on_device and all(part.op.traceable for part in parts):
         data, sample = data.to_device(), sample.to_device()
-    return DataSummary(data, sample, joined, n_empty, squares > 0)
+    return DataSummary(
+        data,
+        sample,
+        joined,
+        n_empty,
+        squares > 0,
+        squares * scales**2,
+        np.square(sums) / np.where(squares > 0, squares, np.inf),
+    )
 
 
 def _inverse(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -252,7 +252,8 @@ def search(
             ]
             states, stepped = [ascent.fit for ascent in ascents], True
             if callback is not None:
-                callback(iteration, Report(sum(float(a.objective) for a in ascents)))
+                objective = sum(float(a.objective) for a in ascents)
+                callback(iteration, Report(objective, task="kernel search"))
             if iteration < how.first or (iteration - how.first) % how.every:
                 continue
             best, before = float(score(kernels).sum()), kernels

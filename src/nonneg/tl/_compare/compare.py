@@ -64,6 +64,14 @@ def compare(
     Variants of one model stand side by side where they have names: likelihoods, kernels,
     numbers of inducing points.
 
+    There is a fit for every model, number of factors and split, and each takes as long as
+    any: NSF with its search of the kernel minutes where there are thousands of locations.
+    For a quick look, take `n_splits=1`, two numbers of factors, genes that vary
+    (:func:`nonneg.pp.deviant_genes`), a small `n_inducing` and a coarse `tol`, as in
+    `model_kwargs={"nsf": {"n_inducing": 300, "tol": 0.02}}`; given `length_scale`,
+    `amplitude` and `temperature` (those of a first fit, in `adata.uns["nsf"]`), there is no
+    search. The column `seconds` says how long each took.
+
     Take the smallest number of factors from which on the deviance no longer falls by
     more than its standard error; for the number of spatial ones of NSFH, the same.
     :func:`nonneg.get.comparison` says which this is, and :func:`nonneg.pl.comparison`

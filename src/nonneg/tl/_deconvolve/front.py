@@ -20,6 +20,7 @@ from ..._adata.signatures import (
 from ..._adata.write import keys_to_write
 from ..._core.progress import progress
 from ..._core.random import as_seed
+from ..._core.text import counted
 from ..._core.warnings import warn, warn_unfinished
 from ...models.deconvolution.choose import choose
 from ...models.deconvolution.deconvolve import deconvolve
@@ -177,8 +178,8 @@ def find_cell_types(
     n_empty = depth.size - kept.size
     if n_empty:
         warn(
-            f"{n_empty} of {depth.size} locations have no counts of the genes used; "
-            "their shares are NaN."
+            f"{counted(n_empty, 'location', 'has', of=depth.size)} no counts of the genes "
+            f"used; {'its' if n_empty == 1 else 'their'} shares are NaN."
         )
     return adata if write.copy else None
 

@@ -12,6 +12,7 @@ from ..._adata.labels import read_sections
 from ..._adata.views import read_factors
 from ..._adata.write import write_values
 from ..._core.logging import logger
+from ..._core.text import counted
 from ...models.inmf.align import max_factor, vote
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def read_scores(adata: AnnData, key: str, batch_key: str | None) -> AlignableSco
     bad = ~np.isfinite(stored.scores).all(axis=1)
     if bad.any():
         msg = (
-            f"{where} has {int(bad.sum())} cells with NaN or infinite scores. Remove "
+            f"{where} has {counted(int(bad.sum()), 'cell')} with NaN or infinite scores. Remove "
             "these cells, or fit again."
         )
         raise ValueError(msg)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._adata.checks import check_nonnegative
+from ..._core.text import counted
 from ..._core.validators import check_at_least, check_one_of
 from ..._core.warnings import warn
 from ...models.inmf.summary import DataSummary, summarise
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..._adata.data_sets import DataSets, Scaling
+
+
+# Of a gene in m cells, size and scale are known to one part in sqrt(m): to a third here.
+_FEW = 10
+# And its values are ten times the root mean square, or more.
+_RARE = 0.01
+# Of the objective: the axis of a curve on which less of it could not be seen.
+_SHARE = 0.01
 
 
 def summarise_data(
@@ -64,8 +73,8 @@ def _check_unshared(
             if data_sets.used is not None:
                 extra = data_sets.used[extra]
             msg = (
-                f"Data set {name!r} has counts of {extra.size} variables that are "
-                f"unshared in others, e.g. {list(data_sets.var_names[extra[:3]])}. Name "
+                f"Data set {name!r} has counts of {counted(extra.size, 'variable')} unshared "
+                f"in others, e.g. {list(data_sets.var_names[extra[:3]])}. Name "
                 "them for it as well, or leave those that all have out of `unshared`."
             )
             raise ValueError(msg)
@@ -85,11 +94,15 @@ def warn_about_data(
         )
     if summary.n_empty:
         warn(
-            f"{summary.n_empty} cells have no counts of these genes; their scores are zero."
+            f"{data_sets.where}: {counted(summary.n_empty, 'cell', 'has')} no counts of these "
+            f"genes; {'its' if summary.n_empty == 1 else 'their'} scores are zero."
         )
     nowhere = ~summary.expressed.any(axis=0)
     if nowhere.any():
-        warn(f"{int(nowhere.sum())} genes are zero in all cells.")
+        n_genes = counted(int(nowhere.sum()), "gene", "is")
+        warn(f"{data_sets.where}: {n_genes} zero in all cells.")
+    if scaling.scale:
+        _warn_of_rare_genes(summary, data_sets)
     lacking = ~summary.expressed & ~nowhere
     if data_sets.measured is not None:
         lacking &= data_sets.measured
@@ -105,6 +118,27 @@ def warn_about_data(
             "mask_var, those that were not measured, or name them as `unshared` in "
             "`nonneg.tl.inmf`."
         )
+
+
+def _warn_of_rare_genes(summary: DataSummary, data_sets: DataSets) -> None:
+    """Warn of genes that a few cells carry, which scaling makes as large as all others."""
+    n_cells = np.maximum(np.asarray(summary.data.n_cells), 1)[:, None]
+    most = np.minimum(_FEW, _RARE * n_cells)
+    rare = summary.expressed & (summary.carriers < most)
+    size = summary.sizes.sum()
+    if not summary.sizes[rare].sum() > _SHARE * size:
+        return
+    n = int(rare.any(axis=0).sum())
+    largest = np.sqrt(n_cells / np.maximum(summary.carriers, 1))[rare].max()
+    warn(
+        f"{data_sets.where}: {counted(n, 'gene', 'is')} found in, or carried by, fewer than "
+        f"{int(np.ceil(most.max()))} cells of a data set. Scaled to the size of the others, "
+        f"{'it has' if n == 1 else 'they have'} {summary.sizes[rare].sum() / size:.0%} of the "
+        f"objective, in single values of up to {largest:.0f} times the root mean square, "
+        "which components can hardly explain. Leave them out, with "
+        f"`scanpy.pp.filter_genes(adata, min_cells={_FEW})` of every data set, or fit "
+        "variable genes only (mask_var)."
+    )
 
 
 def check_data_sets(data_sets: DataSets, n_components: int) -> None:

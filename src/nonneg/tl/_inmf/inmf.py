@@ -16,6 +16,7 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
+from ..._core.text import counted
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
 from ...models.inmf.problem import Penalties
@@ -338,6 +339,6 @@ def _warn_about_fit(result: INMFResult, max_iter: int, tol: float) -> None:
     n_dead = int((np.einsum("dkk->k", result.statistics.gram) == 0).sum())
     if n_dead:
         warn(
-            f"{n_dead} of {len(result.loadings.W)} components are empty: the data are "
+            f"{counted(n_dead, 'component', 'is', of=len(result.loadings.W))} empty: the data are "
             "explained by fewer. Use a smaller n_components."
         )

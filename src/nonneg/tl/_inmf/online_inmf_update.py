@@ -20,6 +20,7 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.validators import check_positive_int
+from ..._core.warnings import warn
 from ...models.inmf.minibatches import MinibatchSampler
 from ...models.inmf.online import OnlineSolver
 from ...models.inmf.problem import Loadings, Penalties, SufficientStatistics
@@ -121,7 +122,9 @@ def online_inmf_update(
     `None`, or the annotated copy if `copy=True`: `data` with its scores and the model
     of all data sets. For files and mappings, the model, without cells. Fields are those
     of :func:`nonneg.tl.online_inmf`; `change` goes on from that of `reference`, and
-    `objective` is that of all data sets, at the end alone. With `keep_history` also
+    `objective` is that of all data sets, at the end alone. `validation` and `n_held_out` of
+    `reference` are of the metagenes before: they are not copied, and a warning says so. With
+    `keep_history` also
 
     `.varm['inmf_history' | key + '_history']` : :class:`numpy.ndarray` (shape `(n_vars, n_fits, n_components)`)
         Shared metagenes of the first model and after every update, all in the scale of the
@@ -230,6 +233,11 @@ def online_inmf_update(
             positions = target.var_names.get_indexer(genes)
             data_sets = replace(data_sets, var_names=target.var_names, used=positions)
         warn_about_data(summary, data_sets, scaling)
+        if entry.validation is not None:
+            warn(
+                f"The objective of held-out cells, `validation` of key={key!r}, is of the "
+                "fit before: it is not updated, and stays with `reference` only."
+            )
         result = fit_and_write(
             target,
             data_sets,
@@ -238,6 +246,7 @@ def online_inmf_update(
             keys=FactorKeys(factors.keys.obsm, factors.keys.varm, key),
             params={
                 **{k: v for k, v in fitted.items() if k not in _OF_THE_FIT},
+                "batch_key": fitted["batch_key"],
                 "minibatch_size": int(minibatch_size),
                 "n_epochs": int(n_epochs),
                 "seed": seed,

@@ -10,13 +10,14 @@ from ..._adata.checks import (
     check_finite,
     check_n_components,
     check_nonnegative,
-    count_empty,
+    warn_empty,
 )
 from ..._adata.read import MatrixInput, Read, read_matrix, resolve_adata
 from ..._adata.var_weights import read_var_weights
 from ..._adata.write import Write, keys_to_write, write_factors
 from ..._core.progress import progress
 from ..._core.random import as_seed
+from ..._core.text import counted
 from ..._core.validators import check_at_least, check_positive_int
 from ..._core.warnings import warn, warn_unfinished
 from ...operators.threads import computing
@@ -140,15 +141,10 @@ def _check_weighted(
 
 def _report(source: MatrixInput, stats: MatrixStats, result: NMFResult) -> None:
     """Warn about what the user should know of a result."""
-    n_obs, n_vars = count_empty(stats)
-    if n_obs or n_vars:
-        warn(
-            f"{source.where} has {n_obs} observations and {n_vars} variables that are "
-            "all zero; their scores and loadings are zero."
-        )
+    warn_empty(stats, source.where, of_obs="scores", of_vars="loadings")
     n_dead = int(np.sum(result.mass == 0))
     if n_dead:
         warn(
-            f"{n_dead} of {result.mass.size} components are empty: the data are "
+            f"{counted(n_dead, 'component', 'is', of=result.mass.size)} empty: the data are "
             "explained by fewer. Use a smaller n_components or weaker penalties."
         )

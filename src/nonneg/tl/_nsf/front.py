@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..._adata.checks import check_n_components, check_nonnegative, count_empty
+from ..._adata.checks import check_n_components, check_nonnegative, warn_empty
 from ..._adata.coordinates import fit_transform, read_coordinates
 from ..._adata.given import name_or_array
 from ..._adata.labels import read_sections
@@ -357,9 +357,4 @@ def _report(
         )
     else:
         warn_unfinished(result.trace, max_iter=options.max_iter, tol=options.tol)
-    n_obs, n_vars = count_empty(stats)
-    if n_obs or n_vars:
-        warn(
-            f"{source.where} has {n_obs} observations and {n_vars} variables that are "
-            "all zero; the loadings of the latter are zero."
-        )
+    warn_empty(stats, source.where, of_obs=None, of_vars="loadings")

@@ -244,5 +244,8 @@ def _fields(
         amplitude=np.asarray(kernel["amplitude"]),
         # Fits of earlier versions had none.
         nugget=float(kernel.get("nugget", 0.0)),
-        **{name: np.asarray(value) for name, value in field.items()},
+        **{
+            name: np.asarray(field[name])
+            for name in Fields._fields[Fields._fields.index("inducing") :]
+        },
     )

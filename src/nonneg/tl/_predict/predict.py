@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._adata.schema import DeconvolutionEntry, ProbabilisticEntry
-from ..._adata.tables import of_table
+from ..._adata.tables import read_table
 from ..._adata.views import read_factors
 from ..._core.arguments import checked
 from ..._core.docs import shared_docs
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
     from ..._adata.schema import Entry
     from ..._adata.views import Factors
 
 
-@of_table
 @checked
 @shared_docs
 def predict(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     coords: NDArray[np.floating[Any]],
     *,
     key: str = "nsf",
@@ -38,6 +38,7 @@ def predict(
     genes: str | Sequence[str] | NDArray[np.bool_] | None = None,
     interval: float | None = None,
     size_factors: float | NDArray[np.floating[Any]] = 1.0,
+    table_key: str | None = None,
 ) -> AnnData:
     """Factors, cell types, or expected counts, at any coordinates.
 
@@ -78,6 +79,8 @@ def predict(
         observations, such as their total over `adata.uns[key]["params"]["size_median"]`.
         Where the fit had `size_factors="total"`, expected counts of all variables sum to
         that total: factors tell the shares.
+    table_key
+        Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def predict(
     Raises
     ------
     KeyError
-        If there is no model under the key, no such section, or no such variables.
+        If there is no model under the key, no such section, table or variables.
     ValueError
         If the model is not spatial, coordinates do not suit it, `interval` is asked of
         values that are no counts, or an argument has no meaning for factors.
@@ -117,6 +120,7 @@ def predict(
     >>> bool((counts.layers["lower"] <= counts.layers["upper"]).all())
     True
     """
+    adata = read_table(adata, table_key)
     wanted = Wanted(key, coords, section, expression, genes, interval, size_factors)
     if not expression:
         _check_factors_only(wanted)

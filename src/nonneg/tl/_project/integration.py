@@ -12,6 +12,7 @@ from ..._adata.given import ARRAY, was_array
 from ..._adata.integration import read_integration, write_integration
 from ..._adata.read import Read
 from ..._adata.scores import ScoresInMemory
+from ..._core.text import conjugated, counted
 from ..._core.warnings import warn
 from ...models.inmf.loadings import objectives
 from ...models.inmf.problem import Loadings
@@ -109,8 +110,9 @@ def project_integration(
     )
     if summary.n_empty:
         warn(
-            f"{data_sets.where} has {summary.n_empty} cells that are all zero; their "
-            "scores are zero."
+            f"{data_sets.where} has {counted(summary.n_empty, 'cell')} that "
+            f"{conjugated(summary.n_empty, 'is')} all zero; "
+            f"{'its' if summary.n_empty == 1 else 'their'} scores are zero."
         )
 
 
@@ -141,6 +143,7 @@ def _warn_about_names(
         )
     if n_missing:
         warn(
-            f"{n_missing} of the {n} variables with loadings are not in adata; scores "
+            f"{n_missing} of the {n} variables with loadings {conjugated(n_missing, 'is')} not "
+            "in adata; scores "
             "are those that explain the others best."
         )

@@ -10,6 +10,7 @@ from ..._adata.checks import check_unique_names
 from ..._adata.footprints import read_movie, sided_regions
 from ..._adata.volume import has_volume, read_volume
 from ..._adata.write import write_factors
+from ..._core.text import conjugated, counted
 from ..._core.warnings import warn
 from ...models.locanmf.problem import explained, orthonormal_frames
 from ...models.locanmf.project import project_traces
@@ -75,9 +76,10 @@ def project_movie(
             **({} if regions is None else {"regions": regions}),
         },
     )
-    if not there.all() or share < 1:
+    n_outside = int((~there).sum())
+    if n_outside or share < 1:
         warn(
-            f"{int((~there).sum())} pixels of adata are not in the reference, and "
+            f"{counted(n_outside, 'pixel')} of adata {conjugated(n_outside, 'is')} not in the reference, and "
             f"{share:.1%} of the energy of its footprints is in adata; time courses are "
             "those that explain the common pixels best."
         )

@@ -14,6 +14,7 @@ from ..._adata.views import read_factors, read_side
 from ..._adata.write import keys_to_write, write_factors
 from ..._core.arguments import checked
 from ..._core.docs import shared_docs
+from ..._core.text import conjugated, counted
 from ..._core.warnings import warn
 from ...operators.threads import computing
 from .integration import project_integration
@@ -204,7 +205,8 @@ def project(
     n_empty, _ = count_empty(stats)
     if n_empty:
         warn(
-            f"{source.where} has {n_empty} observations that are all zero; their "
+            f"{source.where} has {counted(n_empty, 'observation')} that "
+            f"{conjugated(n_empty, 'is')} all zero; {'its' if n_empty == 1 else 'their'} "
             "scores are zero."
         )
     return target if copy else None
@@ -239,8 +241,8 @@ def _match(
         raise ValueError(msg)
     if n_found < n_fitted:
         warn(
-            f"{n_fitted - n_found} of the {n_fitted} variables with loadings are not "
-            "in adata; scores are those that explain the others best."
+            f"{n_fitted - n_found} of the {n_fitted} variables with loadings "
+            f"{conjugated(n_fitted - n_found, 'is')} not in adata; scores are those that explain the others best."
         )
     return matched
 

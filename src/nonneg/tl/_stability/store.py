@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..._adata.keys import factor_keys
 from ..._adata.write import Write, write_factors
+from ..._core.text import conjugated, counted
 from ..._core.warnings import warn
 from ...models.factor.normalise import normalise
 from .fits import VERBS
@@ -98,6 +99,6 @@ def report(table: pd.DataFrame, ranks: Sequence[int], *, interrupted: bool) -> N
     n_dead = int(table["n_dead"].sum())
     if n_dead:
         warn(
-            f"{n_dead} patterns of samples are all zero, see `n_dead` in the table: "
+            f"{counted(n_dead, 'pattern')} of samples {conjugated(n_dead, 'is')} all zero, see `n_dead` in the table: "
             "samples need fewer components. They count as unlike all others."
         )

@@ -14,6 +14,7 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
+from ..._core.text import counted
 from ..._core.validators import check_at_least, check_one_of, check_positive_int
 from ..._core.warnings import warn
 from ...models.loop import Report
@@ -239,7 +240,7 @@ def _check_behavior(behavior: NDArray[np.float64], column: str) -> NDArray[np.bo
     n_infinite = int(np.isinf(behavior).sum())
     if n_infinite:
         msg = (
-            f"Behaviour {column!r} is infinite in {n_infinite} frames. Replace these "
+            f"Behaviour {column!r} is infinite in {counted(n_infinite, 'frame')}. Replace these "
             "with NaN; they are left out then."
         )
         raise ValueError(msg)

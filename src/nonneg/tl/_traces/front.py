@@ -9,6 +9,7 @@ from scipy.stats import false_discovery_control
 
 from ..._adata.traces import read_event_table, read_time
 from ..._adata.video import TIME
+from ..._core.text import counted
 from ..._core.warnings import warn
 from ...models.traces.epochs import epochs, frames_before, windows
 
@@ -40,7 +41,7 @@ class Trials(NamedTuple):
         if again.size:
             times = self.events[TIME].to_numpy()
             msg = (
-                f"{again.size} of {self.frame.size} events are in the same frame as "
+                f"{counted(again.size, 'event', 'is', of=self.frame.size)} in the same frame as "
                 f"another one, e.g. at {times[again[0]]:.6g} s. Their traces are the "
                 "same, so that what is held out would be known. Keep one in each frame, "
                 "e.g. `events[~events['frame'].duplicated()]` of those that "
