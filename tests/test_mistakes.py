@@ -307,18 +307,16 @@ def test_a_midline_that_is_nowhere(mistakes):
 
 # What reads each entry of `params` that cannot be done without.
 PARAMS = {
-    ("tl.project", "stored"): ("reference", ["layer", "beta_loss", "l1_ratio"]),
+    ("tl.project", "stored"): ("reference", ["beta_loss", "alpha_W"]),
     ("tl.online_inmf_update", "online"): (
         "reference",
         ["layer", "size_factors", "scale", "batch_key", "dataset_weights"],
     ),
     ("tl.predict", "nsf"): ("adata", ["kernel", "trend", "n_neighbors"]),
-    ("get.dataset_specificity", "inmf"): ("adata", ["batch_key"]),
     ("pl.stability", "stability"): ("adata", ["method"]),
     ("pl.region_correlation", "stored_region_correlation"): ("adata", ["metric"]),
     ("pl.region_sets", "stored_region_correlation"): ("adata", ["region_key"]),
     ("pl.demixed_pca", "movie_demixed_pca"): ("adata", ["by"]),
-    ("pl.event_average", "movie_event_average"): ("adata", ["confidence"]),
     ("pl.decoded_trace", "movie_decode_behavior"): ("adata", ["behavior_key"]),
 }
 

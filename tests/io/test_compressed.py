@@ -120,6 +120,28 @@ def test_wfield(product, tmp_path):
         nng.io.read_wfield(tmp_path, fs=15, corrected=False)
 
 
+def test_wfield_of_what_is_no_number(product, tmp_path):
+    """Also in the second channel alone."""
+    u, v = product
+    np.save(tmp_path / "U.npy", u)
+    v = v.copy()
+    v[2, 5] = np.nan
+    for stored, match in (
+        (np.full(v.shape, "x"), r"SVT\.npy must hold numbers"),
+        (v.astype(complex), r"SVT\.npy must hold numbers"),
+        (v, r"SVT\.npy holds values that are infinite or NaN"),
+    ):
+        np.save(tmp_path / "SVT.npy", stored)
+        with pytest.raises(ValueError, match=match):
+            nng.io.read_wfield(tmp_path, fs=15)
+    np.save(tmp_path / "SVT.npy", product[1].astype(str))
+    found = nng.io.read_wfield(tmp_path, fs=15)
+    flat = u.reshape(-1, R)
+    np.testing.assert_allclose(
+        assert_normal(found, "svd_violet"), flat @ product[1][:, 1::2], atol=1e-4
+    )
+
+
 def test_cortexlab(product, tmp_path):
     u, v = product
     (tmp_path / "blue").mkdir()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._adata.checks import as_numbers
 from .._adata.video import channel_names
 from .._core.arguments import checked
 from .._core.validators import check_positive_int
@@ -112,6 +113,9 @@ def read_wfield(
     if mean is not None:
         adata.obs["mean_frame"] = mean.ravel()[adata.obs["voxel"]]
     for name, part in zip(names[1:], parts[1:], strict=False):
+        if not np.isfinite(part).all():
+            msg = f"{folder / 'SVT.npy'} holds values that are infinite or NaN."
+            raise ValueError(msg)
         rows = u.reshape(-1, u.shape[-1])[adata.obs["voxel"]]
         add_product(
             adata, rows, part.T, key=f"svd_{name}", mean=np.zeros(1, np.float32)
@@ -251,7 +255,8 @@ def _load(folder: Path, name: str, *, optional: bool = False) -> Any:
         return None
     path = _existing(folder, name)
     with reading(str(path)):
-        return np.load(path)
+        values = np.load(path)
+    return values if values.dtype.kind in "biuf" else as_numbers(values, str(path))
 
 
 def _landmarks(folder: Path) -> dict[str, Any] | None:
