@@ -125,7 +125,7 @@ def test_lines_at_the_edges():
         (np.ones(5), "never changes"),
         (
             np.array([0, np.inf, 1]),
-            "1 samples that are infinite or NaN, the first at 1",
+            "1 sample that is infinite or NaN, the first at 1",
         ),
         (np.ones((3, 2)), "one-dimensional"),
     ],

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .._core.arguments import is_ours
-from .._core.text import counted
+from .._core.text import conjugated, counted
 from .._core.warnings import warn
 from ..models.traces.epochs import ROUNDING, frames_before
 from .checks import as_numbers, check_flat, check_key
@@ -79,9 +79,10 @@ def read_traces(adata: AnnData, key: str) -> Traces:
     bad = ~np.isfinite(values)
     if bad.any():
         columns = [factors.names[i] for i in np.flatnonzero(bad.any(axis=0))]
+        n, n_frames = int(bad.sum()), int(bad.any(axis=1).sum())
         msg = (
-            f"{where} holds {counted(int(bad.sum()), 'infinite value')} or NaN, in "
-            f"{counted(int(bad.any(axis=1).sum()), 'frame')} and the components {columns[:3]}"
+            f"{where} holds {counted(n, 'value')} that {conjugated(n, 'is')} infinite or NaN, "
+            f"in {counted(n_frames, 'frame')} and the components {columns[:3]}"
             f"{' …' if len(columns) > 3 else ''}. Remove these frames, e.g. "
             f"`adata[:, np.isfinite({where}).all(axis=1)]`, or factorize again."
         )

@@ -10,7 +10,7 @@ import pandas as pd
 from .._adata.checks import as_numbers
 from .._adata.video import TIME
 from .._core.arguments import checked
-from .._core.text import counted
+from .._core.text import conjugated, counted
 from .._core.validators import check_at_least
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def ttl_onsets(
     n_bad = int((~np.isfinite(x)).sum())
     if n_bad:
         msg = (
-            f"trace has {counted(n_bad, 'infinite sample')} or NaN, the first at "
+            f"trace has {counted(n_bad, 'sample')} that {conjugated(n_bad, 'is')} infinite or NaN, the first at "
             f"{int((~np.isfinite(x)).argmax())}. Replace them first."
         )
         raise ValueError(msg)

@@ -387,7 +387,7 @@ def test_p_values_on_the_geometry_of_the_brain():
 
 
 @pytest.mark.data
-@pytest.mark.filterwarnings("ignore:adata.X has 1 observations:UserWarning")
+@pytest.mark.filterwarnings("ignore:adata.X has 1 observation :UserWarning")
 def test_layers_of_the_olfactory_bulb():
     adata = ad.read_h5ad(real_data("mob.h5ad"))
     nng.pp.deviant_genes(adata, 1000, subset=True)

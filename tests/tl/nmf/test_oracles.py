@@ -25,7 +25,7 @@ LOSSES = {"frobenius": frobenius, "kullback-leibler": kullback_leibler}
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     # One spot has two counts, none of them in deviant genes.
-    pytest.mark.filterwarnings("ignore:adata.X has 1 observations and 0 variables"),
+    pytest.mark.filterwarnings("ignore:adata.X has 1 observation that is all zero"),
 ]
 
 

@@ -221,7 +221,7 @@ def test_every_method_that_is_stored_can_be_projected_or_is_simulated():
     assert set(METHODS) == set(MODELS) == set(ENTRIES) - simulated - others
 
 
-@pytest.mark.filterwarnings("ignore:adata.X has 1 observations")
+@pytest.mark.filterwarnings("ignore:adata.X has 1 observation ")
 @pytest.mark.parametrize("method", MODELS)
 def test_what_was_projected_is_a_reference(references, method):
     """Nothing is lost on the way: means of genes, size factors, penalties."""

@@ -446,7 +446,7 @@ def test_decoding_that_is_refused(session):
     session.varm["locanmf"][7, 2] = np.nan
     refused(
         ValueError,
-        r"1 frames and the components \['locanmf_2'\]",
+        r"1 frame and the components \['locanmf_2'\]",
         lambda: nng.tl.decode_events(session, "side"),
         session,
     )

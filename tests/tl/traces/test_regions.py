@@ -131,9 +131,7 @@ def test_refusals(session):
     refused(ValueError, "too few for circular shifts", call(min_shift=30.0), session)
     refused(ValueError, "correction", call(correction="none"), session)
     session.varm["locanmf"][5, 3] = np.inf
-    refused(
-        ValueError, r"1 entries that are infinite or NaN, in 1 frames", call(), session
-    )
+    refused(ValueError, r"1 value that is infinite or NaN, in 1 frame", call(), session)
     session.varm["locanmf"][5, 3] = 0
     del session.uns["locanmf"]["region"]
     refused(ValueError, "which region each component", call(), session)
