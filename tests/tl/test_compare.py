@@ -472,7 +472,7 @@ def test_warnings_of_fits_are_told_together(adata):
     assert "4 of 4 fits have not converged" in str(ours[0].message)
     assert "'pnmf' with 2, 3 factors" in str(ours[0].message)
     assert ours[0].category is ConvergenceWarning
-    assert "variables that are all zero" in str(ours[1].message)
+    assert "1 variable that is all zero" in str(ours[1].message)
     assert all(one.filename == __file__ for one in ours)
 
 
