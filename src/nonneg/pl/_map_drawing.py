@@ -27,8 +27,6 @@ _TITLE_HEIGHT = 0.35
 _TOLD_SQUIDPY: dict[str, type[Warning]] = {
     # anndata 0.13
     ".*obs_vector": FutureWarning,
-    # pandas 3.1
-    ".*inplace keyword": DeprecationWarning,
     # matplotlib
     ".*set_(bad|under|over) function will be deprecated": PendingDeprecationWarning,
 }
@@ -112,7 +110,7 @@ def draw_picture(section: Section, spatial_key: str, style: dict[str, Any]) -> N
 def _spatial_scatter(section: Section, spatial_key: str, **style: Any) -> None:
     """As squidpy draws them, without what other packages tell squidpy.
 
-    It calls what anndata, pandas and matplotlib deprecate, once in every panel.
+    It calls what anndata and matplotlib deprecate, once in every panel.
     """
     import squidpy as sq
 
