@@ -139,7 +139,7 @@ def test_refusals():
         nng.pp.impute_knn(adata, layer="raw")
     assert_same(snapshot(adata), before)
     adata.X[:, 3] = np.nan
-    with pytest.raises(ValueError, match=r"no value at all of 1 variables.*'3'"):
+    with pytest.raises(ValueError, match=r"no value at all of 1 variable,.*'3'"):
         nng.pp.impute_knn(adata)
     adata.X[:, 3] = np.inf
     with pytest.raises(ValueError, match="infinite"):

@@ -29,7 +29,7 @@ def test_constant_and_empty_genes(adata, method):
     x = adata.X.toarray()
     x[:, 3], x[:, 5] = 0, 7
     adata.X = sp.csr_matrix(x)
-    with pytest.warns(UserWarning, match="0 observations and 1 variables"):
+    with pytest.warns(UserWarning, match="has 1 variable that is all zero"):
         fit(adata, method)
     np.testing.assert_allclose(adata.varm[method][3], 0, atol=1e-6)
     assert np.isfinite(adata.obsm[f"X_{method}"]).all()
@@ -63,7 +63,7 @@ def test_empty_spots(adata, method):
     x = adata.X.toarray()
     x[[4, 80]] = 0
     adata.X = sp.csr_matrix(x)
-    with pytest.warns(UserWarning, match="2 observations and 0 variables"):
+    with pytest.warns(UserWarning, match="has 2 observations that are all zero"):
         fit(adata, method)
     assert np.isfinite(adata.obsm[f"X_{method}"]).all()
     assert np.isfinite(adata.obsm[f"X_{method}_std"]).all()
