@@ -173,7 +173,7 @@ def test_chunk_size(array_type, tmp_path):
 
 def test_layers_and_obsm_of_any_type():
     adata = counts()
-    mean = fitted_mean(expected("nmf", init="random"))
+    mean = fitted_mean(expected("nmf", init="random", max_iter=15))
     adata.layers["counts"] = sp.csr_matrix(adata.X)
     adata.obsm["array"] = np.asarray(adata.X)
     adata.obsm["sparse"] = sp.csr_matrix(adata.X)
@@ -181,11 +181,11 @@ def test_layers_and_obsm_of_any_type():
         np.asarray(adata.X), index=adata.obs_names, columns=adata.var_names
     )
     adata.X = None
-    nng.tl.nmf(adata, 4, layer="counts", key_added="layer", init="random")
+    nng.tl.nmf(adata, 4, layer="counts", key_added="layer", init="random", max_iter=15)
     fit = fitted_mean(adata, "layer")
     assert np.abs(fit - mean).max() < 1e-4 * fit.max()
     for key in ("array", "sparse", "frame"):
-        nng.tl.nmf(adata, 4, obsm=key, key_added="fit", init="random")
+        nng.tl.nmf(adata, 4, obsm=key, key_added="fit", init="random", max_iter=15)
         fit = adata.obsm["fit"] @ adata.uns["fit"]["loadings"].T
         assert np.abs(fit - mean).max() < 1e-4 * fit.max()
         assert adata.uns["fit"]["varm_key"] is None

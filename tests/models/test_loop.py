@@ -116,8 +116,9 @@ def test_a_batch_of_weights_is_as_many_fits(x64):
         solver = solver_of(explicit, RULES["hals"], tol=1e-5, max_iter=500)
         alone = jax.jit(run, static_argnums=2)(solver, solver.init((w, h)), 30)
         product = np.asarray(alone.W @ alone.H)
+        # Weights are applied to single-precision values before or after a product.
         np.testing.assert_allclose(
-            batch.W[i] @ batch.H[i], product, rtol=0, atol=1e-8 * product.max()
+            batch.W[i] @ batch.H[i], product, rtol=0, atol=5e-6 * product.max()
         )
         driven, trace = drive(solver, solver.init((w, h)))
         # Rounding may move the step in which the tolerance is met.
