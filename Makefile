@@ -16,9 +16,12 @@ OUTPUT ?= demo
 JOBS ?= 2
 MARKS ?= not slow
 PYTEST_ARGS ?=
-# Much of the time of tests is compilation, of which this saves half. 0: as users have it,
-# before a release.
+# Tests that are run all the time compile with few optimisations, which saves a quarter of
+# their time. 0: as users compile, which the slow ones do, and all before a release.
+ifeq ($(MARKS),not slow)
 JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+endif
+JAX_DISABLE_MOST_OPTIMIZATIONS ?= 0
 BENCH_ARGS ?=
 
 .PHONY: help demo test lint format docs bench clean distclean

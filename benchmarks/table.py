@@ -656,7 +656,7 @@ def _quality(
         other = theirs.get(name)
         if other is None:
             found.append(f"{name} {value:.4g}")
-        elif ratio:
+        elif ratio and other:
             found.append(f"{name}, ratio {value / other:.5f}")
         else:
             found.append(f"{name} {value:.4g} / {other:.4g}")

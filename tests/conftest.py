@@ -67,3 +67,14 @@ def few_memory_maps():
         import jax
 
         jax.clear_caches()
+
+
+@pytest.fixture
+def compiled_as_users_do():
+    """With all optimisations, which `make test` leaves out: they change what is rounded."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

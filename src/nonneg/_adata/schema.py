@@ -205,7 +205,7 @@ def to_uns(entry: Entry) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """As files take it: dictionaries of no class of ours."""
-    if not isinstance(value, Stored):
+    if not isinstance(value, Stored | dict):
         return value
     return {name: _plain(entry) for name, entry in value.items()}
 

@@ -23,4 +23,4 @@ def counted(n: int, noun: str, verb: str = "", *, of: int | None = None) -> str:
 
 def conjugated(n: int, verb: str) -> str:
     """A verb in the singular or plural: `has`, `have`."""
-    return verb if n == 1 else _PLURAL.get(verb, "")
+    return verb if n == 1 else _PLURAL[verb]

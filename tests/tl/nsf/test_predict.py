@@ -44,7 +44,13 @@ def test_factors_without_space_elsewhere():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("site_mean", np.ones((3, 2))), ("share", None), ("share", np.full(2, np.nan))],
+    [
+        ("site_mean", np.ones((3, 2))),
+        ("share", None),
+        ("share", np.full(2, np.nan)),
+        ("length_scale", np.zeros(2)),
+        ("center", np.ones(2)),
+    ],
 )
 def test_changed_values_of_factors_without_space(fits, name, value):
     adata = fits["nsfh"].copy()

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from .problem import Space
 
 
-# Nearer locations screen those that are farther.
-_N_NEIGHBORS = 16
+# Nearer locations screen those that are farther. On a lattice, as many are as far as the
+# last one: all of them are taken, so that it does not matter how the section lies.
+_N_NEIGHBORS, _MOST_NEIGHBORS = 16, 24
+
+# Of fewer locations, chance would choose.
+_FEWEST_LOCATIONS = 20
 
 # Locations that are left out to choose, at most: more of them choose the same.
 _MAX_LEFT_OUT = 2_000
@@ -43,23 +47,35 @@ _SHARES = expit(np.arange(-3, 5))
 # Of a box of side 4: coordinates that went through single precision.
 SAME = 1e-6
 
-# Locations that are solved for at a time.
-_ROWS = 4_096
+# Locations that are solved for at a time, at most and at least: few shapes to compile.
+_ROWS, _FEWEST_ROWS = 4_096, 128
 
 
 class Kriged(NamedTuple):
-    """Factors without space at their locations, and what these say of others."""
+    """Factors without space at their locations, and what these say of others.
+
+    Of the factors themselves, not of their logarithms. Several observations of a location
+    have a common mean there, and scatter around it.
+    """
 
     mean: Floats
-    """(n_locations, k): of the factors, not of their logarithms."""
+    """(n_locations, k)"""
     var: Floats
-    """(n_locations, k): of what the fit knows of them."""
+    """(n_locations, k): of an observation, which is unknown and scatters."""
+    center: Floats
+    """(n_sections, k): means over the observations of every section."""
+    scatter: Floats
+    """(k,): variance of the means around their center, over observations."""
+    rest: Floats
+    """(k,): mean of the variance, over observations."""
     length_scale: Floats
     """(k,)"""
     share: Floats
-    """(k,): of the variance over locations, what has the length scale; 0: no space."""
+    """(k,): of the scatter, what has the length scale; 0: no space."""
     foretold: Floats
-    """(k,): share of the variance that was foretold at locations that were left out."""
+    """(k,): share of the scatter that is foretold at locations that are left out."""
+    trust: Floats
+    """(k,): what is foretold, by what kriging says of itself that it foretells."""
 
 
 class _Nearest(NamedTuple):
@@ -72,6 +88,10 @@ class _Nearest(NamedTuple):
     places: Floats
     """(n, 1 + m, n_dims): the coordinates, and those around them."""
 
+    def pick(self, rows: NDArray[np.bool_]) -> _Nearest:
+        """Some of the coordinates."""
+        return _Nearest(*(x[rows] for x in self))
+
 
 class _Covariance(NamedTuple):
     """Of the values at two locations."""
@@ -81,50 +101,94 @@ class _Covariance(NamedTuple):
     share: float
 
 
-def krige(space: Space, mean: Floats, var: Floats, kernel: Kernel) -> Kriged:
-    """Choose length scales and shares by what is foretold of locations left out.
+def at_locations(space: Space, mean: Floats, var: Floats) -> Kriged:
+    """Factors of which locations are not yet known to say anything of others.
 
     ``mean`` and ``var`` are of the factors at every observation.
     """
     space = space._replace(index=np.asarray(space.index))
     n = np.bincount(space.index)[:, None]
-    values, spread = (space.sum_by_location(np.asarray(x)) / n for x in (mean, var))
-    locations, section = (
-        np.asarray(x) for x in (space.layout.locations, space.layout.section)
+    first = space.sum_by_location(np.asarray(mean)) / n
+    second = np.square(mean, dtype=np.float64) + var
+    spread = np.maximum(space.sum_by_location(second) / n - first**2, 0)
+    section = np.asarray(space.layout.section)
+    member = (section == np.arange(section.max() + 1)[:, None]) * n.T
+    center = member @ first / np.maximum(member.sum(1, keepdims=True), 1)
+    left = np.square(first - center[section])
+    k = first.shape[1]
+    return Kriged(
+        first,
+        spread,
+        center,
+        scatter=(n * left).sum(0) / n.sum(),
+        rest=(n * spread).sum(0) / n.sum(),
+        length_scale=np.ones(k),
+        share=np.zeros(k),
+        foretold=np.zeros(k),
+        trust=np.zeros(k),
     )
-    k = values.shape[1]
-    nothing = Kriged(values, spread, np.ones(k), np.zeros(k), np.zeros(k))
+
+
+def krige(space: Space, plain: Kriged, kernel: Kernel, stretch: Floats) -> Kriged:
+    """Choose length scales and shares by what is foretold of locations left out.
+
+    ``stretch`` is how far correlations reach along each axis, relative to the others.
+    """
+    section = np.asarray(space.layout.section)
+    locations = np.asarray(space.layout.locations) / stretch
     n_locations = len(locations)
+    if n_locations < _FEWEST_LOCATIONS:
+        return plain
     # Along an order that neither rows nor rotations change.
-    every = max(n_locations // _MAX_LEFT_OUT, 1)
-    rows = np.asarray(space.order)[::every]
+    rows = np.asarray(space.order)[:: -(-n_locations // _MAX_LEFT_OUT)]
     near = _nearest(locations, section, locations[rows], section[rows], others=True)
-    first = near.distance[:, 0]
-    if not np.isfinite(first).any():
-        return nothing
-    unit = np.median(first[np.isfinite(first)])
-    center = values.mean(0)
-    # Without a location, the mean is another as well.
-    plain = ((values[rows] - center) * n_locations / max(n_locations - 1, 1)) ** 2
-    best, chosen = plain.sum(0), nothing
+    # Those that are alone in their section say nothing.
+    known = np.isfinite(near.distance[:, 0])
+    near, rows = near.pick(known), rows[known]
+    if not rows.size:
+        return plain
+    unit = np.median(near.distance[:, 0])
+    weight = np.bincount(np.asarray(space.index))
+    center = _center_of_others(plain, section, weight)[rows]
+    error = np.square(plain.mean[rows] - center)
+    least, chosen = error.sum(0), plain
     for length in _LENGTHS * unit:
         for share in _SHARES:
             covariance = _Covariance(kernel, length, share)
-            found, _ = _predict(near, covariance, values, center)
-            error = (values[rows] - found) ** 2
-            gain = plain - error
+            found, known = _predict(near, covariance, plain.mean, center)
+            new = np.square(plain.mean[rows] - found)
+            gain = error - new
             # By more than its standard error; squared errors have long tails.
             sure = gain.mean(0) > gain.std(0) / np.sqrt(len(rows))
-            better = sure & (error.sum(0) < best)
-            best = np.where(better, error.sum(0), best)
+            better = sure & (new.sum(0) < least)
+            least = np.where(better, new.sum(0), least)
             chosen = chosen._replace(
                 length_scale=np.where(better, length, chosen.length_scale),
                 share=np.where(better, share, chosen.share),
-                foretold=np.where(
-                    better, 1 - error.sum(0) / plain.sum(0), chosen.foretold
-                ),
+                trust=np.where(better, 1 / known.mean(), chosen.trust),
             )
-    return chosen
+    total = np.maximum(error.sum(0), np.finfo(float).tiny)
+    foretold = np.where(chosen.share > 0, 1 - least / total, 0.0)
+    # Errors tell little of how a scatter is divided, and variances would be too small.
+    return chosen._replace(
+        foretold=foretold, trust=np.minimum(chosen.trust * foretold, 1)
+    )
+
+
+def _center_of_others(
+    plain: Kriged, section: NDArray[np.intp], weight: NDArray[np.intp]
+) -> Floats:
+    """Means over the observations of the same section, without those of a location."""
+    own = weight[:, None]
+    total = np.bincount(section, weight)[section][:, None]
+    left = plain.center[section] * total - plain.mean * own
+    return left / np.maximum(total - own, 1)
+
+
+def stretch_of(length_scale: Floats) -> Floats:
+    """How far fields reach along each axis, (k, 1 or n_dims), relative to the others."""
+    logs = np.log(length_scale).mean(0)
+    return np.asarray(np.exp(logs - logs.mean()))
 
 
 def elsewhere(
@@ -136,18 +200,22 @@ def elsewhere(
     """Mean and variance of the logarithms of the factors at other places.
 
     Of log-normal distributions with the mean and variance that the factors have there.
-    Places are coordinates, and their sections: those of the fit, and those wanted.
+    Places are coordinates, stretched, and their sections: those of the fit, and those
+    wanted.
     """
     near = _nearest(*seen, *wanted)
-    center, scatter = kriged.mean.mean(0), kriged.mean.var(0)
-    mean = np.broadcast_to(center, (len(near.locations), len(center))).copy()
-    known = np.zeros_like(mean)
-    for j in np.flatnonzero(kriged.share > 0):
-        own = kriged.mean[:, [j]]
-        covariance = _Covariance(kernel, kriged.length_scale[j], kriged.share[j])
-        found, explained = _predict(near, covariance, own, center[[j]])
-        mean[:, j], known[:, j] = found[:, 0], explained
-    var = scatter * (1 - known) + kriged.var.mean(0)
+    center = kriged.center[wanted[1]]
+    mean, known = center.copy(), np.zeros_like(center)
+    pairs = np.column_stack([kriged.length_scale, kriged.share])
+    for length, share in np.unique(pairs[kriged.share > 0], axis=0):
+        own = np.flatnonzero((pairs == (length, share)).all(1))
+        covariance = _Covariance(kernel, length, share)
+        found, explained = _predict(
+            near, covariance, kriged.mean[:, own], center[:, own]
+        )
+        mean[:, own] = found
+        known[:, own] = explained[:, None] * kriged.trust[own]
+    var = kriged.scatter * (1 - known) + kriged.rest
     # What the fit says itself.
     same = near.distance[:, 0] < SAME
     mean[same], var[same] = (x[near.locations[same, 0]] for x in kriged[:2])
@@ -170,17 +238,19 @@ def _nearest(
     others: bool = False,
 ) -> _Nearest:
     """The nearest locations of the same section; ``others``: but not the first one."""
-    skip = int(others)
-    index = np.zeros((len(coords), _N_NEIGHBORS), np.intp)
+    skip, m = int(others), _MOST_NEIGHBORS
+    index = np.zeros((len(coords), m), np.intp)
     distance = np.full(index.shape, np.inf)
     for s in np.unique(label):
         rows, members = np.flatnonzero(label == s), np.flatnonzero(section == s)
-        n = min(_N_NEIGHBORS + skip, members.size)
+        n = min(m + skip, members.size)
         far, found = cKDTree(locations[members]).query(
             coords[rows], k=np.arange(1, n + 1)
         )
         into = rows[:, None], np.arange(n - skip)
         index[into], distance[into] = members[found[:, skip:]], far[:, skip:]
+    last = distance[:, [_N_NEIGHBORS - 1]] * (1 + SAME)
+    distance[distance > last] = np.inf
     places = np.concatenate([coords[:, None], locations[index]], axis=1)
     return _Nearest(index, distance, places)
 
@@ -192,20 +262,28 @@ def _predict(
     n = len(near.locations)
     found, explained = np.empty((n, values.shape[1])), np.empty(n)
     for start in range(0, n, _ROWS):
-        rows = slice(start, start + _ROWS)
+        rows = slice(start, min(start + _ROWS, n))
         missing = ~np.isfinite(near.distance[rows])
+        used = len(missing)
+        size = min(max(1 << (used - 1).bit_length(), _FEWEST_ROWS), _ROWS)
+        pad = (0, size - used)
         with float64():
-            weights, part = _weights(
+            solved = _weights(
                 covariance.kernel,
-                jnp.asarray(near.places[rows]),
-                jnp.asarray(missing),
+                jnp.asarray(np.pad(near.places[rows], (pad, (0, 0), (0, 0)))),
+                jnp.asarray(np.pad(missing, (pad, (0, 0)), constant_values=True)),
                 jnp.array(covariance[1:]),
             )
-        own = np.where(missing[..., None], center, values[near.locations[rows]])
-        mean = center + np.einsum("nm,nmk->nk", np.asarray(weights), own - center)
+        weights, part = (np.asarray(x)[:used] for x in solved)
+        here = center[rows, None]
+        own = np.where(missing[..., None], here, values[near.locations[rows]])
+        mean = center[rows] + np.einsum("nm,nmk->nk", weights, own - here)
         # Neither above nor below all that it is made of.
-        low, high = np.minimum(own.min(1), center), np.maximum(own.max(1), center)
-        found[rows], explained[rows] = np.clip(mean, low, high), np.asarray(part)
+        low, high = (
+            extreme(pick(own, 1), center[rows])
+            for extreme, pick in ((np.minimum, np.min), (np.maximum, np.max))
+        )
+        found[rows], explained[rows] = np.clip(mean, low, high), part
     return found, explained
 
 

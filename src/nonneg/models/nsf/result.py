@@ -10,7 +10,7 @@ import numpy as np
 from ..._core.namespace import namespace
 from ..._core.typing import Floats
 from . import fields as gp
-from .kriging import Kriged, krige
+from .kriging import Kriged, at_locations, krige, stretch_of
 from .likelihood import dispersion_of, expected
 from .model import iid_elsewhere
 from .problem import Kernels, NSFState
@@ -120,10 +120,10 @@ def finish(
     kriged: Kriged | None = None
     if log_link and 0 < t < len(order):
         assert model.space is not None
+        kriged = at_locations(model.space, factors[:, others], factor_var[:, others])
         try:
-            kriged = krige(
-                model.space, factors[:, others], factor_var[:, others], kernel
-            )
+            stretch = stretch_of(kernels.length_scale)
+            kriged = krige(model.space, kriged, kernel, stretch)
         except KeyboardInterrupt:
             trace = trace._replace(interrupted=True)
     return NSFResult(

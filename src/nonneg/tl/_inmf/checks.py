@@ -129,15 +129,15 @@ def _warn_of_rare_genes(summary: DataSummary, data_sets: DataSets) -> None:
     if not summary.sizes[rare].sum() > _SHARE * size:
         return
     n = int(rare.any(axis=0).sum())
-    largest = np.sqrt(n_cells / np.maximum(summary.carriers, 1))[rare].max()
+    names = np.asarray(data_sets.var_names)[rare.any(axis=0)]
     warn(
         f"{data_sets.where}: {counted(n, 'gene', 'is')} found in, or carried by, fewer than "
-        f"{int(np.ceil(most.max()))} cells of a data set. Scaled to the size of the others, "
+        f"{int(np.ceil(most[rare.any(axis=1)].max()))} cells of a data set, e.g. "
+        f"{names[:3].tolist()}. Scaled to the size of the others, "
         f"{'it has' if n == 1 else 'they have'} {summary.sizes[rare].sum() / size:.0%} of the "
-        f"objective, in single values of up to {largest:.0f} times the root mean square, "
-        "which components can hardly explain. Leave them out, with "
-        f"`scanpy.pp.filter_genes(adata, min_cells={_FEW})` of every data set, or fit "
-        "variable genes only (mask_var)."
+        "objective, in a few large values that components can hardly explain. Leave out genes "
+        f"that few cells have, with `scanpy.pp.filter_genes(adata, min_cells={_FEW})` of every "
+        "data set, and with mask_var those that few of their cells carry."
     )
 
 

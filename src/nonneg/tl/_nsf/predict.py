@@ -17,7 +17,7 @@ from ..._adata.size_factors import is_total
 from ..._adata.views import read_side
 from ..._core.text import counted
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
-from ...models.nsf.kriging import Kriged, elsewhere
+from ...models.nsf.kriging import Kriged, elsewhere, stretch_of
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
 from .._predict.targets import not_spatial, read_targets
@@ -183,14 +183,19 @@ def _without_space(
     entry = cast("ProbabilisticEntry", stored.entry)
     if entry.kriged is not None and entry.field is not None:
         kriged = _read_kriged(stored, entry.kriged, entry.field)
+        length = as_numbers(
+            cast("Mapping[str, Any]", entry.kernel)["length_scale"],
+            f"adata.uns[{stored.keys.uns!r}]['kernel']['length_scale']",
+        )
+        stretch = stretch_of(length)
         return elsewhere(
             kriged._replace(length_scale=kriged.length_scale * transform.scale),
             entry.params["kernel"],
             seen=(
-                np.asarray(entry.field["sites"]),
+                np.asarray(entry.field["sites"]) / stretch,
                 np.asarray(entry.field["site_section"], np.intp),
             ),
-            wanted=(coords, label),
+            wanted=(coords / stretch, label),
         )
     found = np.asarray(
         # Fits of earlier versions have the prior only.
@@ -208,17 +213,39 @@ def _read_kriged(
     """As it was left by the fit."""
     assert isinstance(stored.entry, ProbabilisticEntry)
     k = int((~np.asarray(stored.entry.is_spatial, bool)).sum())
-    n_sites = len(np.asarray(field["sites"]))
+    section = np.asarray(field["site_section"])
+    shapes = {"site_mean": (len(section), k), "site_var": (len(section), k)}
+    shapes["center"] = (int(section.max()) + 1, k)
     values = []
-    for name in ("site_mean", "site_var", "length_scale", "share", "foretold"):
+    for name in _KRIGED:
         where = f"adata.uns[{stored.keys.uns!r}]['kriged'][{name!r}]"
-        shape = (n_sites, k) if name.startswith("site") else (k,)
+        shape = shapes.get(name, (k,))
         found = as_numbers(entry[name], where) if name in entry else np.empty(0)
-        if found.shape != shape or not np.isfinite(found).all():
-            msg = f"{where} must hold finite numbers of shape {shape}: it has changed "
-            raise ValueError(msg + "since the fit. Fit again.")
+        low, high = np.finfo(float).tiny if name == "length_scale" else 0, np.inf
+        if name in {"share", "foretold", "trust"}:
+            high = 1
+        if found.shape != shape or not ((found >= low) & (found <= high)).all():
+            msg = (
+                f"{where} must hold numbers of shape {shape}, from {low} to {high}: it "
+                "has changed since the fit. Fit again."
+            )
+            raise ValueError(msg)
         values.append(found.astype(np.float64))
     return Kriged(*values)
+
+
+# As stored, in the order of the fields of `Kriged`.
+_KRIGED = (
+    "site_mean",
+    "site_var",
+    "center",
+    "scatter",
+    "rest",
+    "length_scale",
+    "share",
+    "foretold",
+    "trust",
+)
 
 
 def _transform(entry: Mapping[str, Any]) -> Transform:

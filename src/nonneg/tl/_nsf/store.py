@@ -166,8 +166,12 @@ def spatial_info(
                     "site_var": kriged.var.astype(np.float32),
                     # In the units of the user's coordinates.
                     "length_scale": kriged.length_scale / transform.scale,
+                    "center": kriged.center,
+                    "scatter": kriged.scatter,
+                    "rest": kriged.rest,
                     "share": kriged.share,
                     "foretold": kriged.foretold,
+                    "trust": kriged.trust,
                 }
             }
         ),
