@@ -226,3 +226,13 @@ def test_means_are_over_observations(places):
 def test_constant_values(places):
     kriged, _ = _krige(places, np.ones((300, 1)))
     assert kriged.foretold == kriged.share == 0
+
+
+def test_predictions_do_not_jump(places, smooth):
+    """Where neighbours change, the one that leaves has no weight any longer."""
+    kriged, seen = _krige(places, smooth)
+    kriged = kriged._replace(share=np.full(3, 0.5), length_scale=np.full(3, 3.0))
+    line = np.column_stack([np.linspace(-1.5, 1.5, 4001), np.full(4001, 0.123)])
+    wanted = line, np.zeros(4001, np.intp)
+    mean, _ = _moments(*elsewhere(kriged, "matern32", seen=seen, wanted=wanted))
+    assert (np.abs(np.diff(mean, axis=0)).max(0) < 0.02 * np.ptp(mean, axis=0)).all()

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from .problem import Space
 
 
-# Nearer locations screen those that are farther. On a lattice, as many are as far as the
-# last one: all of them are taken, so that it does not matter how the section lies.
-_N_NEIGHBORS, _MOST_NEIGHBORS = 16, 24
+# Nearer locations screen those that are farther. The last of so many only says how far the
+# others reach.
+_N_NEIGHBORS = 24
 
 # Of fewer locations, chance would choose.
 _FEWEST_LOCATIONS = 20
@@ -85,6 +85,9 @@ class _Nearest(NamedTuple):
     """(n, m)"""
     distance: Floats
     """(n, m): infinite where there are not as many."""
+    noise: Floats
+    """(n, m): by how much the nugget is larger. Infinite where the next one begins, so that
+    predictions do not jump where neighbours change, or are as far as each other."""
     places: Floats
     """(n, 1 + m, n_dims): the coordinates, and those around them."""
 
@@ -238,7 +241,7 @@ def _nearest(
     others: bool = False,
 ) -> _Nearest:
     """The nearest locations of the same section; ``others``: but not the first one."""
-    skip, m = int(others), _MOST_NEIGHBORS
+    skip, m = int(others), _N_NEIGHBORS
     index = np.zeros((len(coords), m), np.intp)
     distance = np.full(index.shape, np.inf)
     for s in np.unique(label):
@@ -249,10 +252,14 @@ def _nearest(
         )
         into = rows[:, None], np.arange(n - skip)
         index[into], distance[into] = members[found[:, skip:]], far[:, skip:]
-    last = distance[:, [_N_NEIGHBORS - 1]] * (1 + SAME)
-    distance[distance > last] = np.inf
+    inside = distance < distance[:, [-1]] * (1 - SAME)
+    share = np.divide(
+        distance, distance[:, [-1]], out=np.ones_like(distance), where=inside
+    )
+    distance[~inside] = np.inf
+    noise = 1 / np.maximum(1 - share**2, SAME)
     places = np.concatenate([coords[:, None], locations[index]], axis=1)
-    return _Nearest(index, distance, places)
+    return _Nearest(index, distance, noise, places)
 
 
 def _predict(
@@ -272,6 +279,7 @@ def _predict(
                 covariance.kernel,
                 jnp.asarray(np.pad(near.places[rows], (pad, (0, 0), (0, 0)))),
                 jnp.asarray(np.pad(missing, (pad, (0, 0)), constant_values=True)),
+                jnp.asarray(np.pad(near.noise[rows], (pad, (0, 0)))),
                 jnp.array(covariance[1:]),
             )
         weights, part = (np.asarray(x)[:used] for x in solved)
@@ -289,7 +297,11 @@ def _predict(
 
 @partial(jax.jit, static_argnames="kernel")
 def _weights(
-    kernel: Kernel, places: jax.Array, missing: jax.Array, scale: jax.Array
+    kernel: Kernel,
+    places: jax.Array,
+    missing: jax.Array,
+    noise: jax.Array,
+    scale: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Weights of neighbours, (n, m), and the part of the variance that they explain.
 
@@ -299,7 +311,8 @@ def _weights(
     alone = jnp.pad(missing, ((0, 0), (1, 0)))
     cov = share * kernel_function(kernel, pairwise_distance(places, places) / length)
     cov = jnp.where(alone[:, :, None] | alone[:, None, :], 0.0, cov)
-    own = jnp.where(missing, 1.0, 1 - share)[:, None] * jnp.eye(missing.shape[1])
+    own = jnp.where(missing, 1.0, (1 - share) * noise)
+    own = own[:, None] * jnp.eye(missing.shape[1])
     cross = cov[:, 1:, 0]
     weights = jnp.linalg.solve(cov[:, 1:, 1:] + own, cross[..., None])[..., 0]
     return weights, (weights * cross).sum(1)
