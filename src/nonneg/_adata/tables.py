@@ -28,10 +28,14 @@ def read_table(data: AnnData | SpatialData, table_key: str | None = None) -> Ann
             msg = f"table_key={table_key!r} is not in {list(tables)}."
             raise KeyError(msg)
         return tables[table_key]
-    if len(tables) != 1:
+    if not tables:
+        msg = "The SpatialData has no tables."
+        raise ValueError(msg)
+    if len(tables) > 1:
+        names = list(tables)
         msg = (
-            f"The SpatialData has {len(tables)} tables, {list(tables)}: give the AnnData "
-            "itself, as in `sdata.tables['table']`."
+            f"The SpatialData has {len(tables)} tables, {names}: name one with table_key, "
+            f"where there is one, or give the AnnData, as in `sdata.tables[{names[0]!r}]`."
         )
         raise ValueError(msg)
     (table,) = tables.values()

@@ -46,6 +46,12 @@ _VERBS = {
 }
 
 
+_GONE = (
+    "It was removed after the fit, or left out where objects were joined: "
+    "`anndata.concat` drops varm unless it is given `merge`, and obsm that not all have."
+)
+
+
 def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     """The factorization stored under a key."""
     fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
@@ -59,11 +65,11 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
         )
         raise KeyError(msg)
     entry = from_uns(adata.uns[key], f"adata.uns[{key!r}]")
-    check_key(adata, "obsm", entry.obsm_key, hint="It was removed after the fit.")
+    check_key(adata, "obsm", entry.obsm_key, hint=_GONE)
     if entry.varm_key is None:
         loadings = np.asarray(entry.loadings)
     else:
-        check_key(adata, "varm", entry.varm_key, hint="It was removed after the fit.")
+        check_key(adata, "varm", entry.varm_key, hint=_GONE)
         loadings = np.asarray(adata.varm[entry.varm_key])
     scores = np.asarray(adata.obsm[entry.obsm_key])
     for values, attr, name in (
@@ -106,7 +112,7 @@ def read_side(
     attr: Literal["obs", "obsm", "var", "varm"],
     kind: str,
     *shape: int | None,
-    hint: str = "It was removed after the fit.",
+    hint: str = _GONE,
 ) -> NDArray[np.floating[Any]]:
     """Numbers that are stored beside a factorization, of the shape that they were given.
 

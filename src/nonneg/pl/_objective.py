@@ -135,6 +135,12 @@ def objective(
     units = {"mini-batch": "mini-batches", "iteration": "iterations"}[unit]
     units = unit if entry.n_iter == 1 else units
     title = f"{key}: {ending}after {entry.n_iter} {units}"
+    if (
+        isinstance(entry, ProbabilisticEntry)
+        and entry.search is not None
+        and len(entry.search)
+    ):
+        title += ", begun by the search of the kernel"
     # Of several fits, the legend tells which is which.
     ax.set_title("" if beside_others else title, fontsize="small")
     ax.tick_params(labelsize="small")

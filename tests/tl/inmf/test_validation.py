@@ -298,7 +298,7 @@ def test_genes_that_few_cells_carry_are_told(fit):
         fit(with_rare_genes(2))
     (message,) = [str(one.message) for one in told if "carried" in str(one.message)]
     assert "cells of a data set, e.g. ['" in message
-    assert "scanpy.pp.filter_genes(adata, min_cells=10)" in message
+    assert "scanpy.pp.filter_genes(cells, min_cells=10)" in message
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ def test_section_must_be_named(adata):
         nng.tl.predict(adata, adata.obsm["spatial"])
     with pytest.raises(KeyError, match="no section 'c'"):
         nng.tl.predict(adata, adata.obsm["spatial"], section="c")
+    with pytest.raises(ValueError, match=r"section has shape \(3,\).*each of the 144"):
+        nng.tl.predict(adata, adata.obsm["spatial"], section=["a", "b", "a"])
     fit(adata, "nsf", max_iter=5)
     with pytest.raises(ValueError, match="without library_key"):
         nng.tl.predict(adata, adata.obsm["spatial"], section="a")

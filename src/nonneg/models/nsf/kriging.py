@@ -93,7 +93,12 @@ class _Nearest(NamedTuple):
 
     def pick(self, rows: NDArray[np.bool_]) -> _Nearest:
         """Some of the coordinates."""
-        return _Nearest(*(x[rows] for x in self))
+        return _Nearest(
+            self.locations[rows],
+            self.distance[rows],
+            self.noise[rows],
+            self.places[rows],
+        )
 
 
 class _Covariance(NamedTuple):

@@ -129,15 +129,17 @@ def _warn_of_rare_genes(summary: DataSummary, data_sets: DataSets) -> None:
     if not summary.sizes[rare].sum() > _SHARE * size:
         return
     n = int(rare.any(axis=0).sum())
+    fewest = int(np.ceil(most[rare.any(axis=1)].max()))
     names = np.asarray(data_sets.var_names)[rare.any(axis=0)]
     warn(
         f"{data_sets.where}: {counted(n, 'gene', 'is')} found in, or carried by, fewer than "
-        f"{int(np.ceil(most[rare.any(axis=1)].max()))} cells of a data set, e.g. "
+        f"{fewest} cells of a data set, e.g. "
         f"{names[:3].tolist()}. Scaled to the size of the others, "
         f"{'it has' if n == 1 else 'they have'} {summary.sizes[rare].sum() / size:.0%} of the "
-        "objective, in a few large values that components can hardly explain. Leave out genes "
-        f"that few cells have, with `scanpy.pp.filter_genes(adata, min_cells={_FEW})` of every "
-        "data set, and with mask_var those that few of their cells carry."
+        "objective, in a few large values that components can hardly explain. Keep genes that "
+        f"at least {fewest} cells of every data set have: those that "
+        f"`scanpy.pp.filter_genes(cells, min_cells={fewest})` leaves in each. Leave out, with "
+        "mask_var, those whose counts are mostly in fewer cells."
     )
 
 

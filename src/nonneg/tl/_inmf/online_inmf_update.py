@@ -103,9 +103,11 @@ def online_inmf_update(
     size_factors
         Per-cell size factors: `"total"`, or a column of obs. `None`: as in the fit.
     minibatch_size
-        Cells per step. Lower it (e.g. to 20) where a few hundred cells arrive.
+        Cells per step. Small ones (20 to 100) leave noise: they show, in
+        :func:`nonneg.pl.shared_change`, how a fit takes in a few hundred cells, and end above
+        the default.
     n_epochs
-        How often the new cells are visited. Raise it (e.g. to 10) where they are few.
+        How often the new cells are visited.
     keep_history
         Keep the shared metagenes of `reference` beside the new ones, for
         :func:`nonneg.pl.shared_history`. `None`: if `reference` has some of before.

@@ -78,7 +78,14 @@ def read_targets(
     if section is None:
         msg = f"Name the section that coords lie in, one of {known}."
         raise ValueError(msg)
-    names = np.broadcast_to(np.asarray(section, str), len(xy))
+    names = np.asarray(section, str)
+    if names.shape not in {(), (len(xy),)}:
+        msg = (
+            f"section has shape {names.shape}; give one name, or one for each of the "
+            f"{len(xy)} coordinates."
+        )
+        raise ValueError(msg)
+    names = np.broadcast_to(names, len(xy))
     missing = sorted(set(names.tolist()) - set(known))
     if missing:
         msg = f"There is no section {missing[0]!r}; there are {known}."
