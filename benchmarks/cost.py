@@ -381,8 +381,8 @@ def _cell(curve: Curve) -> str:
     if curve.fit is None:
         return "–"
     if curve.fit.offset:
-        return f"{curve.fit.exponent:.2f} + {curve.fit.offset:.2g}"
-    return f"{curve.fit.exponent:.2f}"
+        return f"{curve.fit.exponent:z.2f} + {curve.fit.offset:.2g}"
+    return f"{curve.fit.exponent:z.2f}"
 
 
 # Of Okabe and Ito, which all can tell apart.
@@ -421,7 +421,7 @@ def draw(found: Found, path: Path) -> None:
 def _line(ax: Axes, curve: Curve, name: str, style: Mapping[str, str]) -> None:
     label = SYSTEMS[name].name
     if curve.fit is not None:
-        exponent = f"{curve.fit.exponent:.2f}".replace("-", "\N{MINUS SIGN}")
+        exponent = f"{curve.fit.exponent:z.2f}".replace("-", "\N{MINUS SIGN}")
         label += f"  {exponent}" + ("†" if curve.fit.offset else "")
         x = np.geomspace(min(curve.x), max(curve.x))
         ax.plot(x, curve.fit(x), lw=0.9, color=style["color"])
