@@ -18,7 +18,8 @@ def counted(n: int, noun: str, verb: str = "", *, of: int | None = None) -> str:
     """
     many = n if of is None else of
     part = f"{n}" if of is None else f"{n} of {of}"
-    return f"{part} {noun if many == 1 else noun + 's'} {conjugated(n, verb)}".rstrip()
+    words = [part, noun if many == 1 else noun + "s"]
+    return " ".join([*words, conjugated(n, verb)] if verb else words)
 
 
 def conjugated(n: int, verb: str) -> str:
