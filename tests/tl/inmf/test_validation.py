@@ -299,6 +299,11 @@ def test_genes_that_few_cells_carry_are_told(fit):
     (message,) = [str(one.message) for one in told if "carried" in str(one.message)]
     assert "cells of a data set, e.g. ['" in message
     assert "scanpy.pp.filter_genes(cells, min_cells=10)" in message
+    # Genes are named where some are left out before them.
+    adata = with_rare_genes(2)
+    adata.var["used"] = np.arange(adata.n_vars) != 0
+    with pytest.warns(UserWarning, match=r"1 gene is found in.*e\.g\. \['gene_1'\]"):
+        fit(adata, mask_var="used")
 
 
 @pytest.mark.parametrize(

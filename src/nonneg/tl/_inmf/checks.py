@@ -130,7 +130,10 @@ def _warn_of_rare_genes(summary: DataSummary, data_sets: DataSets) -> None:
         return
     n = int(rare.any(axis=0).sum())
     fewest = int(np.ceil(most[rare.any(axis=1)].max()))
-    names = np.asarray(data_sets.var_names)[rare.any(axis=0)]
+    names = np.asarray(data_sets.var_names)
+    if data_sets.used is not None:
+        names = names[data_sets.used]
+    names = names[rare.any(axis=0)]
     warn(
         f"{data_sets.where}: {counted(n, 'gene', 'is')} found in, or carried by, fewer than "
         f"{fewest} cells of a data set, e.g. "
