@@ -49,6 +49,7 @@ def test_factors_without_space_elsewhere():
         ("share", None),
         ("share", np.full(2, np.nan)),
         ("length_scale", np.zeros(2)),
+        ("scatter", np.full(2, np.inf)),
         ("center", np.ones(2)),
     ],
 )

@@ -38,7 +38,7 @@ class NSFResult(NamedTuple):
     elsewhere: Floats
     """(2, k - n_spatial): factors without space where nothing was measured."""
     kriged: Kriged | None
-    """The same factors, where locations around say more of them; `None` without fields."""
+    """The same factors, by section and from locations around; `None` without fields."""
     total_var: Floats
     """(k,): variance of the sum of every factor over the observations."""
     kernels: Kernels

@@ -22,7 +22,7 @@ from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
 from .._predict.targets import not_spatial, read_targets
 from .front import FAMILY
-from .store import moments
+from .store import KRIGED, moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,35 +217,21 @@ def _read_kriged(
     shapes = {"site_mean": (len(section), k), "site_var": (len(section), k)}
     shapes["center"] = (int(section.max()) + 1, k)
     values = []
-    for name in _KRIGED:
+    for name in KRIGED:
         where = f"adata.uns[{stored.keys.uns!r}]['kriged'][{name!r}]"
         shape = shapes.get(name, (k,))
         found = as_numbers(entry[name], where) if name in entry else np.empty(0)
-        low, high = np.finfo(float).tiny if name == "length_scale" else 0, np.inf
-        if name in {"share", "foretold", "trust"}:
-            high = 1
+        limits = np.finfo(float)
+        low = limits.tiny if name == "length_scale" else 0
+        high = 1 if name in {"share", "foretold", "trust"} else limits.max
         if found.shape != shape or not ((found >= low) & (found <= high)).all():
             msg = (
-                f"{where} must hold numbers of shape {shape}, from {low} to {high}: it "
+                f"{where} must hold numbers of shape {shape}, from {low:g} to {high:g}: it "
                 "has changed since the fit. Fit again."
             )
             raise ValueError(msg)
         values.append(found.astype(np.float64))
     return Kriged(*values)
-
-
-# As stored, in the order of the fields of `Kriged`.
-_KRIGED = (
-    "site_mean",
-    "site_var",
-    "center",
-    "scatter",
-    "rest",
-    "length_scale",
-    "share",
-    "foretold",
-    "trust",
-)
 
 
 def _transform(entry: Mapping[str, Any]) -> Transform:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..._adata.write import write_factors
+from ...models.nsf.kriging import Kriged
 from ...models.nsf.likelihood import expected
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from ...models.nsf.problem import Space
     from ...models.nsf.result import NSFResult
 
+
+# How what is known of factors without space is called there, in the order of its fields.
+KRIGED = tuple(
+    f"site_{name}" if name in {"mean", "var"} else name for name in Kriged._fields
+)
 
 # A loading below it counts as none.
 _ZERO = 1e-6
@@ -157,25 +163,23 @@ def spatial_info(
             "site_mean": result.post.mean,
             "site_var": result.post.var,
         },
-        **(
-            {}
-            if kriged is None
-            else {
-                "kriged": {
-                    "site_mean": kriged.mean.astype(np.float32),
-                    "site_var": kriged.var.astype(np.float32),
-                    # In the units of the user's coordinates.
-                    "length_scale": kriged.length_scale / transform.scale,
-                    "center": kriged.center,
-                    "scatter": kriged.scatter,
-                    "rest": kriged.rest,
-                    "share": kriged.share,
-                    "foretold": kriged.foretold,
-                    "trust": kriged.trust,
-                }
-            }
-        ),
+        **({} if kriged is None else {"kriged": _as_stored(kriged, transform)}),
     }
+
+
+def _as_stored(kriged: Kriged, transform: Transform) -> dict[str, Any]:
+    return dict(
+        zip(
+            KRIGED,
+            kriged._replace(
+                mean=kriged.mean.astype(np.float32),
+                var=kriged.var.astype(np.float32),
+                # In the units of the user's coordinates.
+                length_scale=kriged.length_scale / transform.scale,
+            ),
+            strict=True,
+        )
+    )
 
 
 def _importance(

@@ -45,8 +45,8 @@ def predict(
     From the posterior of a spatial model: what it expects where nothing was measured,
     and how sure it is. At locations of the fit, factors are as fitted. Factors without
     space are elsewhere what the nearest locations foretell, as far as locations that were
-    left out have shown that these do; otherwise they have the mean and standard deviation
-    of the observations of the fit.
+    left out have shown that these do; otherwise they have the mean of the observations of
+    the section, and their standard deviation.
 
     From cell types of :func:`nonneg.tl.deconvolve`: the composition whose square roots
     are the mean of those of the nearest locations, as in the coupling of that model.
