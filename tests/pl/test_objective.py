@@ -186,3 +186,14 @@ def test_cells_that_are_not_recorded(adata):
     nng.tl.nmf(adata, 4)
     with pytest.raises(KeyError, match="records no cells: it holds"):
         nng.pl.objective(adata, against="cells")
+
+
+def test_a_search_before_the_fit_is_told():
+    """Otherwise a trace of one iteration looks like a fit that failed."""
+    adata = nng.datasets.ggblocks(12, 40)
+    nng.tl.nsf(adata, 4, amplitude=1.0, temperature=1.0)
+    searched = nng.pl.objective(adata, "nsf").get_title()
+    assert "\nbegun by the search of the kernel" in searched
+    given = dict(length_scale=2.0, amplitude=1.0, temperature=1.0)
+    nng.tl.nsf(adata, 4, max_iter=200, **given)
+    assert "search" not in nng.pl.objective(adata, "nsf").get_title()

@@ -140,7 +140,7 @@ def objective(
         and entry.search is not None
         and len(entry.search)
     ):
-        title += ", begun by the search of the kernel"
+        title += ",\nbegun by the search of the kernel"
     # Of several fits, the legend tells which is which.
     ax.set_title("" if beside_others else title, fontsize="small")
     ax.tick_params(labelsize="small")
