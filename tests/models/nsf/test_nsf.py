@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +63,9 @@ def likelihood_of(name, op, size, draws=0):
         "negative_binomial": lambda: NegativeBinomial(op, size),
         "gaussian": lambda: Gaussian(op, column_sq_norm(op)),
         "linear": lambda: LinearGaussian(op, column_sq_norm(op), center),
+        "interacting": lambda: LinearGaussian(
+            op, column_sq_norm(op), center, one_prior=False
+        ),
         "monte_carlo": lambda: PoissonMonteCarlo(op, size, 3, draws),
     }[name]()
 
@@ -111,6 +115,7 @@ EVERY_MODEL = pytest.mark.parametrize(
         *(("gaussian", t) for t in (4, 2, 0)),
         ("linear", 4),
         ("linear", 0),
+        ("interacting", 4),
     ],
 )
 
@@ -138,6 +143,45 @@ def test_bound_never_falls(adata, likelihood, n_spatial):
     assert falls(bounds) < 1e-6
     assert bounds[-1] > bounds[0]
     assert int(state.n_refused) == 0
+
+
+def test_factors_that_interact_have_the_mean_of_all_together(adata):
+    """At given loadings, turns lead to the posterior mean of one large regression."""
+    n, k, rng = adata.n_obs, 3, np.random.default_rng(0)
+    options = Options(trend="constant")
+    space = make_space(scaled(adata), np.zeros(n, np.intp), options)
+    lengths = np.array([[0.5], [1.0], [4.0]])
+    kernels = Kernels(lengths, np.ones(k), 0.1, 2.0)
+    prior = Priors("matern32", space.layout, k).at(lengths, 0.1)
+    op = as_operator(adata.X, where="X")
+    likelihood = likelihood_of("interacting", op, None)
+    ascent = Ascent(FactorModel(likelihood, space, k), kernels, prior)
+    w = rng.standard_normal((adata.n_vars, k)).astype(np.float32)
+    mean = rng.standard_normal((n, k)).astype(np.float32)
+    state = first_state(ascent, w, mean)
+    evidence = likelihood.evidence(state.noise, mean, state.var, w)
+    sites = likelihood.local(evidence, mean, state.var)
+    off = sites.gram - np.diag(np.diag(sites.gram))
+    assert np.abs(off).max() > 0.05 * np.diag(sites.gram).max()
+    for _ in range(30):
+        state = ascent.model._in_turn(state, sites, kernels, prior)
+
+    # Sites and locations come in different orders.
+    index = space.index
+    together = np.kron(sites.gram, np.eye(n)) / kernels.temperature
+    for j in range(k):
+        a = prior.interpolation.pick(j)
+        carried = np.zeros((n, a.n_inducing))
+        used = a.neighbors >= 0
+        rows = np.nonzero(used)[0]
+        carried[rows, a.neighbors[used]] = a.weights[used]
+        cov = carried @ np.linalg.inv(np.asarray(prior.precision[j])) @ carried.T
+        cov += np.diag(prior.residual[j]) + 100 * np.ones((n, n))
+        own = slice(j * n, (j + 1) * n)
+        together[own, own] += np.linalg.inv(cov[np.ix_(index, index)])
+    shift = np.asarray(sites.shift, float).T.ravel() / kernels.temperature
+    expected_mean = np.linalg.solve(together, shift).reshape(k, n).T
+    np.testing.assert_allclose(state.mean, expected_mean, atol=2e-3)
 
 
 @pytest.mark.slow
@@ -445,6 +489,31 @@ def test_private_kernels_predict_no_worse(adata, searched):
     assert private.kernels.length_scale.shape == (4, 1)
     best = max(score for _, _, score in searched.tried)
     assert max(score for _, _, score in private.tried) >= best
+
+
+@pytest.mark.slow
+def test_real_factors_with_kernels_of_their_own():
+    """Broad and narrow ones: held-out locations are predicted better than with one."""
+    n, rng = 14, np.random.default_rng(0)
+    xy = np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2)
+    distance = np.linalg.norm(xy[:, None] - xy, axis=-1) * np.sqrt(3)
+    factors = []
+    for length in (1.5, 12.0):
+        cov = (1 + distance / length) * np.exp(-distance / length)
+        root = np.linalg.cholesky(cov + 1e-8 * np.eye(len(xy)))
+        factors.append(root @ rng.standard_normal(len(xy)))
+    values = np.transpose(factors) @ rng.standard_normal((2, 20)) + 20
+    values += 0.3 * rng.standard_normal(values.shape)
+    adata = ad.AnnData(values.astype(np.float32), obsm={"spatial": xy.astype(float)})
+    best = {}
+    for shared in (True, False):
+        nng.tl.rsf(adata, 2, log_normalized=True, shared_kernel=shared)
+        best[shared] = adata.uns["rsf"]["search"]["score"].max()
+    assert best[False] > best[True] + 10
+    lengths = adata.uns["rsf"]["kernel"]["length_scale"].ravel()
+    truth = np.abs(np.corrcoef(factors, adata.obsm["X_rsf"].T)[:2, 2:])
+    assert lengths[truth[1].argmax()] > 1.5 * lengths[truth[0].argmax()]
+    assert truth.max(1).min() > 0.9
 
 
 def test_anisotropic_kernels_have_one_scale_for_every_axis(adata):

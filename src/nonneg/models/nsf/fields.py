@@ -184,11 +184,19 @@ def mean_change(
 
 
 def condition(
-    prior: Prior, basis: Any, amplitude: Any, precision: Any, shift: Any
+    prior: Prior,
+    basis: Any,
+    amplitude: Any,
+    precision: Any,
+    shift: Any,
+    covariance: tuple[Any, Any] | None = None,
 ) -> Posterior:
-    """Posterior of all fields given sites ``exp(shift f - precision f² / 2)``."""
+    """Posterior of all fields given sites ``exp(shift f - precision f² / 2)``.
+
+    ``covariance`` is what :func:`site_covariance` gives, where it is known.
+    """
     xp = namespace(precision)
-    cov, logdet = site_covariance(prior, amplitude, precision)
+    cov, logdet = covariance or site_covariance(prior, amplitude, precision)
     found = _means(prior, basis, amplitude, precision, cov, shift)
     residual = _residuals(prior, amplitude)
     damping = 1 / (1 + precision * residual)

@@ -93,17 +93,25 @@ class Gaussian(Likelihood):
 class LinearGaussian(Likelihood):
     """Real values with mean ``f @ W.T + center``, W of any sign.
 
-    Loadings are kept orthogonal in the metric of the noise: then factors do not
-    interact and all of them are updated at once, exactly. Factors have one prior in
-    common, which a rotation leaves as it is.
+    Where factors have one prior in common, a rotation leaves it as it is, and loadings
+    are kept orthogonal in the metric of the noise: then factors do not interact and all
+    of them are updated at once, exactly. With priors of their own, factors are what they
+    are, and updated in turn.
     """
 
     log_link = False
     loss = "frobenius"
     arrays = ("center", "sq_norm", "noise", "floor")
 
-    def __init__(self, op: MatrixOperator, sq_norm: Floats, center: Floats) -> None:
-        self.op, self.center = op, center
+    def __init__(
+        self,
+        op: MatrixOperator,
+        sq_norm: Floats,
+        center: Floats,
+        *,
+        one_prior: bool = True,
+    ) -> None:
+        self.op, self.center, self.one_prior = op, center, one_prior
         n_obs = op.shape[0]
         total = op.stats().col_sums
         self.sq_norm: Any = sq_norm - 2 * center * total + n_obs * center**2
@@ -111,7 +119,9 @@ class LinearGaussian(Likelihood):
         self.floor: Any = 1e-3 * self.noise + 1e-12
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> LinearGaussian:
-        return LinearGaussian(op, column_sq_norm(op), self.center)
+        return LinearGaussian(
+            op, column_sq_norm(op), self.center, one_prior=self.one_prior
+        )
 
     def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
         xp = namespace(mean)
@@ -126,6 +136,8 @@ class LinearGaussian(Likelihood):
         new = xp.linalg.solve(gram + ridge, product.T).T
         error = _residual(self.sq_norm, product, gram, new)
         noise = xp.maximum(error / n_obs, self.floor)
+        if not self.one_prior:
+            return Evidence(new.astype(w.dtype), value, noise)
         # Rotate so that factors separate.
         _, _, rotation = xp.linalg.svd(
             new / xp.sqrt(noise)[:, None], full_matrices=False
@@ -139,8 +151,10 @@ class LinearGaussian(Likelihood):
         xp, w = namespace(mean), evidence.w
         weighted = (w / evidence.noise[:, None]).astype(w.dtype)
         shift = xp.asarray(self.op.matmul(weighted)) - self.center @ weighted
-        precision = xp.broadcast_to((w * weighted).sum(0), shift.shape)
-        return Sites(precision, shift)
+        gram = (w.T @ weighted).astype(np.float64)
+        own = xp.diagonal(gram).astype(shift.dtype)
+        precision = xp.broadcast_to(own, shift.shape)
+        return Sites(precision, shift, None if self.one_prior else gram)
 
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any

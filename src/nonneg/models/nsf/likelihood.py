@@ -45,6 +45,17 @@ class Sites(NamedTuple):
     """λ, (n_obs, k)"""
     shift: Any
     """h, (n_obs, k)"""
+    gram: Any = None
+    """(k, k): by how much the mean of a factor takes from the shifts of the others; `None`:
+    factors do not interact."""
+
+    def given(self, mean: Any) -> Any:
+        """Shifts of each factor, given the means of the others."""
+        if self.gram is None:
+            return self.shift
+        xp = namespace(mean)
+        others = self.gram - xp.diag(xp.diagonal(self.gram))
+        return self.shift - mean @ others
 
 
 class Evidence(NamedTuple):

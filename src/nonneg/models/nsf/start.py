@@ -142,7 +142,7 @@ def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any, noise: Any) -> NSF
     evidence = evidence._replace(w=w)
     local = model.likelihood.local(evidence, mean, var)
     if isinstance(local, Sites):
-        precision, shift = local
+        precision, shift = local.precision, local.given(mean)
     else:
         # Where far more was observed than starting factors expect, a part of the way.
         precision = xp.maximum(local.precision(xp.zeros_like(mean)), local.rate / 2)

@@ -313,7 +313,12 @@ def _likelihood(
     seed: int,
 ) -> Likelihood:
     if center is not None:
-        return LinearGaussian(op, column_sq_norm(op), center)
+        return LinearGaussian(
+            op,
+            column_sq_norm(op),
+            center,
+            one_prior=choices.options.shared_kernel,
+        )
     kinds: dict[tuple[LikelihoodName, Estimator], Callable[[], Likelihood]] = {
         ("poisson", "deterministic"): lambda: Poisson(op, size),
         ("poisson", "monte_carlo"): lambda: PoissonMonteCarlo(

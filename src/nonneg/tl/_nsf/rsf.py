@@ -39,6 +39,7 @@ def rsf(
     length_scale: float | None = None,
     temperature: float | None = None,
     n_inducing: int | None = None,
+    shared_kernel: bool = True,
     anisotropic: bool = False,
     tol: float = 5e-3,
     max_iter: int = 200,
@@ -52,8 +53,8 @@ def rsf(
     Gaussian processes, of any sign, on centred log-normalised expression, with
     loadings of any sign and a noise variance for every gene :cite:p:`Townes2023`.
     The spatial relative of PCA, and what :func:`nonneg.tl.nsf` is compared with:
-    factors are not parts, but predict well where counts are large. All factors have
-    one covariance. The amplitude is 1.
+    factors are not parts, but predict well where counts are large. The amplitude is 1:
+    loadings tell how large a factor is.
 
     Parameters
     ----------
@@ -71,6 +72,9 @@ def rsf(
     %(kernel)s
     %(length_scale)s
     %(temperature)s
+    shared_kernel
+        One length scale for all factors. `False`: one for each, chosen in turn, where some
+        are broad and others narrow.
     anisotropic
         A length scale of its own for each axis: for tissue that is layered along one of
         them.
@@ -134,6 +138,7 @@ def rsf(
                 trend=trend,
                 length_scale=length_scale,
                 amplitude=1.0,
+                shared_kernel=shared_kernel,
                 temperature=temperature,
                 anisotropic=anisotropic,
                 tol=tol,
