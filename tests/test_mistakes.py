@@ -107,6 +107,22 @@ def test_arguments_of_another_kind_are_named(call, match):
         call()
 
 
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        # Kinds with a name in front and others within; arrays without a length.
+        ("pl.region_map", {"values": pd.DataFrame()}),
+        ("pl.marker_agreement", {"palette": np.array(3)}),
+        ("pl.presence", {"palette": np.array("red")}),
+        ("get.factors", {"key": np.array(["stored"])}),
+    ],
+)
+def test_arguments_that_look_like_the_right_kind(mistakes, name, kwargs):
+    (argument,) = kwargs
+    with pytest.raises(TypeError, match=rf"^{argument}=.* is a .*, but nonneg"):
+        mistakes.functions[name](**mistakes.calls[name]() | kwargs)
+
+
 def test_errors_of_ours_are_left_alone():
     """Also those of arguments of another kind: they know more."""
 

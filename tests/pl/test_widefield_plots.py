@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -38,6 +39,17 @@ def test_motion(session):
         nng.pl.motion(session, channel="red")
     with pytest.raises(KeyError, match="motion_correct"):
         nng.pl.motion(nng.datasets.widefield(form="svd", n_frames=50))
+
+
+@pytest.mark.parametrize("draw", [nng.pl.motion, nng.pl.widefield_report])
+def test_frames_without_a_time(session, draw):
+    for time in (np.nan, 3.0):
+        adata = session.copy()
+        adata.var.loc[adata.var_names[5:7], "time"] = time
+        before = plt.get_fignums()
+        with pytest.raises(ValueError, match=r"var\['time'\] must hold finite seconds"):
+            draw(adata)
+        assert plt.get_fignums() == before
 
 
 def test_svd_variance_ratio(session):

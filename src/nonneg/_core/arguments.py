@@ -174,7 +174,8 @@ def _is(value: Any, kind: ast.expr) -> bool:
         return _is_named(value, kind.id)
     if isinstance(kind, ast.Subscript):
         parts = kind.slice.elts if isinstance(kind.slice, ast.Tuple) else [kind.slice]
-        return _is_generic(value, getattr(kind.value, "id", ""), parts)
+        name = getattr(kind.value, "id", getattr(kind.value, "attr", ""))
+        return _is_generic(value, name, parts)
     return True
 
 
@@ -199,7 +200,10 @@ _NAMED: dict[str, Callable[[Any], bool]] = {
     "integer": lambda value: isinstance(value, Integral) and not _is_flag(value),
     "float": lambda value: isinstance(value, Real) and not _is_flag(value),
     "Mapping": lambda value: isinstance(value, Mapping),
-    "Sequence": lambda value: isinstance(value, Sequence | np.ndarray),
+    # An array without axes has no length.
+    "Sequence": lambda value: (
+        isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    ),
     "PathLike": lambda value: hasattr(value, "__fspath__"),
     "ArrayLike": _is_array,
     "NDArray": _is_array,

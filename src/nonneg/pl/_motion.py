@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._adata.checks import as_numbers, check_key, check_some
 from .._adata.tables import read_table
-from .._adata.video import TIME, read_video
+from .._adata.traces import read_time
+from .._adata.video import read_video
 from .._core.arguments import checked
 from ._panels import new_panels
 
@@ -62,6 +63,8 @@ def motion(adata: AnnData | SpatialData, *, channel: str | None = None) -> list[
 class Motion(NamedTuple):
     """Of a channel, in every frame."""
 
+    time: NDArray[np.float64]
+    """(n_frames,): seconds, ascending."""
     shifts: NDArray[np.float64]
     """(n_frames, 2): down and right, in pixels."""
     correlation: NDArray[np.float64]
@@ -84,13 +87,13 @@ def read_motion(adata: AnnData, channel: str | None) -> Motion:
             f"{shifts.shape}. {hint}"
         )
         raise ValueError(msg)
-    return Motion(shifts, as_numbers(fit, "adata.var['motion_correlation']"))
+    correlation = as_numbers(fit, "adata.var['motion_correlation']")
+    return Motion(read_time(adata), shifts, correlation)
 
 
 def draw_motion(adata: AnnData, channel: str | None, above: Axes, below: Axes) -> None:
     """Shifts, and correlations with the reference, on given axes."""
-    shifts, correlation = read_motion(adata, channel)
-    time = as_numbers(adata.var[TIME], f"adata.var[{TIME!r}]")
+    time, shifts, correlation = read_motion(adata, channel)
     for axis, name in enumerate(("down", "right")):
         above.plot(time, shifts[:, axis], lw=0.8, label=name)
     above.axhline(0, color="0.7", lw=0.6, zorder=0)

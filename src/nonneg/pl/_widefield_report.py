@@ -162,8 +162,7 @@ def _recording(adata: AnnData) -> _Rows:
 
 
 def _motion(adata: AnnData) -> _Rows:
-    time = read_video(adata).time
-    shifts, fit = read_motion(adata, None)
+    time, shifts, fit = read_motion(adata, None)
     far = np.hypot(*shifts.T)
     # Not of the distance from the reference, which a circle around it leaves as it is.
     steps = np.hypot(*np.diff(shifts, axis=0).T)
