@@ -115,6 +115,9 @@ def test_arguments_of_another_kind_are_named(call, match):
         ("pl.marker_agreement", {"palette": np.array(3)}),
         ("pl.presence", {"palette": np.array("red")}),
         ("get.factors", {"key": np.array(["stored"])}),
+        # Which no assertion says.
+        ("tl.nsf", {"spatial_key": None}),
+        ("tl.rsf", {"spatial_key": None}),
     ],
 )
 def test_arguments_that_look_like_the_right_kind(mistakes, name, kwargs):
@@ -350,3 +353,70 @@ def test_parameters_of_a_fit_that_are_gone(mistakes, name, key):
             function(**kwargs)
         assert "again" in str(found.value)
         assert_same(snapshot(kwargs[argument]), before)
+
+
+# What reads each column of a table that cannot be done without.
+COLUMNS = {
+    ("get.region_sets", "stored_region_correlation", "sets"): [
+        *("factor", "n_regions", "n_obs", "score", "sign", "p_value"),
+        *("is_best", "p_search", "p_adjusted", "exclusivity"),
+    ],
+    ("pl.region_correlation", "stored_region_correlation", "regions"): ["region"],
+    ("pl.region_prediction", "stored_region_prediction", "random"): ["auc"],
+    ("pl.compare_patterns", "pattern_comparison"): ["method", "morans_i"],
+    ("pl.demixed_pca", "movie_demixed_pca", "variance"): ["part", "share"],
+    ("pl.decoded_trace", "movie_decode_behavior", "table"): ["region", "r2"],
+    ("pl.decoding", "movie_decode_events", "table"): ["accuracy", "rank", "null_q95"],
+    ("pl.seed_correlation", "movie_seed_correlation", "seeds"): ["seed", "pixel"],
+    ("get.coexpression_graph", "stored_coexpression"): ["factor", "gene", "share"],
+    ("pl.inmf_search", "inmf_search", "table"): ["lam", "n_components", "held_out"],
+    ("pl.stability", "stability", "table"): ["instability", "chance", "pca_se"],
+    ("pl.missing_type", "deconv", "missing_genes"): ["gene", "gain"],
+    ("pl.region_quality", "locanmf", "regions"): ["rank", "r2"],
+}
+
+
+@pytest.mark.parametrize(("name", "path"), [(name, path) for name, *path in COLUMNS])
+def test_columns_of_stored_tables_that_are_gone(mistakes, name, path):
+    make, function = mistakes.calls[name], mistakes.functions[name]
+    for column in COLUMNS[name, *path]:
+        kwargs = make()
+        held = kwargs["adata"].uns
+        for part in path[:-1]:
+            held = held[part]
+        whole = held[path[-1]]
+        where = "".join(rf"\['{part}'\]" for part in path)
+        for table, match in (
+            (whole.drop(columns=column), rf"{where} has no column '{column}'.*again"),
+            (whole[[*whole, column]], rf"{where} has several columns '{column}'"),
+            ({}, rf"{where} is no table, which was stored there.*again"),
+        ):
+            held[path[-1]] = table
+            with pytest.raises(ValueError, match=match):
+                function(**kwargs)
+            assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("part", ["regions", "sets"])
+@pytest.mark.parametrize("name", ["region_correlation", "region_matrix", "region_sets"])
+def test_rows_of_regions_that_are_gone(mistakes, name, part):
+    kwargs = mistakes.calls[f"pl.{name}"]()
+    stored = kwargs["adata"].uns["stored_region_correlation"]
+    for changed in (stored[part][:0], stored[part][1:]):
+        stored[part] = changed
+        with pytest.raises(ValueError, match=r"not those of its scores.*again"):
+            mistakes.functions[f"pl.{name}"](**kwargs)
+
+
+def test_the_selected_number_is_gone(mistakes):
+    kwargs = mistakes.calls["pl.stability"]()
+    kwargs["adata"].uns["stability"]["best"] = 9
+    with pytest.raises(ValueError, match=r"\['table'\] has no row.*, 9\. .* again"):
+        nng.pl.stability(**kwargs)
+
+
+def test_columns_of_stored_tables_that_are_no_numbers(mistakes):
+    kwargs = mistakes.calls["pl.seed_correlation"]()
+    kwargs["adata"].uns["movie_seed_correlation"]["seeds"]["pixel"] = "x"
+    with pytest.raises(ValueError, match=r"\['seeds'\]\['pixel'\] must hold numbers"):
+        nng.pl.seed_correlation(**kwargs)

@@ -161,6 +161,9 @@ def test_refusals(given):
         adata.uns["comparison"] = stored.assign(**{column: "a"})
         with pytest.raises(ValueError, match=r"not as `nonneg.tl.compare` left it"):
             nng.get.comparison(adata)
+    adata.uns["comparison"] = stored[[*stored, "split"]]
+    with pytest.raises(ValueError, match=r"has several columns 'split'.*again"):
+        nng.get.comparison(adata)
     adata.uns["comparison"] = {"model": ["nsf"]}
     with pytest.raises(KeyError, match="has no column 'model'"):
         nng.get.comparison(adata)

@@ -197,3 +197,11 @@ def test_a_search_before_the_fit_is_told():
     given = dict(length_scale=2.0, amplitude=1.0, temperature=1.0)
     nng.tl.nsf(adata, 4, max_iter=200, **given)
     assert "search" not in nng.pl.objective(adata, "nsf").get_title()
+
+
+def test_held_out_cells_that_have_changed(integrated):
+    changed = integrated.copy()
+    table = changed.uns["online"]["validation"]
+    changed.uns["online"]["validation"] = table.drop(columns="held_out")
+    with pytest.raises(ValueError, match=r"\['validation'\] has no column 'held_out'"):
+        nng.pl.objective(changed, "online")

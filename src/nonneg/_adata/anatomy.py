@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 # Joins the names of a set's regions, in tables that files can store.
 TOGETHER = " + "
 
+# Of tables that are read: names, and numbers.
+_COLUMNS = {
+    "regions": (("region", "path"), ()),
+    "sets": (
+        ("factor",),
+        (
+            *("n_regions", "n_obs", "score", "sign", "p_value"),
+            *("is_best", "p_search", "p_adjusted", "exclusivity"),
+        ),
+    ),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegionCorrelation:
@@ -73,7 +85,7 @@ class RegionCorrelation:
 
     def _of(self, row: int, column: str) -> tuple[str, ...]:
         members = np.asarray(self.members)[row]
-        return tuple(self.regions[column].iloc[members[members >= 0]].astype(str))
+        return tuple(self.regions[column].iloc[members[members >= 0]])
 
 
 def correlation_key(key: str) -> str:
@@ -86,7 +98,7 @@ def prediction_key(key: str) -> str:
     return key + SIDE_KEYS["uns"]["region_prediction"]
 
 
-def read_region_prediction(adata: AnnData, key: str) -> Mapping[str, Any]:
+def read_region_prediction(adata: AnnData, key: str) -> Stored:
     """The prediction of a region that was stored."""
     name = prediction_key(key)
     stored: Any = adata.uns.get(name)
@@ -117,9 +129,23 @@ def read_region_correlation(adata: AnnData, key: str) -> RegionCorrelation:
         raise ValueError(msg)
     again = "Call `nonneg.tl.region_correlation`"
     complete = Stored(stored, f"adata.uns[{name!r}]", again)
-    return RegionCorrelation(
-        **{f.name: complete[f.name] for f in fields(RegionCorrelation)}
-    )
+    parts: dict[str, Any] = {
+        name: complete.table(name, text=text, numbers=numbers)
+        for name, (text, numbers) in _COLUMNS.items()
+    }
+    for part in fields(RegionCorrelation):
+        parts.setdefault(part.name, complete[part.name])
+    found = RegionCorrelation(**parts)
+    rows = len(found.regions), len(found.sets), len(found.best)
+    if rows != tuple(
+        len(np.atleast_1d(x)) for x in (found.scores, found.members, found.factors)
+    ):
+        msg = (
+            f"adata.uns[{name!r}] has {rows[0]} regions and {rows[1]} sets, {rows[2]} of them "
+            f"the best of a pattern, which are not those of its scores. {again} again."
+        )
+        raise ValueError(msg)
+    return found
 
 
 def is_region_correlation(stored: Any) -> bool:

@@ -11,9 +11,13 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
+import pandas as pd
+
+from .checks import as_numbers
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -34,11 +38,54 @@ class Stored(dict[str, Any]):
         self._where, self._again = where, again
 
     def __missing__(self, name: str) -> Any:
-        msg = (
-            f"{self._where} has no {name!r}, which was stored there: it has changed since. "
-            f"{self._again} again."
-        )
+        msg = f"{self._where} has no {name!r}, {_CHANGED} {self._again} again."
         raise ValueError(msg)
+
+    def table(
+        self, name: str, *, text: Iterable[str] = (), numbers: Iterable[str] = ()
+    ) -> pd.DataFrame:
+        """A table, see :func:`stored_table`."""
+        where = f"{self._where}[{name!r}]"
+        return stored_table(self[name], where, self._again, text=text, numbers=numbers)
+
+
+def stored_table(
+    table: Any,
+    where: str,
+    again: str = "Fit",
+    *,
+    text: Iterable[str] = (),
+    numbers: Iterable[str] = (),
+) -> pd.DataFrame:
+    """A table that was stored with a fit, which says so where a column is gone.
+
+    Columns of ``text`` are names, whatever held them. Those of ``numbers`` are of NumPy's
+    types: floats if they were of another kind.
+    """
+    if not isinstance(table, pd.DataFrame):
+        msg = f"{where} is no table, {_CHANGED} {again} again."
+        raise ValueError(msg)
+    if table.columns.has_duplicates:
+        name = table.columns[table.columns.duplicated()][0]
+        msg = f"{where} has several columns {name!r}. {again} again."
+        raise ValueError(msg)
+    text, numbers = list(text), list(numbers)
+    for name in (*text, *numbers):
+        if name not in table:
+            msg = f"{where} has no column {name!r}, {_CHANGED} {again} again."
+            raise ValueError(msg)
+    return table.assign(
+        **{name: table[name].map(str) for name in text},
+        **{name: _numeric(table[name], f"{where}[{name!r}]") for name in numbers},
+    )
+
+
+def _numeric(column: pd.Series[Any], where: str) -> Any:
+    is_plain = isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf"
+    return column if is_plain else as_numbers(column, where)
+
+
+_CHANGED = "which was stored there: it has changed since."
 
 
 # Increased when an older version could not read what is stored.

@@ -23,7 +23,7 @@ from .video import TIME
 from .views import read_factors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -285,9 +285,7 @@ def of_result[F: Callable[..., Any]](kind: str) -> Callable[[F], F]:
     return decorate
 
 
-def read_result(
-    adata: AnnData, key: str, kind: str, names: set[str]
-) -> Mapping[str, Any]:
+def read_result(adata: AnnData, key: str, kind: str, names: set[str]) -> Stored:
     """What a verb has stored beside time courses."""
     name = trace_key(key, kind)
     stored: Any = adata.uns.get(name)

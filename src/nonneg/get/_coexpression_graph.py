@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from .._adata.checks import check_key, check_unique_names
 from .._adata.keys import side_key
+from .._adata.schema import stored_table
 from .._adata.tables import read_table
 from .._adata.views import read_factors, select_factors
 from .._core.arguments import checked
@@ -90,14 +91,21 @@ def read_network(
     check_key(adata, "uns", name, hint=hint)
     check_key(adata, "varp", name, hint=hint)
     chosen = [stored.names[k] for k in select_factors(stored.names, factors)]
-    nodes = adata.uns[name]
-    nodes = nodes[nodes["factor"].isin(chosen) & nodes["gene"].isin(adata.var_names)]
+    whole = stored_table(
+        adata.uns[name],
+        f"adata.uns[{name!r}]",
+        "Call `nonneg.tl.coexpression_network`",
+        text=["factor", "gene"],
+        numbers=["share"],
+    )
+    shown = whole["factor"].isin(chosen) & whole["gene"].isin(adata.var_names)
+    nodes = whole[shown]
     nodes = nodes.sort_values("share", ascending=False, kind="stable")
     nodes = nodes.drop_duplicates("gene").reset_index(drop=True)
     if np.size(nodes) == 0:
         msg = (
             f"The network under key={key!r} has no genes of {chosen}; it is of "
-            f"{list(pd.unique(adata.uns[name]['factor']))}. {hint}"
+            f"{list(whole['factor'].unique())}. {hint}"
         )
         raise KeyError(msg)
     return nodes, sp.csr_matrix(adata.varp[name])

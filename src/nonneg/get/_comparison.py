@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._adata.checks import check_key
+from .._adata.schema import stored_table
 from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -130,6 +131,7 @@ def _read(
         if column not in columns:
             msg = f"adata.uns[{key!r}] has no column {column!r}; it has {columns}."
             raise KeyError(msg)
+    table = stored_table(table, f"adata.uns[{key!r}]", "Compare")
     # Tables of earlier versions have neither variants nor convergence.
     method = table["method" if "method" in table else "model"]
     converged = table.get("converged", np.nan)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._adata.checks import check_key
+from .._adata.schema import stored_table
 from .._adata.tables import read_table
 from .._core.arguments import checked
 from ._colors import NO_DATA
 from ._panels import new_figure
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
@@ -57,9 +57,13 @@ def compare_patterns(adata: AnnData | SpatialData) -> list[Axes]:
     adata = read_table(adata)
     hint = "Call `nonneg.tl.compare_patterns(adata)` first."
     check_key(adata, "uns", "pattern_comparison", hint=hint)
-    table: pd.DataFrame = adata.uns["pattern_comparison"]
-    shown = [name for name in _COLUMNS if name in table]
-    methods = list(dict.fromkeys(table["method"].astype(str)))
+    where = "adata.uns['pattern_comparison']"
+    again = "Call `nonneg.tl.compare_patterns`"
+    table = stored_table(adata.uns["pattern_comparison"], where, again, text=["method"])
+    # Fits to regions where there were some.
+    shown = [name for name in _COLUMNS if name in table or name != "region_score"]
+    table = stored_table(table, where, again, numbers=shown)
+    methods = list(dict.fromkeys(table["method"]))
     width = 0.6 + 0.42 * len(methods)
     _, axes = new_figure(
         1,
@@ -70,8 +74,7 @@ def compare_patterns(adata: AnnData | SpatialData) -> list[Axes]:
     )
     for ax, name in zip(axes[0], shown, strict=True):
         for x, method in enumerate(methods):
-            own = table.loc[table["method"].astype(str) == method, name]
-            values = own.dropna().to_numpy(float)
+            values = table.loc[table["method"] == method, name].dropna().to_numpy()
             # Spread, so that equal ones are seen: in a fixed order.
             shift = 0.3 * (((np.arange(values.size) * 0.618) % 1) - 0.5)
             ax.scatter(x + shift, values, s=12, color=f"C{x % 10}", alpha=0.8, lw=0)

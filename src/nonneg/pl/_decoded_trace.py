@@ -75,8 +75,8 @@ def decoded_trace(
     """
     adata = read_table(adata)
     found = read_result(adata, key, "decode_behavior", {"table", "window"})
-    table = found["table"]
-    names = table["region"].astype(str).tolist()
+    table = found.table("table", text=["region"], numbers=["r2"])
+    names = table["region"].tolist()
     # The last one is that of all regions.
     decoded = read_side(
         adata, read_factors(adata, key), "varm", "decoded", len(names) + 1, hint=_HINT

@@ -23,6 +23,7 @@ _SCORES = {
     "decode_events": ("accuracy", "balanced accuracy, held out"),
     "decode_behavior": ("r2", "R², held out"),
 }
+_NULL = ["null_mean", "null_q95"]
 
 
 @of_result("decode_events")
@@ -84,19 +85,21 @@ def decoding(
     adata = read_table(adata)
     check_one_of(of, _SCORES, "of")
     most = check_positive_int(n_regions, "n_regions")
-    table = read_result(adata, key, of, {"table", "null"})["table"]
     column, label = _SCORES[of]
+    table = read_result(adata, key, of, {"table", "null"}).table(
+        "table", text=["region"], numbers=[column, "rank", *_NULL, "p_adjusted"]
+    )
     table = table.sort_values("rank").head(most)
-    score = table[column].to_numpy(np.float64)
-    names = table["region"].astype(str).tolist()
+    score = table[column].to_numpy()
+    names = table["region"].tolist()
     place = np.arange(len(names))
     if ax is None:
         longest = 0.085 * max(map(len, names))
         _, ax = new_figure(
             figsize=(2.8 + longest, 0.8 + 0.2 * len(names)), layout="constrained"
         )
-    null = table[["null_mean", "null_q95"]].to_numpy(np.float64)
-    significant = table["p_adjusted"].to_numpy(np.float64) <= alpha
+    null = table[_NULL].to_numpy()
+    significant = table["p_adjusted"].to_numpy() <= alpha
     shown = np.concatenate([score, null[np.isfinite(null)]])
     # Fits that are far worse than the mean would make the others a line.
     left = max(float(shown.min()), -0.5) if of == "decode_behavior" else shown.min()

@@ -66,8 +66,9 @@ def demixed_pca(
     explained = np.asarray(found["explained"], np.float64)
     scores = np.asarray(found["scores"], np.float64)
     offset = np.asarray(found["offset"], np.float64)
-    parts = [str(name) for name in found["variance"]["part"]]
-    share = dict(zip(parts, found["variance"]["share"].tolist(), strict=True))
+    variance = found.table("variance", text=["part"], numbers=["share"])
+    parts = variance["part"].tolist()
+    share = dict(zip(parts, variance["share"].tolist(), strict=True))
     rows = {part: np.flatnonzero(marginal == part)[:most] for part in parts}
     rows = {part: some for part, some in rows.items() if some.size}
     columns = [str(name) for name in np.ravel(found["params"]["by"])]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .._adata.checks import check_key
+from .._adata.schema import Stored
 from .._adata.tables import read_table
 from .._core.arguments import checked
 from ._panels import figure_of, new_panels
@@ -56,7 +58,13 @@ def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[
     """
     adata = read_table(adata)
     check_key(adata, "uns", key, hint="Run `nonneg.tl.inmf_search` first.")
-    table = adata.uns[key]["table"]
+    where, again = f"adata.uns[{key!r}]", "Call `nonneg.tl.inmf_search`"
+    if not isinstance(stored := adata.uns[key], Mapping):
+        msg = f"{where} is no search. {again} first."
+        raise KeyError(msg)
+    table = Stored(stored, where, again).table(
+        "table", numbers=["n_components", "lam", *_PANELS]
+    )
     labels = {"n_components": "number of components", "lam": "penalty λ"}
     along, other = labels
     if table["lam"].nunique() > table["n_components"].nunique():

@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize as ColorRange
 from matplotlib.ticker import MaxNLocator
 
 from .._adata.compositions import read_compositions
+from .._adata.schema import stored_table
 from .._adata.tables import read_table
 from .._adata.views import fitted_sections
 from .._core.arguments import checked
@@ -104,6 +105,13 @@ def missing_type(
     if table is None or threshold is None:
         msg = f"adata.uns[{key!r}] has no scores of a missing type."
         raise KeyError(msg)
+    table = stored_table(
+        table,
+        f"adata.uns[{key!r}]['missing_genes']",
+        "Call `nonneg.tl.deconvolve`",
+        text=["gene"],
+        numbers=["gain", "log2_fold_change"],
+    )
     score = found.missing(adata)
     if library_key is None:
         library_key = fitted_sections(adata, found.entry)
@@ -172,13 +180,13 @@ def _make_panels(sections: Sequence[Tissue], n_genes: int) -> tuple[list[Axes], 
 
 def _draw_genes(ax: Axes, table: pd.DataFrame) -> None:
     rank = np.arange(len(table))
-    gain = table["gain"].to_numpy(np.float64)
-    fold = table["log2_fold_change"].to_numpy(np.float64)
+    gain = table["gain"].to_numpy()
+    fold = table["log2_fold_change"].to_numpy()
     ax.hlines(rank, 0, gain, color=NO_DATA, lw=1, zorder=1)
     dots = ax.scatter(
         gain, rank, c=fold, s=24, cmap="viridis", vmin=0, zorder=2, clip_on=False
     )
-    ax.set_yticks(rank, table["gene"].astype(str), fontsize="small", style="italic")
+    ax.set_yticks(rank, table["gene"], fontsize="small", style="italic")
     ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="gain (counts × log2 fold change)")
     ax.set_xlim(left=0)
     ax.set_title("its genes", fontsize="medium")

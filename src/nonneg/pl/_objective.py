@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from .._adata.labels import as_text
-from .._adata.schema import IntegrationEntry, ProbabilisticEntry, recorded
+from .._adata.schema import IntegrationEntry, ProbabilisticEntry, recorded, stored_table
 from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
@@ -158,7 +158,12 @@ def _read_curves(
     if isinstance(entry, IntegrationEntry):
         _check_updated(entry, key)
         label = "objective / ‖X‖²"
-        if (table := entry.validation) is not None:
+        if entry.validation is not None:
+            table = stored_table(
+                entry.validation,
+                f"adata.uns[{key!r}]['validation']",
+                numbers=[_COLUMNS[against], "objective", "held_out"],
+            )
             x = table[_COLUMNS[against]].to_numpy()
             curves = {
                 ", fitted": table["objective"].to_numpy(),

@@ -58,7 +58,7 @@ def region_prediction(
     """
     adata = read_table(adata)
     found = read_region_prediction(adata, key)
-    random = np.asarray(found["random"]["auc"], float)
+    random = found.table("random", numbers=["auc"])["auc"].to_numpy()
     auc = float(found["auc"])
     names = [str(name) for name in np.ravel(found["factors"])]
     if ax is None:

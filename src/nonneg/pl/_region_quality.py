@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._adata.footprints import read_components
 from .._adata.labels import as_text
+from .._adata.schema import stored_table
 from .._adata.tables import read_table
 from .._core.arguments import checked
 from .._core.docs import shared_docs
@@ -81,6 +82,12 @@ def region_quality(
             "`nonneg.tl.locanmf` or `nonneg.tl.region_traces`."
         )
         raise ValueError(msg)
+    table = stored_table(
+        table, f"adata.uns[{key!r}]['regions']", numbers=["rank", "r2"]
+    )
+    if not len(table):
+        msg = f"adata.uns[{key!r}]['regions'] has no rows. Fit again."
+        raise ValueError(msg)
     of_components = as_text(entry.region)
     names = [str(name) for name in table.index]
     if regions is not None:
@@ -103,7 +110,7 @@ def region_quality(
     panels = new_panels(3, 3, (_PANEL + longest / 3, 0.7 + _ROW * len(shown)))
     for ax, values, label, threshold in zip(
         panels,
-        (rows["rank"].to_numpy(float), rows["r2"].to_numpy(float), mean),
+        (rows["rank"].to_numpy(), rows["r2"].to_numpy(), mean),
         ("components", "variance explained", "energy inside"),
         (None, "r2_threshold", "loc_threshold"),
         strict=True,

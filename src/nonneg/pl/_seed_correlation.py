@@ -79,7 +79,9 @@ def seed_correlation(
     if not 0 < limit < np.inf:
         msg = f"limit={limit!r} must be above 0 and finite."
         raise ValueError(msg)
-    table = read_result(adata, key, "seed_correlation", {"seeds"})["seeds"]
+    table = read_result(adata, key, "seed_correlation", {"seeds"}).table(
+        "seeds", text=["seed"], numbers=["pixel"]
+    )
     found = read_factors(adata, key)
     maps = read_side(adata, found, "obsm", "seed_correlation", len(table), hint=_HINT)
     volume = read_volume(adata)
@@ -88,7 +90,8 @@ def seed_correlation(
     panels = new_panels(maps.shape[1], ncols, (2.4, 0.3 + 2.2 * height / width))
     picture = None
     rows = [
-        _row(adata, *seed) for seed in zip(table["seed"], table["pixel"], strict=True)
+        _row(adata, name, int(pixel))
+        for name, pixel in zip(table["seed"], table["pixel"], strict=True)
     ]
     for ax, values, row, seed in zip(panels, maps.T, rows, table["seed"], strict=True):
         at = index[row]

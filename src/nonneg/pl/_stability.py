@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from .._adata.checks import check_key
-from .._adata.schema import StabilityEntry
+from .._adata.schema import StabilityEntry, stored_table
 from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from spatialdata import SpatialData
+
+_COLUMNS = [
+    *("n_components", "instability", "instability_se", "chance"),
+    *("is_minimum", "reconstruction"),
+]
+_PCA = ["pca", "pca_se", "pca_reconstruction"]
 
 
 @checked
@@ -69,20 +75,29 @@ def stability(adata: AnnData | SpatialData, key: str = "stability") -> list[Axes
             "of components. Run `nonneg.tl.stability` first."
         )
         raise KeyError(msg)
-    table = entry.table
+    where, again = f"adata.uns[{key!r}]['table']", "Call `nonneg.tl.stability`"
+    table = stored_table(entry.table, where, again, numbers=_COLUMNS)
+    if "pca" in table:
+        table = stored_table(table, where, again, numbers=_PCA)
+    chosen = table[table["n_components"] == entry.best].head(1)
+    if entry.best is not None and not len(chosen):
+        msg = (
+            f"{where} has no row of the selected number, {entry.best!r}. {again} again."
+        )
+        raise ValueError(msg)
     name = str(entry.params["method"]).upper()
     left, right = new_panels(2, 2, (3.4, 2.6))
     color = _band(left, table, "instability", name)
     if "pca" in table:
         other = _band(left, table, "pca", "PCA")
-    minima = table[table["is_minimum"].astype(bool)]
+    minima = table[table["is_minimum"] == 1]
     left.plot(
         minima["n_components"], minima["instability"], "o", ms=3.5, color=color, lw=0
     )
     right.plot(
         table["n_components"], table["reconstruction"], lw=1.4, color=color, label=name
     )
-    if "pca_reconstruction" in table:
+    if "pca" in table:
         right.plot(
             table["n_components"],
             table["pca_reconstruction"],
@@ -91,7 +106,6 @@ def stability(adata: AnnData | SpatialData, key: str = "stability") -> list[Axes
             label="PCA",
         )
     if entry.best is not None:
-        chosen = table[table["n_components"] == entry.best].iloc[0]
         for ax, column in ((left, "instability"), (right, "reconstruction")):
             ax.plot(
                 chosen["n_components"],

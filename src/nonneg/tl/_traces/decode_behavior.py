@@ -15,14 +15,14 @@ from ..._core.docs import shared_docs
 from ..._core.progress import progress
 from ..._core.random import as_seed
 from ..._core.text import counted
-from ..._core.validators import check_at_least, check_one_of, check_positive_int
+from ..._core.validators import check_one_of, check_positive_int
 from ..._core.warnings import warn
 from ...models.loop import Report
 from ...models.traces.regress import lagged, network, ridge
 from ...models.traces.timescale import correlation_time
 from ...operators.threads import computing
 from .decode_events import region_table
-from .front import check_window, draw_shifts
+from .front import check_window, draw_shifts, smallest_shift
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ..._core.random import RNGLike
     from ...models.traces.regress import Regressed
 
-# Of the autocorrelation time of behaviour.
-_SHORTEST_SHIFT = 5
 # Features of all regions together, at most: leading axes of the traces times lags.
 _MOST_FEATURES = 600
 
@@ -165,10 +163,7 @@ def decode_behavior(
         raise ValueError(msg)
     shifts = np.empty(0, np.intp)
     if n_null:
-        smallest = _SHORTEST_SHIFT * tau
-        if min_shift is not None:
-            check_at_least(min_shift, 0, "min_shift")
-            smallest = max(1, round(min_shift / step))
+        smallest = smallest_shift(min_shift, step=step, tau=tau, n_frames=y.size)
         generator = np.random.default_rng(seed)
         shifts = draw_shifts(y.size, n_null, smallest, generator)
         # In either direction.

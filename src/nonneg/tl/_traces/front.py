@@ -10,6 +10,7 @@ from scipy.stats import false_discovery_control
 from ..._adata.traces import read_event_table, read_time
 from ..._adata.video import TIME
 from ..._core.text import counted
+from ..._core.validators import check_at_least
 from ..._core.warnings import warn
 from ...models.traces.epochs import epochs, frames_before, windows
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
+
+# Of the autocorrelation time: shorter shifts keep some of the correlation at lag 0.
+_SHORTEST_SHIFT = 5
 
 
 class Trials(NamedTuple):
@@ -135,6 +139,16 @@ def max_adjusted(
     z = (observed - mean) / sd
     p = (1 + (top[:, None] >= z).sum(axis=0)) / (1 + len(null))
     return np.where(np.isfinite(z), p, np.nan)
+
+
+def smallest_shift(
+    min_shift: float | None, *, step: float, tau: int, n_frames: int
+) -> int:
+    """Frames by which to shift at least; of the whole recording at most."""
+    if min_shift is None:
+        return _SHORTEST_SHIFT * tau
+    check_at_least(min_shift, 0, "min_shift")
+    return max(1, round(min(min_shift / step, n_frames)))
 
 
 def draw_shifts(

@@ -14,7 +14,6 @@ from ..._core.docs import shared_docs
 from ..._core.random import as_seed
 from ..._core.text import counted
 from ..._core.validators import (
-    check_at_least,
     check_n_folds,
     check_one_of,
     check_positive_int,
@@ -29,7 +28,7 @@ from ...models.traces.cca import (
 )
 from ...models.traces.timescale import correlation_time
 from ...operators.threads import computing
-from .front import adjusted, draw_shifts, max_adjusted
+from .front import adjusted, draw_shifts, max_adjusted, smallest_shift
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
 
     from ..._adata.traces import Regions
     from ..._core.random import RNGLike
-
-# Of the autocorrelation time: shorter shifts keep some of the correlation at lag 0.
-_SHORTEST_SHIFT = 5
 
 
 @checked
@@ -158,10 +154,7 @@ def region_cca(
     n = len(x)
     groups = Groups.of(codes, len(chosen))
     tau = correlation_time(x)
-    smallest = _SHORTEST_SHIFT * tau
-    if min_shift is not None:
-        check_at_least(min_shift, 0, "min_shift")
-        smallest = max(1, round(min_shift / step))
+    smallest = smallest_shift(min_shift, step=step, tau=tau, n_frames=n)
     block = n // n_folds
     if block <= tau or n - block - 2 * tau <= 2 * int(np.bincount(codes).max()):
         msg = (
