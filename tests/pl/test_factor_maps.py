@@ -399,3 +399,23 @@ def test_refusals_of_roots_and_genes(adata):
 def test_range_that_is_none(adata):
     with pytest.raises(ValueError, match="'truth_0' would go from vmin=5 to vmax=1"):
         nng.pl.factor_maps(adata, "truth", vmin=5)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "named"),
+    [
+        ({"colour": "x", "alpha": 0.5}, "colour='x'"),
+        ({"alpha": "x"}, "alpha='x'"),
+        ({"vcenter": "x"}, "vcenter='x'"),
+    ],
+)
+def test_arguments_that_squidpy_does_not_take(cells, kwargs, named):
+    match = rf"pl\.factor_maps passes {named} to squidpy\.pl\.spatial_scatter, which"
+    with pytest.raises(TypeError, match=match):
+        nng.pl.factor_maps(cells, **kwargs)
+
+
+def test_arguments_that_scanpy_does_not_take(cells):
+    cells.obsm["X_umap"] = cells.obsm["spatial"]
+    with pytest.raises(TypeError, match=r"colour='x' to scanpy\.pl\.embedding, which"):
+        nng.pl.factor_maps(cells, basis="umap", colour="x")

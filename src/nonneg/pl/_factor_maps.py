@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.colors import to_rgba
 from .._adata.read import Read, read_matrix
 from .._adata.tables import read_table
 from .._adata.views import fitted_sections, read_factors, select_factors
-from .._core.arguments import checked
+from .._core.arguments import checked, is_ours
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 from ..get import factors as get_factors
@@ -32,7 +33,7 @@ from ._map_sections import embedded, tissue_sections
 from ._panels import fit_titles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
@@ -132,7 +133,8 @@ def factor_maps(
     KeyError
         If the factorization, a factor, the coordinates or the sections do not exist.
     TypeError
-        If an argument of squidpy or scanpy has no meaning for several panels.
+        If an argument of squidpy or scanpy has no meaning for several panels, or they do
+        not take it.
     ValueError
         If `ax` is given for several panels, or arguments are not valid.
 
@@ -183,6 +185,7 @@ def factor_maps(
         for section in sections
     ]
     titles = panel_titles(maps, places, kwargs.pop("title", None))
+    to = "squidpy.pl.spatial_scatter" if basis is None else "scanpy.pl.embedding"
     panels = make_panels(len(chosen), sections, ncols, ax, paired=bool(genes))
     for panel, (i, section), title in zip(panels, places, titles, strict=True):
         low, high = ranges[i]
@@ -197,12 +200,13 @@ def factor_maps(
             "ax": panel,
             **kwargs,
         }
-        if basis is not None:
-            draw_embedding(section, basis, style)
-        elif section.picture is not None and style.get("img", True) is not False:
-            draw_picture(section, spatial_key, style)
-        else:
-            draw_points(section, spatial_key, style)
+        with _passing(kwargs, to):
+            if basis is not None:
+                draw_embedding(section, basis, style)
+            elif section.picture is not None and style.get("img", True) is not False:
+                draw_picture(section, spatial_key, style)
+            else:
+                draw_points(section, spatial_key, style)
         panel.title.set_fontsize("medium")
     if colorbar:
         add_colorbars(panels, [i for i, _ in places], ranges, scores, genes)
@@ -213,6 +217,8 @@ def factor_maps(
     return panels
 
 
+# Letters of an argument that are shown.
+_LONG = 60
 # Of squidpy and scanpy, which would act on one panel of several.
 _NOT_TAKEN = {
     "color": "choose `factors` instead",
@@ -228,6 +234,23 @@ def _check_passed(kwargs: Mapping[str, Any]) -> None:
         if name in kwargs:
             msg = f"pl.factor_maps does not take {name}={kwargs[name]!r}: {instead}."
             raise TypeError(msg)
+
+
+@contextmanager
+def _passing(kwargs: Mapping[str, Any], to: str) -> Iterator[None]:
+    """Say which argument it may be that another function does not take.
+
+    Not known before: what it does not know itself it passes on, to Matplotlib.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not kwargs or is_ours(error):
+            raise
+        blamed = [name for name in kwargs if name in str(error)] or list(kwargs)
+        given = ", ".join(f"{name}={kwargs[name]!r}"[:_LONG] for name in blamed)
+        msg = f"pl.factor_maps passes {given} to {to}, which refuses: {error}"
+        raise TypeError(msg) from error
 
 
 def _with_genes(
