@@ -388,7 +388,10 @@ def test_columns_of_stored_tables_that_are_gone(mistakes, name, path):
         where = "".join(rf"\['{part}'\]" for part in path)
         for table, match in (
             (whole.drop(columns=column), rf"{where} has no column '{column}'.*again"),
-            (whole[[*whole, column]], rf"{where} has several columns '{column}'"),
+            (
+                whole[[*whole, column]],
+                rf"{where} has columns of the same name, \['{column}",
+            ),
             ({}, rf"{where} is no table, which was stored there.*again"),
         ):
             held[path[-1]] = table

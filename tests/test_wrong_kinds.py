@@ -281,3 +281,33 @@ def test_fewer_frames_than_components():
     )
     assert adata.obsm["X_svd"].shape[1] <= 3
     assert np.isfinite(adata.varm["svd"]).all()
+
+
+# Of every table that is given, with a column that is there twice.
+TABLES = {
+    "landmarks": lambda: nng.atlas.align(
+        nng.datasets.ggblocks(6, 12),
+        pd.DataFrame({"name": ["a", "b"], "x": [0, 1], "y": [0, 0]})[[*"xyx", "name"]],
+        {"a": (2, 2), "b": (2, 4)},
+    ),
+    "structures": lambda: nng.atlas.Atlas.from_arrays(
+        np.ones((2, 3), int), pd.DataFrame({"id": [1, 2]})[["id", "id"]]
+    ),
+    "markers": lambda: nng.get.marker_overlap(
+        nng.datasets.ggblocks(6, 12),
+        pd.DataFrame({"group": ["a"], "names": ["b"]})[["group", "names", "names"]],
+        key="truth",
+    ),
+    "shares": lambda: nng.metrics.marker_agreement(
+        np.ones((5, 2)),
+        pd.DataFrame(RANDOM((5, 2)), columns=["a", "a"]),
+        {"a": ["g"]},
+        genes=["g", "h"],
+    ),
+}
+
+
+@pytest.mark.parametrize("where", TABLES)
+def test_columns_of_one_name(where):
+    with pytest.raises(ValueError, match=rf"^{where} has columns of the same name, \["):
+        TABLES[where]()

@@ -76,6 +76,17 @@ def check_flat(table: Any, where: str) -> None:
         raise ValueError(msg)
 
 
+def check_columns(table: pd.DataFrame, where: str) -> None:
+    """Raise if names of columns repeat, of which each would be a table."""
+    if table.columns.has_duplicates:
+        repeated = table.columns[table.columns.duplicated()].unique()[:3].tolist()
+        msg = (
+            f"{where} has columns of the same name, {repeated}. Rename them, or leave one "
+            "of each."
+        )
+        raise ValueError(msg)
+
+
 # NumPy would turn them into numbers in silence: nanoseconds, and real parts.
 _NO_NUMBERS = {"M": "dates", "m": "time spans", "c": "complex numbers"}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 import pandas as pd
 
-from .checks import as_numbers
+from .checks import as_numbers, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,10 +65,7 @@ def stored_table(
     if not isinstance(table, pd.DataFrame):
         msg = f"{where} is no table, {_CHANGED} {again} again."
         raise ValueError(msg)
-    if table.columns.has_duplicates:
-        name = table.columns[table.columns.duplicated()][0]
-        msg = f"{where} has several columns {name!r}. {again} again."
-        raise ValueError(msg)
+    check_columns(table, where)
     text, numbers = list(text), list(numbers)
     for name in (*text, *numbers):
         if name not in table:

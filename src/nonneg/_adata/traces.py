@@ -15,7 +15,7 @@ from .._core.arguments import is_ours
 from .._core.text import conjugated, counted
 from .._core.warnings import warn
 from ..models.traces.epochs import ROUNDING, frames_before
-from .checks import as_numbers, check_flat, check_key
+from .checks import as_numbers, check_columns, check_flat, check_key
 from .keys import SIDE_KEYS
 from .labels import as_text
 from .schema import Stored
@@ -175,6 +175,7 @@ def check_events(table: Any, where: str) -> pd.DataFrame:
             f"has {found}. `nonneg.io.read_events` reads one."
         )
         raise ValueError(msg)
+    check_columns(table, where)
     times = as_numbers(table[TIME], f"column {TIME!r} of {where}")
     n_bad = int((~np.isfinite(times)).sum())
     if n_bad:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._adata.checks import as_numbers
+from .._adata.checks import as_numbers, check_columns
 from .._adata.coordinates import read_coordinates
 from .._adata.read import resolve_adata
 from .._adata.write import write_values
@@ -181,6 +181,7 @@ def _read(given: Any, name: str) -> pd.DataFrame:
             places[str(label)] = point
         table = pd.DataFrame.from_dict(places, orient="index", columns=["x", "y"])
     elif isinstance(given, pd.DataFrame):
+        check_columns(given, name)
         table = given.set_index("name") if "name" in given else given
         missing = [column for column in ("x", "y") if column not in table]
         if missing:

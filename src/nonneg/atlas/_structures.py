@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._adata.checks import as_numbers
+from .._adata.checks import as_numbers, check_columns
 from ..operators.validate import reading
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def read_structures(given: Any, labels: NDArray[np.integer[Any]]) -> pd.DataFram
     else:
         where = str(given)
         table = read_structure_file(given)
+    check_columns(table, where)
     columns = {
         ours: next((name for name in names if name in table), None)
         for ours, names in _NAMES.items()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, hypergeom, rankdata
 
-from .._adata.checks import check_some
+from .._adata.checks import check_columns, check_some
 from .._adata.tables import read_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.arguments import checked
@@ -142,6 +142,7 @@ def _sets(
                 "`scanpy.get.rank_genes_groups_df(adata, group=None)`."
             )
             raise ValueError(msg)
+        check_columns(markers, "markers")
         groups = markers.groupby("group", observed=True, sort=False)["names"]
         return {str(name): [str(g) for g in some] for name, some in groups}
     if not isinstance(markers, Mapping):

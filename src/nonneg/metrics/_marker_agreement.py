@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from .._adata.checks import as_numbers
+from .._adata.checks import as_numbers, check_columns
 from .._core.arguments import checked
 from ._matrix import check_counts, read_dense_or_csr
 
@@ -77,6 +77,7 @@ def marker_agreement(
         raise ValueError(msg)
     is_sparse = sp.issparse(matrix)
     check_counts(matrix.data if is_sparse else matrix, "counts")
+    check_columns(shares, "shares")
     table = as_numbers(shares, "shares")
     total = np.asarray(matrix.sum(axis=1), np.float64).ravel()
     kept = np.isfinite(table).all(axis=1) & (total > 0)

@@ -208,6 +208,15 @@ def test_windows_beyond_the_recording(session):
         nng.tl.event_average(session, by="lick")
 
 
+def test_columns_of_events_that_repeat(session):
+    events = session.uns["events"]
+    for name in ("time", "side"):
+        repeated = events.assign(side="a")[["time", "side", name]]
+        for call in (nng.tl.event_average, nng.pp.align_events):
+            with pytest.raises(ValueError, match=rf"same name, \['{name}'\]. Rename"):
+                call(session, events=repeated)
+
+
 def test_dropped_frames(session):
     part = session[:, np.delete(np.arange(600), [100, 101])].copy()
     nng.tl.event_average(part, window=(-0.5, 0.5))
