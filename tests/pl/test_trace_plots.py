@@ -138,7 +138,7 @@ def test_results_that_have_changed_since(session):
     adata = session.copy()
     adata.uns["truth_demixed_pca"]["variance"] = {"other": 1}
     match = (
-        r"uns\['truth_demixed_pca'\]\['variance'\] has no 'part', .* changed since. "
+        r"uns\['truth_demixed_pca'\]\['variance'\] is no table, .* changed since. "
         "Call `nonneg.tl.demixed_pca` again"
     )
     with pytest.raises(ValueError, match=match):
