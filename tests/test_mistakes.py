@@ -294,6 +294,20 @@ def test_components_in_a_file_without_axes(mistakes, tmp_path):
         nng.io.read_cortexlab(folder, n_components=2)
 
 
+def test_all_objects_of_a_call_are_compared(mistakes):
+    """What a mistake must not change may be in a dictionary."""
+
+    def spoil(*, sessions):
+        sessions["two"].obs["new"] = 1
+        msg = "no"
+        raise ValueError(msg)
+
+    spoil.__code__ = spoil.__code__.replace(co_filename=nng.__file__)
+    kwargs = {"sessions": {"one": ADATA.copy(), "two": ADATA.copy()}}
+    outcome = mistakes.call("spoil", spoil, kwargs, "")
+    assert outcome.fault.startswith("sessions['two'] has changed")
+
+
 def test_an_object_in_uns_is_compared(mistakes):
     """What the random mistakes compare may be another AnnData."""
     adata = ad.AnnData(np.ones((2, 2)))

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
-from ._snapshot import assert_same, snapshot
+from ._snapshot import assert_same, held_objects, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,22 +81,18 @@ def interrupt(
         call(make())
         counter, kwargs = Interrupter(None), make()
         counter.run(lambda: call(kwargs))
-        whole = {k: snapshot(v) for k, v in _objects(kwargs)}
+        whole = {k: snapshot(v) for k, v in held_objects(kwargs).items()}
         faults = []
         for _ in range(n_times):
             after = int(rng.integers(1, counter.n + 1))
             kwargs = make()
-            before = {k: snapshot(v) for k, v in _objects(kwargs)}
+            before = {k: snapshot(v) for k, v in held_objects(kwargs).items()}
             raised, returned = Interrupter(after).run(partial(call, kwargs))
-            found = {k: snapshot(v) for k, v in _objects(kwargs)}
+            found = {k: snapshot(v) for k, v in held_objects(kwargs).items()}
             fault = _judge(before, found, whole, raised=raised or _is_marked(returned))
             if fault is not None:
                 faults.append(f"after {after} of {counter.n} calls: {fault}")
     return faults
-
-
-def _objects(kwargs: dict[str, Any]) -> list[tuple[str, AnnData]]:
-    return [(k, v) for k, v in kwargs.items() if isinstance(v, AnnData)]
 
 
 def _judge(

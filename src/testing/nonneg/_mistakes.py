@@ -21,7 +21,7 @@ from nonneg._core.arguments import is_ours
 from ._public import public_callables
 from ._right_calls import calls
 from ._small_data import files
-from ._snapshot import assert_same, snapshot
+from ._snapshot import assert_same, held_objects, snapshot
 from ._wrong_values import COSTLY, VALUES, spoil, spoil_file
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Mistakes:
     ) -> Outcome:
         """What comes of a call with these arguments, ``told`` in words."""
         outcome = Outcome(name, told)
-        objects = {k: v for k, v in kwargs.items() if isinstance(v, AnnData)}
+        objects = held_objects(kwargs)
         try:
             before = {k: snapshot(v) for k, v in objects.items()}
         except Exception:  # noqa: BLE001 - such data nobody has

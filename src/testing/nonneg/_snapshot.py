@@ -10,9 +10,23 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 _MAPPINGS = ("layers", "obsm", "varm", "obsp", "varp", "uns")
+
+
+def held_objects(kwargs: Mapping[str, Any]) -> dict[str, AnnData]:
+    """What is AnnData of the arguments of a call, also in a dictionary of several."""
+    found: dict[str, AnnData] = {}
+    for name, value in kwargs.items():
+        if isinstance(value, AnnData):
+            found[name] = value
+        elif isinstance(value, dict):
+            several = {f"{name}[{key!r}]": one for key, one in value.items()}
+            found |= held_objects(several)
+    return found
 
 
 def snapshot(adata: AnnData) -> dict[str, Any]:
