@@ -41,6 +41,16 @@ def test_motion(session):
         nng.pl.motion(nng.datasets.widefield(form="svd", n_frames=50))
 
 
+def test_report_without_brightness(session):
+    adata = session.copy()
+    for name in ("baseline", "mean_frame"):
+        if name in adata.obs:
+            del adata.obs[name]
+    labels = [ax.get_label() for ax in nng.pl.widefield_report(adata)]
+    assert "brightness" not in labels
+    assert labels[-2:] == ["coefficient", "removed"]
+
+
 @pytest.mark.parametrize("draw", [nng.pl.motion, nng.pl.widefield_report])
 def test_frames_without_a_time(session, draw):
     for time in (np.nan, 3.0):

@@ -122,6 +122,7 @@ def widefield_report(
         panels = list(bands[1].subplots(1, len(widths), width_ratios=widths))
         for blank in panels[bool(products) + len(maps) :]:
             blank.remove()
+        panels = panels[: bool(products) + len(maps)]
         if products:
             curve = panels.pop(0)
             svd_variance_ratio(adata, products, ax=curve)
