@@ -189,9 +189,20 @@ def test_sections(adata):
         model_kwargs={"nsf": KERNEL},
         key_added="apart",
     )
-    nng.tl.compare(adata, "neighbors", n_splits=1, key_added="mixed")
-    apart = adata.uns["apart"].set_index("model")["deviance"]
-    assert apart["neighbors"] < adata.uns["mixed"]["deviance"].item()
+    with pytest.warns(UserWarning, match="such as library_key='section'") as told:
+        nng.tl.compare(
+            adata,
+            ["nsf", "neighbors"],
+            4,
+            n_splits=1,
+            model_kwargs={"nsf": KERNEL},
+            key_added="mixed",
+        )
+    assert sum("library_key" in str(one.message) for one in told) == 1
+    apart, mixed = (
+        adata.uns[key].set_index("model")["deviance"] for key in ("apart", "mixed")
+    )
+    assert apart["neighbors"] < mixed["neighbors"]
     assert np.isfinite(apart["nsf"])
 
 

@@ -13,8 +13,7 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.neighbors import NearestNeighbors
 
 from ..._adata.checks import check_nonnegative
-from ..._adata.coordinates import read_coordinates
-from ..._adata.labels import read_sections
+from ..._adata.places import read_places
 from ..._adata.read import Read, read_matrix
 from ..._adata.size_factors import is_total, read_size
 from ..._core.random import as_seed, stream
@@ -49,8 +48,8 @@ class ComparedData(NamedTuple):
         check_nonnegative(source.op.stats(), source.where)
         # Every split is another copy of most rows: they are read once.
         counts = to_csr(source.op)
-        coords = read_coordinates(adata, spatial_key)
-        section, _ = read_sections(adata, library_key)
+        coords, section, _ = read_places(adata, spatial_key, library_key)
+        assert coords is not None
         # Farther than anything within a section.
         apart = 10 * (np.ptp(coords, axis=0).max() + 1) * section
         bare = AnnData(
