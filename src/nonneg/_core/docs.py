@@ -54,6 +54,10 @@ _SHARED = {
         table_key
             Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
         """,
+    "table_key": """
+        table_key
+            Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
+        """,
     "cluster_columns": """
         cluster_key
             Column of `adata.obs` that names the cluster of every cell; `None`: that of

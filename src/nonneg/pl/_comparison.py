@@ -57,6 +57,7 @@ def comparison(
     metric: Metric = "deviance",
     models: str | Sequence[str] | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how models predict, against the number of factors.
 
@@ -78,6 +79,7 @@ def comparison(
         A baseline far from the rest leaves little room for it: leave it out.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -103,7 +105,7 @@ def comparison(
     >>> ax.get_ylabel()
     'coverage of 90 % intervals'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     table = get_comparison(adata, key, metric=metric, models=models)
     name, target = _METRICS[metric]
     from_best = bool(table["is_best"].any())

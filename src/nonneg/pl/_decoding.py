@@ -36,6 +36,7 @@ def decoding(
     n_regions: int = 30,
     alpha: float = 0.05,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how well each region predicts, the best first, beside chance.
 
@@ -54,6 +55,7 @@ def decoding(
         Level of the adjusted p-value.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -81,7 +83,7 @@ def decoding(
     >>> ax.get_yticklabels()[0].get_text()
     'MOs'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(of, _SCORES, "of")
     most = check_positive_int(n_regions, "n_regions")
     table = read_result(adata, key, of, {"table", "null"})["table"]

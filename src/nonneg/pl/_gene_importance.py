@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 @checked
 @shared_docs
-def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes]:
+def gene_importance(
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show how many factors genes have, and how well they are reconstructed.
 
     Left, the number of genes by how many factors they have. Middle, the importance of
@@ -31,6 +36,7 @@ def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes
     Parameters
     ----------
     %(key)s
+    %(table_key)s
 
     Returns
     -------
@@ -51,7 +57,7 @@ def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes
     >>> len(axes)
     3
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     factors = read_factors(adata, key)
     columns = {}
     hint = "Call `nonneg.tl.gene_importance` first."

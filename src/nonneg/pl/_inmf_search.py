@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .._adata.checks import check_key
 from .._adata.tables import read_table
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ._panels import figure_of, new_panels
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ _PANELS = {
 
 
 @checked
-def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[Axes]:
+@shared_docs
+def inmf_search(
+    adata: AnnData | SpatialData,
+    key: str = "inmf_search",
+    *,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show how integrations with other numbers of components or penalties compare.
 
     Along the axis is what more values were tried of; the other is told apart by colour.
@@ -35,6 +42,7 @@ def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[
         Annotated data with a search.
     key
         Key of the search in `adata.uns`.
+    %(table_key)s
 
     Returns
     -------
@@ -54,7 +62,7 @@ def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[
     >>> [ax.get_ylabel() for ax in nng.pl.inmf_search(adata)][2]
     'alignment'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_key(adata, "uns", key, hint="Run `nonneg.tl.inmf_search` first.")
     table = adata.uns[key]["table"]
     labels = {"n_components": "number of components", "lam": "penalty λ"}

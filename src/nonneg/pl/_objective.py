@@ -37,6 +37,7 @@ def objective(
     *,
     against: Literal["iteration", "cells", "time"] = "iteration",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show the objective during the fit.
 
@@ -60,6 +61,7 @@ def objective(
         that recorded it.
     ax
         Axes to draw on, with those of other fits if these are of the same kind.
+    %(table_key)s
 
     Returns
     -------
@@ -95,7 +97,7 @@ def objective(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['inmf, fitted', 'inmf, held out']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(against, ("iteration", "cells", "time"), "against")
     entry = read_factors(adata, key).entry
     if entry.objective is None:

@@ -79,8 +79,7 @@ def predict(
         observations, such as their total over `adata.uns[key]["params"]["size_median"]`.
         Where the fit had `size_factors="total"`, expected counts of all variables sum to
         that total: factors tell the shares.
-    table_key
-        Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
+    %(table_key)s
 
     Returns
     -------
