@@ -61,6 +61,7 @@ def test_table(adata):
         "sparsity",
         "converged",
         "seconds",
+        "interrupted",
     ]
     assert (table["model"] == table["method"]).all()
     fitted = table[table["n_components"] > 0]
@@ -474,16 +475,22 @@ def test_nothing_global_changes(adata, monkeypatch):
 def test_warnings_of_fits_are_told_together(adata):
     from sklearn.exceptions import ConvergenceWarning
 
-    adata.X = adata.X.multiply(np.arange(40) != 3).tocsr()
+    # Of one cell, a gene is zero where that cell is held out.
+    x = adata.X.toarray()
+    x[:, 3], x[1:, 4], x[7] = 0, 0, 0
+    adata.X = x
     given = {"pnmf": dict(max_iter=2)}
+    models = ["pnmf", "nmf"]
     with pytest.warns() as seen:
-        nng.tl.compare(adata, "pnmf", [2, 3], n_splits=2, model_kwargs=given)
+        nng.tl.compare(adata, models, [2, 3], n_splits=2, model_kwargs=given)
     ours = [one for one in seen if issubclass(one.category, UserWarning)]
     assert len(ours) == 2
-    assert "4 of 4 fits have not converged" in str(ours[0].message)
-    assert "'pnmf' with 2, 3 factors" in str(ours[0].message)
-    assert ours[0].category is ConvergenceWarning
-    assert "1 variable that is all zero" in str(ours[1].message)
+    assert "adata.X has 1 observation that is all zero and 1 variable" in str(
+        ours[0].message
+    )
+    assert "4 of 8 fits have not converged" in str(ours[1].message)
+    assert "'pnmf' with 2, 3 factors" in str(ours[1].message)
+    assert ours[1].category is ConvergenceWarning
     assert all(one.filename == __file__ for one in ours)
 
 

@@ -20,15 +20,15 @@ class _Compiled(threading.local):
 _compiled = _Compiled()
 
 
-def _listen(event: str, duration: float, **_: object) -> None:
+def _listen(event: str, duration_secs: float, **_: str | int) -> None:
     if not event.startswith("/jax/core/compile/"):
         return
-    start, parts = perf_counter() - duration, _compiled.parts
+    start, parts = perf_counter() - duration_secs, _compiled.parts
     # The middle of a part is inside, or before: both clocks may differ at its ends.
     while parts and parts[-1][0] + parts[-1][1] / 2 >= start:
         _compiled.seconds -= parts.pop()[1]
-    parts.append((start, duration))
-    _compiled.seconds += duration
+    parts.append((start, duration_secs))
+    _compiled.seconds += duration_secs
 
 
 monitoring.register_event_duration_secs_listener(_listen)

@@ -228,12 +228,12 @@ def _told_apart(labels: Iterable[tuple[str, str]]) -> list[str]:
 def _at_the_end(table: pd.DataFrame) -> pd.Series:
     """Selected settings of the largest number tried, where there could be larger ones."""
     sizes, model = table["size"], table.groupby("label")
-    # Where spatial factors are counted, there are no more of them than factors.
-    by_spatial = sizes.ne(table["n_components"]).any()
-    full = by_spatial & (table["n_spatial"] == table["n_components"])
+    # Where spatial factors are counted, there are no more of them than of all.
+    by_spatial = bool(sizes.ne(table["n_components"]).any())
+    more = (table["n_spatial"] < table["n_components"]) | (not by_spatial)
     several = model["size"].transform("min") < model["size"].transform("max")
     at_end = several & (sizes == model["size"].transform("max"))
-    return table["is_selected"] & at_end & ~full
+    return table["is_selected"] & at_end & more
 
 
 def _explain(table: pd.DataFrame) -> str:

@@ -298,7 +298,7 @@ def inmf(
     )
     # Last: a warning that is turned into an error must not cost the fit.
     _warn_about_fit(result, max_iter, tol)
-    warn_about_data(summary, data_sets, scaling)
+    warn_about_data(summary, fitted, scaling)
     return target if copy or is_new else None
 
 
