@@ -154,6 +154,7 @@ def test_seed(adata):
     assert (same != other).all()
 
 
+@pytest.mark.filterwarnings("ignore:100% of the locations")
 def test_locations_are_held_out_as_a_whole(adata):
     """Duplicates of a location do not predict each other."""
     adata.obsm["spatial"] = np.repeat(adata.obsm["spatial"][::2], 2, axis=0)
