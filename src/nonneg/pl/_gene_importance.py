@@ -75,13 +75,15 @@ def gene_importance(
     values = columns["gene_importance"]
     importance.hist(values[np.isfinite(values)], bins=30, range=(0, 1), color="C0")
     importance.axvline(1 / k, color="0.5", lw=1, ls=":")
+    # On the side of the line that has room.
+    side, offset = ("left", 3) if k > 1 else ("right", -3)
     importance.annotate(
         f"alike in all: 1/{k}",
         (1 / k, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
+        xytext=(offset, -2),
         textcoords="offset points",
-        ha="left",
+        ha=side,
         va="top",
         fontsize="x-small",
         color="0.4",
