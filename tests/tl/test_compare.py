@@ -435,6 +435,7 @@ def test_stored_data(adata, form, tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:adata.X has 26 variables that are all zero")
 def test_every_section_has_its_part(adata):
     from nonneg.tl._compare.data import ComparedData
 
