@@ -6,10 +6,14 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from anndata import AnnData
 
-from nonneg.operators import gather
+import nonneg as nng
+from nonneg.operators import gather, place
+from nonneg.operators.csr import CSROperator
+from nonneg.operators.dense import DenseOperator
 from testing.nonneg import ARRAY_TYPES, public_functions
 from testing.nonneg._right_calls import calls
 
@@ -18,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PAGES = Path(__file__).parents[1] / "docs" / "api"
 ROW = re.compile(
     r"^\| \{func\}`~?(?:\w+\.\w+ <)?nonneg\.(\w+\.\w+)>?` "
-    r"\| ([^|]*?) \| ([^|]*?) \| ([^|]*?) \| ([^|]*?) \|$",
+    r"\| ([^|]*?) \| ([^|]*?) \| ([^|]*?) \|(?: [^|]*? \|)?$",
     re.MULTILINE,
 )
 PUBLIC = {str(public): public for public in public_functions()}
@@ -94,3 +98,49 @@ def test_stored_and_lazy_data(name, kind, tmp_path, monkeypatch):
     PUBLIC[name].function(**arguments)
     if TABLE[name][kind] != "read":
         assert not collected
+
+
+class Computed(Exception):
+    """On the devices."""
+
+
+class Placed:
+    """A matrix on devices, which may be looked through and taken back."""
+
+    def __init__(self, op):
+        self._op = op
+
+    def __getattr__(self, name):
+        if name in {"shape", "dtype", "stats", "to_host"}:
+            return getattr(self._op, name)
+        raise Computed
+
+    def row_blocks(self):
+        return ((rows, Placed(block)) for rows, block in self._op.row_blocks())
+
+
+# Which compute with the matrix only if they are asked to.
+ASKED = {
+    "tl.coexpression_network": dict(similarity="measured"),
+    "tl.compare": dict(models="pnmf"),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_devices(name, monkeypatch):
+    """Rows go to several of them, and are computed with there, or not."""
+    arguments = calls()[name]() | ASKED.get(name, {})
+    cpu = jax.devices("cpu")[0]
+    monkeypatch.setattr(place, "selected_devices", lambda: [cpu, cpu])
+    for shard, operator in (("dense", DenseOperator), ("sparse", CSROperator)):
+        monkeypatch.setattr(
+            place,
+            f"shard_{shard}",
+            lambda x, devices, operator=operator: Placed(operator(x)),
+        )
+    monkeypatch.setattr(nng.settings, "device", "cpu:0")
+    if TABLE[name]["device"] == "GPUs":
+        with pytest.raises(Computed):
+            PUBLIC[name].function(**arguments)
+    else:
+        PUBLIC[name].function(**arguments)

@@ -6,6 +6,7 @@ import inspect
 import re
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -443,3 +444,37 @@ def test_spatialdata_is_in_the_types():
         and "SpatialData" not in str(first.annotation)
     }
     assert without == OF_ANNDATA_ONLY
+
+
+OF_SPATIALDATA = [
+    public
+    for public in PUBLIC
+    if any("SpatialData" in str(one.annotation) for one in public.parameters.values())
+]
+
+
+@pytest.mark.parametrize("public", OF_SPATIALDATA, ids=str)
+def test_tables_have_names(public):
+    """Whatever takes SpatialData takes the name of a table."""
+    given = public.parameters["table_key"]
+    assert given.kind is inspect.Parameter.KEYWORD_ONLY
+    assert given.default is None
+
+
+@pytest.mark.parametrize(
+    "public",
+    [public for public in OF_SPATIALDATA if str(public).startswith(("get.", "pl."))],
+    ids=str,
+)
+def test_readers_take_the_table_that_is_named(public):
+    two_tables = SimpleNamespace(tables={name: counts() for name in "ab"})
+    _, *rest = public.parameters.values()
+    more = {
+        one.name: "x"
+        for one in rest
+        if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    }
+    with pytest.raises(ValueError, match=r"has 2 tables, .* as in table_key='a'"):
+        public.function(two_tables, **more)
+    with pytest.raises(KeyError, match="table_key='c' is not in"):
+        public.function(two_tables, table_key="c", **more)

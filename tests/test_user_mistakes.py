@@ -168,7 +168,7 @@ def test_a_spatialdata_with_one_table_is_read_and_drawn():
     )
     with pytest.raises(ValueError, match="only applies to a SpatialData"):
         nng.tl.predict(two.tables["b"], places, key="rsf", table_key="b")
-    with pytest.raises(ValueError, match=r"2 tables.*sdata.tables\['a'\]"):
+    with pytest.raises(ValueError, match=r"2 tables.*table_key='a'"):
         nng.pl.loadings(tables("a", "b"), "truth")
     with pytest.raises(TypeError, match="Expected an AnnData or a SpatialData, not"):
         nng.get.factors("cells.h5ad")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import anndata as ad
@@ -9,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nonneg._adata.labels import read_sections
-from nonneg._adata.stacked import warn_stacked
+import nonneg as nng
+from nonneg._adata.places import read_places
 
 
 def lattice(side):
@@ -33,14 +34,7 @@ def stacked():
 
 
 def look(adata, library_key=None):
-    section, _ = read_sections(adata, library_key)
-    warn_stacked(
-        adata,
-        adata.obsm["spatial"],
-        section,
-        spatial_key="spatial",
-        library_key=library_key,
-    )
+    read_places(adata, "spatial", library_key)
 
 
 def silent(adata, library_key=None):
@@ -50,14 +44,14 @@ def silent(adata, library_key=None):
 
 
 def test_the_column_is_named(stacked):
-    match = r"53% of the locations .* tells them apart, such as \['slide'\]"
+    match = r"53% of the locations .* tells them apart, such as library_key='slide'"
     with pytest.warns(UserWarning, match=match):
         look(stacked)
     silent(stacked, "slide")
 
 
 def test_a_column_that_does_not_tell_them_apart(stacked):
-    with pytest.warns(UserWarning, match=r"such as \['slide'\]"):
+    with pytest.warns(UserWarning, match=r"such as library_key='slide'"):
         look(stacked, "cluster")
 
 
@@ -86,8 +80,114 @@ def test_sections_side_by_side(known_by, stacked):
         stacked.uns["spatial"] = {"a": {}, "b": {}}
     else:
         stacked.uns["spatialdata_attrs"] = {"region": ["a", "b"]}
-    with pytest.warns(UserWarning, match=r"\['a', 'b'\].*such as \['slide'\]"):
+    with pytest.warns(UserWarning, match=r"\['a', 'b'\].*such as library_key='slide'"):
         look(stacked)
     silent(stacked, "slide")
     # Of which one is left.
     silent(stacked[stacked.obs["slide"] == "a"].copy())
+
+
+def cells(n, seed, size=1000.0):
+    return np.random.default_rng(seed).uniform(0, size, (n, 2))
+
+
+@pytest.fixture
+def mixed():
+    """Two sections whose cells lie among each other, without a place in common."""
+    adata = ad.AnnData(np.ones((300, 2), np.float32))
+    adata.obsm["spatial"] = np.concatenate([cells(220, 1), cells(80, 2)])
+    adata.obs["cluster"] = np.random.default_rng(0).choice(["x", "y"], 300)
+    adata.obs["n_counts"] = np.arange(300)
+    return adata
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "library_id",
+        "sample",
+        "Section",
+        "slice_nr",
+        "batch",
+        "donor-id",
+        "sampleID",
+        "fov",
+    ],
+)
+def test_sections_without_a_place_in_common(name, mixed):
+    labels = np.repeat(["a", "b"], [220, 80])
+    mixed.obs[name] = pd.Categorical(labels)
+    match = rf"obs\['{name}'\] lie among .* such as library_key='{name}'\."
+    with pytest.warns(UserWarning, match=match) as found:
+        look(mixed)
+    assert len(found) == 1
+    silent(mixed, name)
+    # One is left.
+    silent(mixed[mixed.obs[name] == "a"].copy())
+    # Of another name, the column may be of cells within a section.
+    mixed.obs["state"] = mixed.obs.pop(name)
+    silent(mixed)
+
+
+def test_numbers_that_name_sections(mixed):
+    mixed.obs["slice"] = np.repeat([1, 2], [220, 80])
+    with pytest.warns(UserWarning, match="such as library_key='slice'"):
+        look(mixed)
+    mixed.obs["slice"] = np.arange(300)
+    silent(mixed)
+    mixed.obs["slice"] = mixed.obs["slice"] / 7
+    silent(mixed)
+
+
+def test_sections_that_overlap_in_part(mixed):
+    mixed.obs["sample"] = mixed.obs["batch"] = np.repeat(["a", "b"], [220, 80])
+    mixed.obsm["spatial"][220:, 0] += 600
+    match = "such as library_key='sample' or library_key='batch'"
+    with pytest.warns(UserWarning, match=match):
+        look(mixed)
+
+
+@pytest.mark.parametrize("side", [6, 20])
+def test_parts_of_one_section(side):
+    """They touch, and are one piece of tissue."""
+    adata = ad.AnnData(np.ones((side**2, 2), np.float32))
+    adata.obsm["spatial"] = xy = lattice(side)
+    adata.obs["sample"] = np.where(xy[:, 0] < side / 2, "a", "b")
+    adata.obs["slide"] = adata.obs["sample"] + np.where(xy[:, 1] < side / 2, "c", "d")
+    silent(adata)
+
+
+def test_slices_of_a_volume(mixed):
+    """Depth tells them apart."""
+    mixed.obs["slice"] = np.repeat(["a", "b"], [220, 80])
+    depth = np.repeat([0.0, 1.0], [220, 80])
+    mixed.obsm["spatial"] = np.column_stack([mixed.obsm["spatial"], depth])
+    silent(mixed)
+
+
+CALLS = {
+    "nsf": dict(n_components=2),
+    "nsfh": dict(n_components=2),
+    "rsf": dict(n_components=2),
+    "deconvolve": dict(n_types=2),
+    "learn_deconvolution": dict(cell_type_key="cluster"),
+    "compare": dict(models="pnmf", n_components=2),
+}
+
+
+def test_all_verbs_with_sections_are_here():
+    verbs = {
+        name
+        for name in nng.tl.__all__
+        if "library_key" in inspect.signature(getattr(nng.tl, name)).parameters
+    }
+    assert verbs == set(CALLS)
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_verbs_tell_it_before_they_fit(verb, mixed):
+    """Warnings are errors here, so that nothing is fitted."""
+    mixed.obs["sample"] = np.repeat(["a", "b"], [220, 80])
+    given = (mixed, mixed) if verb == "learn_deconvolution" else (mixed,)
+    with pytest.raises(UserWarning, match="such as library_key='sample'"):
+        getattr(nng.tl, verb)(*given, **CALLS[verb])

@@ -61,3 +61,27 @@ def test_importance(fitted):
         assert total == fitted.var[name].notna().sum()
     mean = fitted.var["nmf_reconstruction"].mean()
     assert reconstruction.get_title() == f"mean {mean:.2f}"
+
+
+def assert_inside(texts, box):
+    for text in texts:
+        own = text.get_window_extent()
+        assert box.x0 <= own.x0 <= own.x1 <= box.x1, text.get_text()
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_name_of_a_line_is_inside(adata, k):
+    nng.tl.nmf(adata, k)
+    nng.tl.gene_importance(adata)
+    _, ax, _ = nng.pl.gene_importance(adata)
+    ax.figure.draw_without_rendering()
+    assert_inside(ax.texts, ax.get_window_extent())
+
+
+def test_long_names_of_points_are_inside(fitted):
+    fitted.var_names = [f"a-rather-long-name-{i}" for i in range(fitted.n_vars)]
+    nng.tl.coexpression_network(fitted, quantile=0.7, edges=0.5)
+    panels = nng.pl.coexpression_network(fitted)
+    figure = panels[0].figure
+    figure.draw_without_rendering()
+    assert_inside([text for ax in panels for text in ax.texts], figure.bbox)

@@ -47,7 +47,7 @@ def test_comparison(compared):
         "4 nearest spots",
         "gene rates",
         "best",
-        "selected",
+        "selected: try more",
     }
     # What words and bars mean is in the picture.
     assert (
@@ -55,11 +55,10 @@ def test_comparison(compared):
     )
     np.testing.assert_allclose(drawn["best"].get_offsets().data[:, 1], [1.5])
     # PNMF and NSFH have one size: there is no choice.
-    np.testing.assert_allclose(drawn["selected"].get_offsets().data[:, 1], [1.5])
+    np.testing.assert_allclose(drawn["selected: try more"].get_offsets(), [[8, 1.5]])
     line, _, (bars,) = drawn["NSF"].lines
     x, y = line.get_data()
-    # Models stand side by side.
-    np.testing.assert_array_equal(np.rint(x), [4, 8])
+    np.testing.assert_array_equal(x, [4, 8])
     np.testing.assert_allclose(y, [2.75, 1.5])
     # Standard errors of the difference from the best: (1, 1.5) and none.
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
@@ -67,6 +66,32 @@ def test_comparison(compared):
     np.testing.assert_allclose(drawn["4 nearest spots"].get_ydata(), 6.5)
     np.testing.assert_allclose(drawn["gene rates"].get_ydata(), 8.5)
     assert ax.get_ylabel() == "held-out deviance"
+
+
+def test_more_factors_than_tried_may_be_better(compared):
+    """Unless some have been tried that are no better."""
+    table = compared.uns["comparison"]
+    more = table[table["model"] == "nsf"].assign(n_components=16, deviance=9.0)
+    compared.uns["comparison"] = pd.concat([table, more.drop_duplicates("split")])
+    drawn = labelled(nng.pl.comparison(compared))
+    np.testing.assert_allclose(drawn["selected"].get_offsets(), [[8, 1.5]])
+    assert "selected: try more" not in drawn
+
+
+def test_all_factors_are_spatial_at_most(compared):
+    """All that there are cannot be more."""
+    table = compared.uns["comparison"]
+    rows = [
+        table[table["model"] == "pnmf"].assign(
+            model="nsfh", n_components=8, n_spatial=t, deviance=[9.0 - t, 9.5 - t]
+        )
+        for t in (2, 6, 8)
+    ]
+    compared.uns["comparison"] = pd.concat(rows)
+    assert "selected: try more" not in labelled(nng.pl.comparison(compared))
+    compared.uns["comparison"] = pd.concat(rows[:2])
+    drawn = labelled(nng.pl.comparison(compared))
+    assert drawn["selected: try more"].get_offsets()[0, 0] == 6
 
 
 def test_numbers_of_spatial_factors_are_told_apart(compared):

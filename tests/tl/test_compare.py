@@ -61,6 +61,7 @@ def test_table(adata):
         "sparsity",
         "converged",
         "seconds",
+        "interrupted",
     ]
     assert (table["model"] == table["method"]).all()
     fitted = table[table["n_components"] > 0]
@@ -153,6 +154,7 @@ def test_seed(adata):
     assert (same != other).all()
 
 
+@pytest.mark.filterwarnings("ignore:100% of the locations")
 def test_locations_are_held_out_as_a_whole(adata):
     """Duplicates of a location do not predict each other."""
     adata.obsm["spatial"] = np.repeat(adata.obsm["spatial"][::2], 2, axis=0)
@@ -189,9 +191,20 @@ def test_sections(adata):
         model_kwargs={"nsf": KERNEL},
         key_added="apart",
     )
-    nng.tl.compare(adata, "neighbors", n_splits=1, key_added="mixed")
-    apart = adata.uns["apart"].set_index("model")["deviance"]
-    assert apart["neighbors"] < adata.uns["mixed"]["deviance"].item()
+    with pytest.warns(UserWarning, match="such as library_key='section'") as told:
+        nng.tl.compare(
+            adata,
+            ["nsf", "neighbors"],
+            4,
+            n_splits=1,
+            model_kwargs={"nsf": KERNEL},
+            key_added="mixed",
+        )
+    assert sum("library_key" in str(one.message) for one in told) == 1
+    apart, mixed = (
+        adata.uns[key].set_index("model")["deviance"] for key in ("apart", "mixed")
+    )
+    assert apart["neighbors"] < mixed["neighbors"]
     assert np.isfinite(apart["nsf"])
 
 
@@ -284,6 +297,7 @@ def test_size_factors_of_a_variant(adata):
 
 
 @pytest.mark.filterwarnings("ignore:Of one or more fits")
+@pytest.mark.filterwarnings("ignore:adata.X has 30 observations that are all zero")
 def test_nothing_is_expected_of_empty_observations(adata):
     """They are fitted exactly: deviances are those of the others, as parts of all."""
     models = {"pnmf": {"max_iter": 20}, "nmf": {"max_iter": 20}, "intercept": {}}
@@ -421,6 +435,7 @@ def test_stored_data(adata, form, tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:adata.X has 26 variables that are all zero")
 def test_every_section_has_its_part(adata):
     from nonneg.tl._compare.data import ComparedData
 
@@ -463,16 +478,23 @@ def test_nothing_global_changes(adata, monkeypatch):
 def test_warnings_of_fits_are_told_together(adata):
     from sklearn.exceptions import ConvergenceWarning
 
-    adata.X = adata.X.multiply(np.arange(40) != 3).tocsr()
+    # Of one cell, a gene is zero where that cell is held out.
+    x = adata.X.toarray()
+    x[:, 3], x[1:, 4], x[7] = 0, 0, 0
+    x[0, 4] = 5
+    adata.X = x
     given = {"pnmf": dict(max_iter=2)}
+    models = ["pnmf", "nmf"]
     with pytest.warns() as seen:
-        nng.tl.compare(adata, "pnmf", [2, 3], n_splits=2, model_kwargs=given)
+        nng.tl.compare(adata, models, [2, 3], n_splits=2, model_kwargs=given)
     ours = [one for one in seen if issubclass(one.category, UserWarning)]
     assert len(ours) == 2
-    assert "4 of 4 fits have not converged" in str(ours[0].message)
-    assert "'pnmf' with 2, 3 factors" in str(ours[0].message)
-    assert ours[0].category is ConvergenceWarning
-    assert "1 variable that is all zero" in str(ours[1].message)
+    assert "adata.X has 1 observation that is all zero and 1 variable" in str(
+        ours[0].message
+    )
+    assert "4 of 8 fits have not converged" in str(ours[1].message)
+    assert "'pnmf' with 2, 3 factors" in str(ours[1].message)
+    assert ours[1].category is ConvergenceWarning
     assert all(one.filename == __file__ for one in ours)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 from pandas.api.extensions import ExtensionArray
 
+from .._core.quiet import collected
 from .._core.text import conjugated, counted
 from .._core.validators import check_positive_int
 from .._core.warnings import warn
@@ -215,6 +216,9 @@ def warn_empty(
 
     ``of_obs`` and ``of_vars`` are what is zero of them in the result.
     """
+    # Whoever fits many tells it of the data from which all are taken.
+    if collected() is not None:
+        return
     found = []
     for n, noun, part in zip(
         count_empty(stats), ("observation", "variable"), (of_obs, of_vars), strict=True

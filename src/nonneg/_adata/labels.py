@@ -57,11 +57,14 @@ def encode_labels(column: Any, where: str) -> tuple[NDArray[np.intp], NDArray[An
 
 def check_labelled(labels: Labels, where: str) -> None:
     """Raise if labels are missing."""
-    n_missing = int((labels.codes < 0).sum())
-    if n_missing:
-        msg = f"{where} is missing for {counted(n_missing, 'observation')}. Fill or remove them first"
+    missing = labels.codes < 0
+    if missing.any():
         is_column = where.startswith("adata.obs[")
-        msg += f", as in `adata[{where}.notna()].copy()`." if is_column else "."
+        how = f", as in `adata[{where}.notna()].copy()`" if is_column else ""
+        msg = (
+            f"{where} is missing for {counted(int(missing.sum()), 'observation')}: NaN, or None, "
+            f"first in row {int(missing.argmax())}. Remove these first{how}, or give them a label."
+        )
         raise ValueError(msg)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
 from .._core.warnings import warn
 from .labels import read_labels
@@ -20,6 +22,21 @@ if TYPE_CHECKING:
 # lattice, most locations do.
 _MANY = 0.05
 
+# Words in names of columns that tell sections apart, as scanpy, squidpy, SpatialData and
+# the instruments have them.
+_NAMES = {
+    "animal", "batch", "capture", "donor", "fov", "image", "individual", "library", "mouse",
+    "patient", "puck", "replicate", "sample", "section", "slice", "slide", "specimen",
+}  # fmt: skip
+# Of neighbours with another label, relative to labels at random. Parts of one section
+# touch along a border: a lattice of 6 x 6 in halves has .17, larger ones less. Two
+# sections of which a third overlaps have .3.
+_MIXED = 0.25
+_N_NEIGHBORS = 4
+_N_LOOKED_AT = 2_000
+# Observations per label, on average: numbers that name sections, not counts.
+_PER_LABEL = 10
+
 
 def warn_stacked(
     adata: AnnData,
@@ -32,28 +49,28 @@ def warn_stacked(
     """Warn where locations of several sections would be neighbours."""
     table = pd.DataFrame(coords).assign(section=section)
     share = table.duplicated(keep=False).mean()
+    where = f"adata.obsm[{spatial_key!r}]"
     if share > _MANY:
         columns = _columns(adata, table)
         head = (
-            f"{share:.0%} of the locations in adata.obsm[{spatial_key!r}] have the "
-            "coordinates of another one, as where sections lie on top of each other."
+            f"{share:.0%} of the locations in {where} have the coordinates of another one, "
+            "as where sections lie on top of each other."
         )
-    elif library_key is None and (names := _sections_of(adata, spatial_key)):
-        columns = [
-            name
-            for name in _texts(adata)
-            if len(names & set(read_labels(adata, name).names)) > 1
-        ]
+    elif library_key is not None:
+        return
+    elif columns := _of_names(adata, names := _sections_of(adata, spatial_key)):
         head = f"adata.uns names several sections, {sorted(names)}."
-        if not columns:
-            # All but one may have been removed since.
-            return
+    elif columns := _mixed(adata, coords):
+        head = (
+            f"Observations with different adata.obs[{columns[0]!r}] lie among each other in "
+            f"{where}, as where sections lie on top of each other."
+        )
     else:
         return
-    such = f", such as {columns}" if columns else ""
+    such = " or ".join(f"library_key={name!r}" for name in columns[:3])
     warn(
         f"{head} They are treated as one section unless `library_key` names the column of "
-        f"adata.obs that tells them apart{such}."
+        f"adata.obs that tells them apart{such and f', such as {such}'}."
     )
 
 
@@ -81,6 +98,53 @@ def _sections_of(adata: AnnData, spatial_key: str) -> set[str]:
         known += list(regions)
     names = {str(name) for name in known}
     return names if len(names) > 1 else set()
+
+
+def _of_names(adata: AnnData, names: set[str]) -> list[str]:
+    """Columns with several of these names; all but one may have been removed since."""
+    if not names:
+        return []
+    return [
+        name
+        for name in _texts(adata)
+        if len(names & set(read_labels(adata, name).names)) > 1
+    ]
+
+
+def _mixed(adata: AnnData, coords: NDArray[np.float64]) -> list[str]:
+    """Columns that are called as sections are, with labels that lie among each other."""
+    axes = np.ptp(coords, axis=0) > 0
+    # Slices of a volume are neighbours, and depth tells them apart.
+    columns = [] if axes.sum() > 2 else _called_as_sections(adata)
+    if not columns or len(coords) <= _N_NEIGHBORS:
+        return []
+    tree = cKDTree(coords, balanced_tree=False, compact_nodes=False)
+    rows = np.unique(np.linspace(0, len(coords) - 1, _N_LOOKED_AT).astype(np.intp))
+    near = tree.query(coords[rows], k=_N_NEIGHBORS + 1)[1]
+    found = []
+    for name in columns:
+        labels = read_labels(adata, name)
+        if not 1 < labels.names.size <= len(coords) // _PER_LABEL:
+            continue
+        shares = np.bincount(labels.codes + 1) / len(coords)
+        at_random = 1 - np.square(shares).sum()
+        others = labels.codes[near] != labels.codes[rows][:, None]
+        # One of them is the observation itself.
+        if others.sum() > _MIXED * at_random * _N_NEIGHBORS * len(rows):
+            found.append(name)
+    return found
+
+
+def _called_as_sections(adata: AnnData) -> list[str]:
+    """Columns of labels, or whole numbers, whose names have one of the words."""
+    whole = pd.api.types.is_integer_dtype
+    texts = _texts(adata)
+    return [
+        name
+        for column in adata.obs
+        if _NAMES & set(re.split(r"[\W\d_]+|ids?$", (name := str(column)).lower()))
+        and (name in texts or whole(adata.obs[column].dtype))
+    ]
 
 
 def _texts(adata: AnnData) -> list[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
-def read_table(data: AnnData | SpatialData, table_key: str | None = None) -> AnnData:
+def read_table(data: AnnData | SpatialData, table_key: str | None) -> AnnData:
     """What to read: an AnnData or MuData as it is, or a table of a SpatialData."""
     if isinstance(data, AnnData) or is_mudata(data):
         if table_key is not None:
@@ -34,8 +34,8 @@ def read_table(data: AnnData | SpatialData, table_key: str | None = None) -> Ann
     if len(tables) > 1:
         names = list(tables)
         msg = (
-            f"The SpatialData has {len(tables)} tables, {names}: name one with table_key, "
-            f"where there is one, or give the AnnData, as in `sdata.tables[{names[0]!r}]`."
+            f"The SpatialData has {len(tables)} tables, {names}: name one, as in "
+            f"table_key={names[0]!r}."
         )
         raise ValueError(msg)
     (table,) = tables.values()

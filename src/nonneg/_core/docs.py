@@ -54,6 +54,10 @@ _SHARED = {
         table_key
             Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
         """,
+    "table_key": """
+        table_key
+            Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
+        """,
     "cluster_columns": """
         cluster_key
             Column of `adata.obs` that names the cluster of every cell; `None`: that of
@@ -197,7 +201,7 @@ _SHARED = {
         `.uns['inmf' | key_added]['validation']` : :class:`pandas.DataFrame`
             With `validation` only. A row for some iterations, or mini-batches, within
             epochs too, fewer and fewer of them: `iteration`, `cells` visited, `seconds`
-            without those of looking, `objective` of the cells that are fitted (of
+            without those of looking and compiling, `objective` of the cells that are fitted (of
             mini-batches, of a sample of about 4,000 of them), and `held_out`, of the
             others, both divided by the squared norm of the data. `n_held_out` beside it
             are the cells of each data set that were not fitted.

@@ -15,6 +15,7 @@ from .._adata.schema import DeconvolutionEntry
 from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ..operators.gather import to_csr
 from ..operators.threads import computing
 
@@ -27,12 +28,14 @@ _ROWS = 512
 
 
 @checked
+@shared_docs
 def cell_type_counts(
     adata: AnnData | SpatialData,
     cell_type: str,
     *,
     key: str = "deconv",
     layer: str | None = None,
+    table_key: str | None = None,
 ) -> AnnData:
     r"""Counts of each location that are expected to come from cells of one type.
 
@@ -55,6 +58,7 @@ def cell_type_counts(
         Key of the deconvolution.
     layer
         Layer with counts. `None`: the one that was deconvolved.
+    %(table_key)s
 
     Returns
     -------
@@ -76,7 +80,7 @@ def cell_type_counts(
     >>> nng.get.cell_type_counts(adata, "type_0").shape
     (100, 60)
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     stored = read_factors(adata, key)
     if not isinstance(stored.entry, DeconvolutionEntry):
         msg = (

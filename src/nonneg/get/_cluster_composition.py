@@ -32,6 +32,7 @@ def cluster_composition(
     cluster_key: str | None = None,
     batch_key: str | None = None,
     normalize: Literal["batch", "cluster"] | None = None,
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     """Count the cells that every cluster has of every data set.
 
@@ -44,6 +45,7 @@ def cluster_composition(
         without a cluster, missing or `-1`, count in the total, so that sums may be below
         1. `"cluster"`: whose cells the cluster would be if all data sets had equally
         many, so that sums are 1.
+    %(table_key)s
 
     Returns
     -------
@@ -69,7 +71,7 @@ def cluster_composition(
     >>> table["batch_0"].to_dict()
     {'type_0': 18, 'type_1': 25, 'type_2': 17}
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     if normalize is not None:
         check_one_of(normalize, ("batch", "cluster"), "normalize")
     clusters, batches = read_clusters(adata, key, cluster_key, batch_key)

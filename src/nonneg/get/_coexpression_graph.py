@@ -31,6 +31,7 @@ def coexpression_graph(
     key: str = "nmf",
     *,
     factors: FactorSelection | None = None,
+    table_key: str | None = None,
 ) -> nx.Graph:
     """Return a network of :func:`nonneg.tl.coexpression_network` as a graph.
 
@@ -42,6 +43,7 @@ def coexpression_graph(
     %(key)s
     factors
         Factors whose genes to return, by name or number. `None`: all.
+    %(table_key)s
 
     Returns
     -------
@@ -62,7 +64,7 @@ def coexpression_graph(
     >>> nng.get.coexpression_graph(adata, key="truth", factors=0).number_of_nodes()
     3
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     import networkx as nx
 
     nodes, matrix = read_network(adata, factors, key)

@@ -39,6 +39,7 @@ def comparison(
     *,
     metric: Metric = "deviance",
     models: str | Sequence[str] | None = None,
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     """Means over splits of a comparison, and the number of factors to take.
 
@@ -52,6 +53,7 @@ def comparison(
     Parameters
     ----------
     %(compared)s
+    %(table_key)s
 
     Returns
     -------
@@ -87,7 +89,7 @@ def comparison(
     >>> table.loc[table["is_selected"], ["model", "n_components"]].values.tolist()
     [['pnmf', 4]]
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     table = _read(adata, key, metric, models)
     wide = table.pivot_table(index=_SETTING, columns="split", values=metric, sort=False)
     # Splits that an interruption left unfinished are no basis for comparing.

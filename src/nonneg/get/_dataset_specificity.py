@@ -99,6 +99,7 @@ def dataset_specificity(
     key: str = "inmf",
     *,
     batches: Sequence[str] | None = None,
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     r"""How much the metagene of every factor differs between data sets.
 
@@ -118,6 +119,7 @@ def dataset_specificity(
     batches
         Data sets to compare, in this order; `None`: all, in the order in which
         they are stored.
+    %(table_key)s
 
     Returns
     -------
@@ -147,7 +149,7 @@ def dataset_specificity(
     truth_1                1.4
     truth_2               -4.4
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     metagenes = read_metagenes(adata, key, batches)
     names, values = metagenes.batches, metagenes.specificity()
     if len(names) < 2:

@@ -25,6 +25,7 @@ def dominant_type(
     *,
     share: Share = "cells",
     min_share: float = 0.0,
+    table_key: str | None = None,
 ) -> pd.Series[str]:
     """The cell type with the largest share in every location.
 
@@ -51,6 +52,7 @@ def dominant_type(
         Of `"cells"` or of `"rna"`.
     min_share
         Least share of the leading type. Locations where it is lower have NaN.
+    %(table_key)s
 
     Returns
     -------
@@ -72,7 +74,7 @@ def dominant_type(
     >>> adata.obs["leading"].value_counts().index[0]
     'type_2'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_compositions(adata, key, share)
     filled = np.where(found.known[:, None], found.shares, -1.0)
     code = filled.argmax(axis=1)

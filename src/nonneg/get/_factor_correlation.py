@@ -34,6 +34,7 @@ def factor_correlation(
     key: str = "nmf",
     normalize: Normalize | None = None,
     method: Literal["pearson", "spearman"] = "pearson",
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     """Correlate factors with cell types, regions, or other values of the observations.
 
@@ -47,6 +48,7 @@ def factor_correlation(
     ----------
     %(correlated)s
     %(correlation)s
+    %(table_key)s
 
     Returns
     -------
@@ -74,7 +76,7 @@ def factor_correlation(
     >>> table.shape
     (4, 2)
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(method, ("pearson", "spearman"), "method")
     stored = read_factors(adata, key)
     scores = normalised_scores(stored, normalize).astype(np.float64)

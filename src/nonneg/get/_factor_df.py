@@ -25,6 +25,7 @@ def factor_df(
     key: str = "nmf",
     *,
     normalize: Normalize | None = None,
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     """Put scores in a data frame, observations x factors.
 
@@ -37,6 +38,7 @@ def factor_df(
     normalize
         As in :func:`nonneg.get.factors`: `None`, `"spde"`, `"lda"`, `"sum"`, `"l2"`
         or `"max"`.
+    %(table_key)s
 
     Returns
     -------
@@ -58,7 +60,7 @@ def factor_df(
     spot_0      0.0      1.0      1.0      0.0
     spot_1      0.0      1.0      0.0      0.0
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     stored = read_factors(adata, key)
     return pd.DataFrame(
         normalised_scores(stored, normalize),

@@ -25,6 +25,7 @@ def factors(
     key: str = "nmf",
     *,
     normalize: Normalize | None = None,
+    table_key: str | None = None,
 ) -> AnnData:
     """Put factors in an AnnData, observations x factors.
 
@@ -52,6 +53,7 @@ def factors(
             Every factor has sum, 2-norm or largest absolute value 1. The loadings
             are not consulted: to keep the product, multiply them by what was divided
             out.
+    %(table_key)s
 
     Returns
     -------
@@ -79,7 +81,7 @@ def factors(
     >>> list(factors.var_names)
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     stored = read_factors(adata, key)
     result = AnnData(
         X=normalised_scores(stored, normalize).copy(),

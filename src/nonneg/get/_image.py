@@ -13,6 +13,7 @@ from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 
 @checked
+@shared_docs
 def image(
     adata: AnnData | SpatialData,
     values: str | ArrayLike,
     *,
     spatial_key: str = "spatial",
     shape: tuple[int, ...] | None = None,
+    table_key: str | None = None,
 ) -> NDArray[np.floating[Any]]:
     """Arrange values of observations on a regular grid as an image.
 
@@ -51,6 +54,7 @@ def image(
         and origin are inferred, and the image is the smallest that holds all
         observations; for voxels of a volume (:func:`nonneg.io.read_allen_grid`), it is
         the whole box.
+    %(table_key)s
 
     Returns
     -------
@@ -79,7 +83,7 @@ def image(
            [0., 1., 1., 1., 1., 0.],
            [0., 1., 1., 1., 1., 0.]], dtype=float32)
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     if shape is None and spatial_key == "spatial" and has_volume(adata):
         volume = read_volume(adata)
         pixels = _read_values(adata, values)

@@ -25,6 +25,7 @@ def loadings_df(
     key: str = "nmf",
     *,
     normalize: Normalize | None = None,
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     """Put loadings in a data frame, variables x factors.
 
@@ -48,6 +49,7 @@ def loadings_df(
         `"l2"`, `"max"`
             Every factor has 2-norm or largest absolute value 1. The scores are not
             consulted: to keep the product, multiply them by what was divided out.
+    %(table_key)s
 
     Returns
     -------
@@ -72,7 +74,7 @@ def loadings_df(
     >>> loadings.loc["gene_0"].tolist()
     [0.0, 0.0, 0.0, 1.0]
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     stored = read_factors(adata, key)
     return pd.DataFrame(
         normalised_loadings(stored, normalize),

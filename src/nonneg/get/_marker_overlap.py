@@ -13,6 +13,7 @@ from .._adata.checks import check_columns, check_some
 from .._adata.tables import read_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 
 @checked
+@shared_docs
 def marker_overlap(
     adata: AnnData | SpatialData,
     markers: Mapping[str, Sequence[str]] | pd.DataFrame,
     *,
     key: str = "nmf",
     n_genes: int = 50,
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     """Compare factors with sets of marker genes, as of cell types or pathways.
 
@@ -51,6 +54,7 @@ def marker_overlap(
         Key of the factorization.
     n_genes
         Number of leading genes of each factor in the test.
+    %(table_key)s
 
     Returns
     -------
@@ -81,7 +85,7 @@ def marker_overlap(
     >>> table.columns[:4].tolist()
     ['factor', 'set', 'n_set', 'n_shared']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     n_genes = check_positive_int(n_genes, "n_genes")
     sets = _sets(markers)
     stored = read_factors(adata, key)

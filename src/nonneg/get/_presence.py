@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @checked
 @shared_docs
-def presence(adata: AnnData | SpatialData, key: str = "deconv") -> pd.DataFrame:
+def presence(
+    adata: AnnData | SpatialData,
+    key: str = "deconv",
+    *,
+    table_key: str | None = None,
+) -> pd.DataFrame:
     """Call cell types present or absent, location by location.
 
     A type is present where its share of cells is at least
@@ -30,6 +35,7 @@ def presence(adata: AnnData | SpatialData, key: str = "deconv") -> pd.DataFrame:
     Parameters
     ----------
     %(key)s
+    %(table_key)s
 
     Returns
     -------
@@ -56,7 +62,7 @@ def presence(adata: AnnData | SpatialData, key: str = "deconv") -> pd.DataFrame:
     >>> called.shape
     (100, 5)
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_compositions(adata, key)
     stored = found.entry.presence or {}
     if "threshold" not in stored:

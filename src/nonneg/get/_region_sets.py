@@ -9,6 +9,7 @@ import pandas as pd
 from .._adata.anatomy import read_region_correlation
 from .._adata.tables import read_table
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
 
 
 @checked
+@shared_docs
 def region_sets(
-    adata: AnnData | SpatialData, key: str = "nmf", *, n_regions: int | None = None
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    n_regions: int | None = None,
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     """List the set of regions that each pattern fits best.
 
@@ -29,6 +35,7 @@ def region_sets(
         Key of the patterns.
     n_regions
         The best sets of so many regions. `None`: those with the highest score.
+    %(table_key)s
 
     Returns
     -------
@@ -73,7 +80,7 @@ def region_sets(
     >>> nng.get.region_sets(adata, "truth").shape
     (4, 8)
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_region_correlation(adata, key)
     rows = found.rows(n_regions)
     chosen = found.sets.iloc[rows]

@@ -10,6 +10,7 @@ import pandas as pd
 from .._adata.tables import read_table
 from .._adata.views import normalised_loadings, read_factors, shares, variable_names
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 @checked
+@shared_docs
 def top_genes(
     adata: AnnData | SpatialData,
     n: int = 20,
@@ -27,6 +29,7 @@ def top_genes(
     key: str = "nmf",
     normalize: Normalize | None = None,
     method: Literal["loading", "specificity"] = "loading",
+    table_key: str | None = None,
 ) -> pd.DataFrame:
     r"""Rank the leading genes of every factor.
 
@@ -53,6 +56,7 @@ def top_genes(
         `"spde"`, where loading and specificity are the same.
     method
         Rank by `"loading"` or by `"specificity"` (ties by loading).
+    %(table_key)s
 
     Returns
     -------
@@ -79,7 +83,7 @@ def top_genes(
     2  truth_2     1  gene_1     20.0          1.0
     3  truth_3     1  gene_0     20.0          1.0
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     n = check_positive_int(n, "n")
     check_one_of(method, ("loading", "specificity"), "method")
     stored = read_factors(adata, key)

@@ -8,11 +8,12 @@ differentiated. Both call the same ``step``.
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+
+from .clock import clock
 
 if TYPE_CHECKING:
     pass
@@ -88,13 +89,13 @@ def drive[State](
     """
     reports: list[Report] = []
     seconds: list[float] = []
-    start = perf_counter()
+    start = clock()
     converged = interrupted = False
     try:
         while len(reports) < solver.max_iter and not converged:
             state = solver.step(state)
             reports.append(solver.report(state))
-            seconds.append(perf_counter() - start)
+            seconds.append(clock() - start)
             converged = bool(solver.finished(state))
             if callback is not None:
                 callback(len(reports), reports[-1])

@@ -31,6 +31,7 @@ def canonical_pair(
     n_components: int | None = None,
     interval: tuple[float, float] | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show the two sums of components that two regions have most in common.
 
@@ -49,6 +50,7 @@ def canonical_pair(
         those of the whole recording.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -75,7 +77,7 @@ def canonical_pair(
     >>> nng.pl.canonical_pair(adata, "VISp", "MOs", key="truth").get_xlabel()
     'time (s)'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     if n_components is not None:
         n_components = check_positive_int(n_components, "n_components")
     traces = read_traces(adata, key)

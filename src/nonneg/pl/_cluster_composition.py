@@ -34,6 +34,7 @@ def cluster_composition(
     cluster_key: str | None = None,
     batch_key: str | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how large a part of each data set every cluster is.
 
@@ -47,6 +48,7 @@ def cluster_composition(
     %(cluster_columns)s
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -67,7 +69,7 @@ def cluster_composition(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['batch_0', 'batch_1']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     clusters, batches = read_clusters(adata, key, cluster_key, batch_key)
     code = clusters.codes.copy()
     code[np.isin(code, np.flatnonzero(clusters.names == NO_CLUSTER))] = -1

@@ -40,6 +40,7 @@ def cluster_dots(
     group_key: str | None = None,
     cmap: str | Colormap = "viridis_r",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show which clusters every data set has, and which data sets a cluster is from.
 
@@ -59,6 +60,7 @@ def cluster_dots(
         Colour map of shares of clusters.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -85,7 +87,7 @@ def cluster_dots(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['type_0', 'type_1', 'type_2']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     of_batch, of_cluster = (
         cluster_composition(
             adata, key, cluster_key=cluster_key, batch_key=batch_key, normalize=by

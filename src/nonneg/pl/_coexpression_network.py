@@ -40,6 +40,7 @@ def coexpression_network(
     ncols: int = 3,
     cmap: str | Colormap = "viridis",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show the networks of :func:`nonneg.tl.coexpression_network`.
 
@@ -60,6 +61,7 @@ def coexpression_network(
         Colour map of shares.
     ax
         Axes to draw on, for a single factor.
+    %(table_key)s
 
     Returns
     -------
@@ -81,7 +83,7 @@ def coexpression_network(
     >>> [ax.get_title() for ax in axes]
     ['truth_0', 'truth_1']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     ncols = check_positive_int(ncols, "ncols")
     whole = coexpression_graph(adata, key=key, factors=factors)
     known = list(dict.fromkeys(nx.get_node_attributes(whole, "factor").values()))

@@ -10,6 +10,7 @@ from .._adata.checks import check_key
 from .._adata.schema import stored_table
 from .._adata.tables import read_table
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ._colors import NO_DATA
 from ._panels import new_figure
 
@@ -26,7 +27,12 @@ _COLUMNS = {
 
 
 @checked
-def compare_patterns(adata: AnnData | SpatialData) -> list[Axes]:
+@shared_docs
+def compare_patterns(
+    adata: AnnData | SpatialData,
+    *,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show coherence of patterns and their fit to regions, method by method.
 
     A dot is a pattern, a line the median of a method.
@@ -35,6 +41,7 @@ def compare_patterns(adata: AnnData | SpatialData) -> list[Axes]:
     ----------
     adata
         Annotated data after :func:`nonneg.tl.compare_patterns`.
+    %(table_key)s
 
     Returns
     -------
@@ -54,7 +61,7 @@ def compare_patterns(adata: AnnData | SpatialData) -> list[Axes]:
     >>> len(axes)
     2
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     hint = "Call `nonneg.tl.compare_patterns(adata)` first."
     check_key(adata, "uns", "pattern_comparison", hint=hint)
     where = "adata.uns['pattern_comparison']"

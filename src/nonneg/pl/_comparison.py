@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from ..get._comparison import Metric
 
-# Of the distance between numbers of factors.
-_DODGE = 0.3
+# Of models that are about as good, at the same numbers of factors. No circles or squares
+# without filling, which mark settings.
+_POINTS = "o^Dv<>PX"
 _LABELS = {
     "neighbors": "4 nearest spots",
     "intercept": "gene rates",
@@ -40,8 +42,9 @@ _METRICS: dict[str, tuple[str, float | None]] = {
     "sparsity": ("share of zero loadings", None),
 }
 _MARKS: dict[str, dict[str, Any]] = {
-    "is_best": {"marker": "o", "s": 80, "label": "best"},
-    "is_selected": {"marker": "s", "s": 50, "label": "selected"},
+    "is_best": {"marker": "o", "s": 110, "label": "best"},
+    "is_selected": {"marker": "s", "s": 70, "label": "selected"},
+    "is_last": {"marker": "s", "s": 70, "ls": ":", "label": "selected: try more"},
 }
 _PROMISED = "as promised"
 # What the legend says of its own.
@@ -57,6 +60,7 @@ def comparison(
     metric: Metric = "deviance",
     models: str | Sequence[str] | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how models predict, against the number of factors.
 
@@ -67,7 +71,8 @@ def comparison(
     ring; bars of the others are standard errors of the difference from it, in which
     what splits have in common has no part. A square is around the setting of a model
     that none with more factors beats by more than the standard error of their
-    difference: the one to take, by :func:`nonneg.get.comparison`. Bars of other numbers
+    difference: the one to take, by :func:`nonneg.get.comparison`. It is dotted where this is
+    the largest number that was tried: more may be better. Bars of other numbers
     are standard errors over splits. Models without factors are horizontal lines.
     "Averaged" models have no space: factors of a held-out spot are means of those of its
     4 nearest spots.
@@ -78,6 +83,7 @@ def comparison(
         A baseline far from the rest leaves little room for it: leave it out.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -103,7 +109,7 @@ def comparison(
     >>> ax.get_ylabel()
     'coverage of 90 % intervals'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     table = get_comparison(adata, key, metric=metric, models=models)
     name, target = _METRICS[metric]
     from_best = bool(table["is_best"].any())
@@ -128,6 +134,8 @@ def comparison(
         for model, method, k, t, is_best in settings.to_numpy()
     )
     table["size"] = table["n_spatial" if by_spatial else "n_components"]
+    table["is_last"] = _at_the_end(table)
+    table["is_selected"] &= ~table["is_last"]
     if ax is None:
         _, ax = plt.subplots(figsize=(5.4, 2.8), layout="constrained")
     _draw_curves(ax, table[table["n_components"] > 0])
@@ -157,21 +165,18 @@ def comparison(
 
 
 def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
-    """Models with factors, side by side, because many are about as good."""
+    """Models with factors."""
     ticks = np.unique(table["size"])
-    gap = float(np.diff(ticks).min()) if ticks.size > 1 else 1.0
-    labels = list(table["label"].unique())
-    for i, label in enumerate(labels):
+    points = itertools.cycle(_POINTS)
+    for label, point in zip(table["label"].unique(), points, strict=False):
         own = table[table["label"] == label].sort_values("size")
-        shift = _DODGE * gap * (i - (len(labels) - 1) / 2) / len(labels)
-        x = own["size"].to_numpy() + shift
-        y = own["mean"].to_numpy()
+        x, y = own["size"].to_numpy(), own["mean"].to_numpy()
         ax.errorbar(
             x,
             y,
             own["error"].to_numpy(),
-            fmt="o-",
-            ms=3.5,
+            fmt=f"{point}-",
+            ms=4,
             lw=1,
             elinewidth=1,
             capsize=2,
@@ -220,6 +225,17 @@ def _told_apart(labels: Iterable[tuple[str, str]]) -> list[str]:
     return found
 
 
+def _at_the_end(table: pd.DataFrame) -> pd.Series:
+    """Selected settings of the largest number tried, where there could be larger ones."""
+    sizes, model = table["size"], table.groupby("label")
+    # Where spatial factors are counted, there are no more of them than of all.
+    by_spatial = bool(sizes.ne(table["n_components"]).any())
+    more = (table["n_spatial"] < table["n_components"]) | (not by_spatial)
+    several = model["size"].transform("min") < model["size"].transform("max")
+    at_end = several & (sizes == model["size"].transform("max"))
+    return table["is_selected"] & at_end & more
+
+
 def _explain(table: pd.DataFrame) -> str:
     """What bars, squares and words in the legend mean."""
     n_splits = int(table["n_splits"].iloc[0])
@@ -232,7 +248,7 @@ def _explain(table: pd.DataFrame) -> str:
         ]
     else:
         lines = [f"bars: standard error, {n_splits} splits"]
-    if table["is_selected"].any():
+    if table[["is_selected", "is_last"]].any(axis=None):
         lines += [
             "selected: more factors are not",
             "better by more than standard error",

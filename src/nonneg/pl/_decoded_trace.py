@@ -30,6 +30,7 @@ def decoded_trace(
     key: str = "locanmf",
     interval: tuple[float, float] | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show behaviour that was decoded, held out, over the truth.
 
@@ -45,6 +46,7 @@ def decoded_trace(
         Seconds to show, first and last. `None`: the minute in the middle.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -73,7 +75,7 @@ def decoded_trace(
     >>> nng.pl.decoded_trace(adata, "MOs", key="truth").get_ylabel()
     'speed'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_result(adata, key, "decode_behavior", {"table", "window"})
     table = found.table("table", text=["region"], numbers=["r2"])
     names = table["region"].tolist()

@@ -37,6 +37,7 @@ def decoding(
     n_regions: int = 30,
     alpha: float = 0.05,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how well each region predicts, the best first, beside chance.
 
@@ -55,6 +56,7 @@ def decoding(
         Level of the adjusted p-value.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -82,7 +84,7 @@ def decoding(
     >>> ax.get_yticklabels()[0].get_text()
     'MOs'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(of, _SCORES, "of")
     most = check_positive_int(n_regions, "n_regions")
     column, label = _SCORES[of]

@@ -63,6 +63,7 @@ def deconvolution(
     ncols: int = 3,
     legend: bool = True,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show what every location is made of.
 
@@ -111,6 +112,7 @@ def deconvolution(
         Whether there is a legend.
     ax
         Axes to draw on, for a single panel.
+    %(table_key)s
 
     Returns
     -------
@@ -137,7 +139,7 @@ def deconvolution(
     >>> [text.get_text() for text in ax.figure.legends[0].get_texts()]
     ['type_2', 'type_3', 'type_1', 'type_4', 'type_0']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     n_types = check_positive_int(n_types, "n_types")
     ncols = check_positive_int(ncols, "ncols")
     check_one_of(kind, ("pies", "dominant", None), "kind")

@@ -28,7 +28,11 @@ _STYLES = ("-", "--", ":", "-.")
 @checked
 @shared_docs
 def demixed_pca(
-    adata: AnnData | SpatialData, key: str = "locanmf", *, n_components: int = 2
+    adata: AnnData | SpatialData,
+    key: str = "locanmf",
+    *,
+    n_components: int = 2,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show demixed components: a row for each part, with the conditions as lines.
 
@@ -37,6 +41,7 @@ def demixed_pca(
     %(key)s
     n_components
         Components of each part, those that explain most.
+    %(table_key)s
 
     Returns
     -------
@@ -59,7 +64,7 @@ def demixed_pca(
     >>> len(nng.pl.demixed_pca(adata, "truth", n_components=1))
     2
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     most = check_positive_int(n_components, "n_components")
     found = read_result(adata, key, "demixed_pca", {"decoder", "marginal", "scores"})
     marginal = as_text(found["marginal"])

@@ -34,6 +34,7 @@ def event_average(
     components: FactorSelection | None = None,
     center: Literal["mean", "median"] = "mean",
     ncols: int = 4,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show averages around events, a panel for each component.
 
@@ -47,6 +48,7 @@ def event_average(
         `"mean"`, with a band of one standard error; `"median"`, with its interval.
     ncols
         Panels in a row.
+    %(table_key)s
 
     Returns
     -------
@@ -72,7 +74,7 @@ def event_average(
     >>> len(nng.pl.event_average(adata, "truth"))
     4
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(center, ("mean", "median"), "center")
     found = read_result(adata, key, "event_average", {"mean", "conditions"})
     names = [str(name) for name in np.ravel(found["components"])]

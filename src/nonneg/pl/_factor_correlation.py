@@ -36,6 +36,7 @@ def factor_correlation(
     method: Literal["pearson", "spearman"] = "pearson",
     cmap: str | Colormap = "RdBu_r",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show which cell types, regions or other values factors go with.
 
@@ -54,6 +55,7 @@ def factor_correlation(
         Colours of correlations from -1 to 1.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -79,7 +81,7 @@ def factor_correlation(
     >>> len(ax.get_xticks()), len(ax.get_yticks())
     (2, 4)
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     table = get_factor_correlation(
         adata, other, key=key, normalize=normalize, method=method
     )

@@ -63,6 +63,7 @@ def factor_maps(
     size: float | None = None,
     colorbar: bool = True,
     ax: Axes | None = None,
+    table_key: str | None = None,
     **kwargs: Any,
 ) -> list[Axes]:
     """Map every factor over the tissue.
@@ -119,6 +120,7 @@ def factor_maps(
         Whether panels have a colour bar.
     ax
         Axes to draw on, for a single panel.
+    %(table_key)s
     kwargs
         Passed to :func:`squidpy.pl.spatial_scatter` or :func:`scanpy.pl.embedding`,
         e.g. `title`, `img=False`, `crop_coord`, `scalebar_dx`, `alpha`.
@@ -155,7 +157,7 @@ def factor_maps(
     >>> [ax.get_title() for ax in axes]
     ['truth_0', 'truth_1', 'gene_5', 'gene_3']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(scale, ("linear", "sqrt"), "scale")
     check_one_of(top_gene, ("loading", "specificity", None), "top_gene")
     ncols = check_positive_int(ncols, "ncols")

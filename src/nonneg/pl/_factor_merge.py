@@ -45,6 +45,7 @@ def factor_merge(
     plane: Literal["coronal", "horizontal", "sagittal"] = "coronal",
     n_slices: int = 6,
     spatial_key: str = "spatial",
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show up to three factors in one picture, as red, green and blue.
 
@@ -65,6 +66,7 @@ def factor_merge(
         Number of slices.
     spatial_key
         Coordinates of an image in `adata.obsm`, on a regular grid.
+    %(table_key)s
 
     Returns
     -------
@@ -85,7 +87,7 @@ def factor_merge(
     >>> len(axes)
     1
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(view, ("projections", "slices"), "view")
     check_one_of(plane, tuple(PLANES), "plane")
     n_slices = check_positive_int(n_slices, "n_slices")

@@ -40,6 +40,7 @@ def footprints(
     region_key: str = "region",
     hemisphere_key: str | None = "hemisphere",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show all footprints in one image, coloured by region.
 
@@ -59,6 +60,7 @@ def footprints(
         Column of `adata.obs` with hemispheres.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -85,7 +87,7 @@ def footprints(
     >>> ax.get_title()
     '6 components of 4 regions'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found, entry = read_components(adata, key)
     parcels = read_parcellation(adata, region_key, hemisphere_key)
     check_image(parcels)

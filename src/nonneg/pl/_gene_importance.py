@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 @checked
 @shared_docs
-def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes]:
+def gene_importance(
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show how many factors genes have, and how well they are reconstructed.
 
     Left, the number of genes by how many factors they have. Middle, the importance of
@@ -31,6 +36,7 @@ def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes
     Parameters
     ----------
     %(key)s
+    %(table_key)s
 
     Returns
     -------
@@ -51,7 +57,7 @@ def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes
     >>> len(axes)
     3
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     factors = read_factors(adata, key)
     columns = {}
     hint = "Call `nonneg.tl.gene_importance` first."
@@ -69,13 +75,15 @@ def gene_importance(adata: AnnData | SpatialData, key: str = "nmf") -> list[Axes
     values = columns["gene_importance"]
     importance.hist(values[np.isfinite(values)], bins=30, range=(0, 1), color="C0")
     importance.axvline(1 / k, color="0.5", lw=1, ls=":")
+    # On the side of the line that has room.
+    side, offset = ("left", 3) if k > 1 else ("right", -3)
     importance.annotate(
         f"alike in all: 1/{k}",
         (1 / k, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
+        xytext=(offset, -2),
         textcoords="offset points",
-        ha="left",
+        ha=side,
         va="top",
         fontsize="x-small",
         color="0.4",

@@ -11,6 +11,7 @@ from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._adata.volume import has_volume, read_volume
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ..get import image
 from ._outlines import bare, scale_bar
 from ._panels import figure_of, new_panels
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 
 
 @checked
-def hemodynamic_maps(adata: AnnData | SpatialData, key: str = "hemo") -> list[Axes]:
+@shared_docs
+def hemodynamic_maps(
+    adata: AnnData | SpatialData,
+    key: str = "hemo",
+    *,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show the coefficient of the reference, and how much it removed, as maps.
 
     Coefficients are smooth over the cortex, of about 1 where both channels are relative
@@ -38,6 +45,7 @@ def hemodynamic_maps(adata: AnnData | SpatialData, key: str = "hemo") -> list[Ax
         Annotated data after :func:`nonneg.pp.hemodynamic_correction`.
     key
         Key of the corrected signal.
+    %(table_key)s
 
     Returns
     -------
@@ -59,7 +67,7 @@ def hemodynamic_maps(adata: AnnData | SpatialData, key: str = "hemo") -> list[Ax
     >>> [ax.get_title() for ax in nng.pl.hemodynamic_maps(adata)]
     ['coefficient', 'part removed']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     columns = hemodynamic_columns(adata, key)
     panels = new_panels(2, 2, (2.4, 2.1))
     draw_hemodynamic_maps(adata, columns, panels)

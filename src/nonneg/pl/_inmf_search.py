@@ -9,6 +9,7 @@ from .._adata.checks import check_key
 from .._adata.schema import Stored
 from .._adata.tables import read_table
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ._panels import figure_of, new_panels
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ _PANELS = {
 
 
 @checked
-def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[Axes]:
+@shared_docs
+def inmf_search(
+    adata: AnnData | SpatialData,
+    key: str = "inmf_search",
+    *,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show how integrations with other numbers of components or penalties compare.
 
     Along the axis is what more values were tried of; the other is told apart by colour.
@@ -37,6 +44,7 @@ def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[
         Annotated data with a search.
     key
         Key of the search in `adata.uns`.
+    %(table_key)s
 
     Returns
     -------
@@ -56,7 +64,7 @@ def inmf_search(adata: AnnData | SpatialData, key: str = "inmf_search") -> list[
     >>> [ax.get_ylabel() for ax in nng.pl.inmf_search(adata)][2]
     'alignment'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_key(adata, "uns", key, hint="Run `nonneg.tl.inmf_search` first.")
     where, again = f"adata.uns[{key!r}]", "Call `nonneg.tl.inmf_search`"
     if not isinstance(stored := adata.uns[key], Mapping):

@@ -48,6 +48,7 @@ def loadings(
     normalize: Normalize | None = "max",
     cmap: str | Colormap | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show the leading genes of all factors in one heat map.
 
@@ -74,6 +75,7 @@ def loadings(
         zero where loadings are negative.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -94,7 +96,7 @@ def loadings(
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_some(adata, "variables")
     table = loadings_df(adata, key, normalize=normalize)
     names = list(table.columns)

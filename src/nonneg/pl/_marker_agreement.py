@@ -12,6 +12,7 @@ from .._adata.compositions import check_counts, read_compositions, select_types
 from .._adata.read import select_matrix
 from .._adata.tables import read_table
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from .._core.validators import check_positive_int
 from ..metrics import marker_agreement as get_agreement
 from ..operators.choose import as_operator
@@ -37,6 +38,7 @@ _MANY = 2000
 
 
 @checked
+@shared_docs
 def marker_agreement(
     adata: AnnData | SpatialData,
     markers: Mapping[str, Sequence[str]],
@@ -48,6 +50,7 @@ def marker_agreement(
     ncols: int = 5,
     palette: Palette | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show the share of every type against its marker genes.
 
@@ -77,6 +80,7 @@ def marker_agreement(
         Colours of the types, as in :func:`nonneg.pl.deconvolution`.
     ax
         Axes to draw on, for a single type.
+    %(table_key)s
 
     Returns
     -------
@@ -99,7 +103,7 @@ def marker_agreement(
     >>> [ax.get_title() for ax in axes]
     ['type_1', 'type_2']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     ncols = check_positive_int(ncols, "ncols")
     found = read_compositions(adata, key, share)
     unknown = [name for name in markers if name not in found.names]

@@ -47,6 +47,7 @@ def metagenes(
     cmap: str | Colormap = "magma_r",
     cmap_specific: str | Colormap = "Blues",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show what data sets share of every factor beside what each has of its own.
 
@@ -71,6 +72,7 @@ def metagenes(
         Colour map of specific weights.
     ax
         Axes to draw on, for a single factor.
+    %(table_key)s
 
     Returns
     -------
@@ -96,7 +98,7 @@ def metagenes(
     >>> [label.get_text() for label in axes[-1].get_xticklabels()]
     ['shared', 'batch_0', 'batch_1']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     n_genes = check_positive_int(n_genes, "n_genes")
     ncols = check_positive_int(ncols, "ncols")
     stored = read_metagenes(adata, key)

@@ -49,6 +49,7 @@ def missing_type(
     vmax: float | None = None,
     img: bool = True,
     img_alpha: float = 1.0,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Map the score of a type that the reference lacks, with its leading genes.
 
@@ -75,6 +76,7 @@ def missing_type(
         Upper end of the colours. `None`: the largest score.
     img, img_alpha
         Whether to draw the picture of the tissue, if there is one; its opacity.
+    %(table_key)s
 
     Returns
     -------
@@ -98,7 +100,7 @@ def missing_type(
     >>> len(genes.get_yticklabels())
     5
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     n_genes = check_positive_int(n_genes, "n_genes")
     found = read_compositions(adata, key)
     table, threshold = found.entry.missing_genes, found.entry.missing_threshold

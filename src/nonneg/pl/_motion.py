@@ -9,6 +9,7 @@ from .._adata.tables import read_table
 from .._adata.traces import read_time
 from .._adata.video import read_video
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ._panels import new_panels
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 
 @checked
-def motion(adata: AnnData | SpatialData, *, channel: str | None = None) -> list[Axes]:
+@shared_docs
+def motion(
+    adata: AnnData | SpatialData,
+    *,
+    channel: str | None = None,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show by how much frames had moved, and how well they fit since.
 
     Look for jumps, which often come with licks or grooming, and for frames whose
@@ -33,6 +40,7 @@ def motion(adata: AnnData | SpatialData, *, channel: str | None = None) -> list[
         Annotated data after :func:`nonneg.pp.motion_correct`.
     channel
         Channel whose shifts are shown. `None`: the first one.
+    %(table_key)s
 
     Returns
     -------
@@ -53,7 +61,7 @@ def motion(adata: AnnData | SpatialData, *, channel: str | None = None) -> list[
     >>> [ax.get_ylabel() for ax in nng.pl.motion(adata)]
     ['shift (pixels)', 'correlation']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     read_motion(adata, channel)
     panels = new_panels(2, 1, (4.8, 1.5))
     draw_motion(adata, channel, *panels)

@@ -51,6 +51,7 @@ def movie(
     region_key: str = "region",
     hemisphere_key: str | None = "hemisphere",
     dpi: int = 100,
+    table_key: str | None = None,
 ) -> FuncAnimation:
     """Show the data, the components in the colours of their regions, and the residual.
 
@@ -86,6 +87,7 @@ def movie(
         Column of `adata.obs` with hemispheres.
     dpi
         Resolution; a panel is 2.6 inches wide.
+    %(table_key)s
 
     Returns
     -------
@@ -118,7 +120,7 @@ def movie(
     >>> [ax.get_title() for ax in animation._fig.axes[:3]]
     ['data', 'components', 'residual']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     step = check_positive_int(step, "step")
     dpi = check_positive_int(dpi, "dpi")
     for value, name in ((speed, "speed"), (1.0 if limit is None else limit, "limit")):

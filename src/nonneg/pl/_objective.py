@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Columns of validation, and fields, by what is drawn against.
 _COLUMNS = {"iteration": "iteration", "cells": "cells", "time": "seconds"}
+_SECONDS = "seconds without compiling"
 
 
 @checked
@@ -37,12 +38,14 @@ def objective(
     *,
     against: Literal["iteration", "cells", "time"] = "iteration",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show the objective during the fit.
 
     Iterations and cells are on a logarithmic scale: the first ones gain most, and a fit
     that has settled is flat over the last stretch, not only over the last few iterations.
-    Time is on a linear scale: to compare fits, draw them on the same Axes. Where they have
+    Time is on a linear scale, from the first iteration, and does not count what JAX takes to
+    compile: to compare fits, draw them on the same Axes. Where they have
     one key, as those of two AnnData can, the second is called `nmf (2)` in the legend.
 
     Objectives of integrations are divided by the squared norm of the data, so that those
@@ -56,10 +59,11 @@ def objective(
     %(key)s
     against
         `"iteration"`, of online fits mini-batches; `"cells"`, how many were visited,
-        which compares fits in batch with online ones; or `"time"` in seconds, of fits
-        that recorded it.
+        which compares fits in batch with online ones; or `"time"` in seconds without those of
+        compiling, of fits that recorded it.
     ax
         Axes to draw on, with those of other fits if these are of the same kind.
+    %(table_key)s
 
     Returns
     -------
@@ -95,7 +99,7 @@ def objective(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['inmf, fitted', 'inmf, held out']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(against, ("iteration", "cells", "time"), "against")
     entry = read_factors(adata, key).entry
     if entry.objective is None:
@@ -103,7 +107,7 @@ def objective(
         raise KeyError(msg)
     x, curves, label = _read_curves(entry, key, against)
     unit = "mini-batch" if entry.method == "online_inmf" else "iteration"
-    xlabel = {"iteration": unit, "cells": "cells visited", "time": "seconds"}[against]
+    xlabel = {"iteration": unit, "cells": "cells visited", "time": _SECONDS}[against]
     beside_others = ax is not None and bool(ax.lines)
     if ax is not None and beside_others:
         _check_alike(ax, key, xlabel, label)

@@ -34,6 +34,7 @@ def presence(
     cell_types: TypeSelection | None = None,
     palette: Palette | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how much there is of every type, and in how many locations it is certain.
 
@@ -52,6 +53,7 @@ def presence(
         Colours of the types, as in :func:`nonneg.pl.deconvolution`.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -78,7 +80,7 @@ def presence(
     >>> ax.get_xlabel()
     'share of cells'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_compositions(adata, key)
     chosen = select_types(found.names, cell_types)
     called = get_presence(adata, key).to_numpy()

@@ -44,6 +44,7 @@ def region_cca(
     alpha: float = 0.05,
     cmap: str | Colormap | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show the map of canonical correlations between regions.
 
@@ -68,6 +69,7 @@ def region_cca(
         Colours. `None`: from -1 to 1 for held-out values, from 0 for others.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -91,7 +93,7 @@ def region_cca(
     >>> len(ax.get_xticks())
     3
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(values, _LABELS, "values")
     check_one_of(order, ("stored", "cluster"), "order")
     found = read_result(adata, key, "region_cca", {"r", "r_held_out", "p_adjusted"})

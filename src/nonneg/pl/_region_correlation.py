@@ -44,6 +44,7 @@ def region_correlation(
     n_regions: int = 3,
     cmap: str | Colormap = "RdBu_r",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how well patterns fit single regions, as bubbles.
 
@@ -66,6 +67,7 @@ def region_correlation(
         Colours of scores from -1 to 1.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -96,7 +98,7 @@ def region_correlation(
     >>> len(ax.get_xticks())
     3
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_region_correlation(adata, key)
     names = [str(name) for name in found.factors]
     chosen = select_factors(names, factors)

@@ -17,6 +17,7 @@ from .._adata.checks import as_numbers
 from .._adata.footprints import read_parcellation
 from .._adata.tables import read_table
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ._colors import NO_DATA, check_color_range
 from ._outlines import bare, check_image, draw_outlines, filled, scale_bar
 from ._panels import figure_of
@@ -36,6 +37,7 @@ _LETTER, _LARGEST, _SMALLEST = 0.6, 7.0, 3.0
 
 
 @checked
+@shared_docs
 def region_map(
     adata: AnnData | SpatialData,
     values: Mapping[str, float] | pd.Series[Any],
@@ -48,6 +50,7 @@ def region_map(
     vmax: float | None = None,
     annotate: bool = False,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Draw one number per region on the atlas: accuracy, R², number of components.
 
@@ -77,6 +80,7 @@ def region_map(
         that are too small for it have none.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -99,7 +103,7 @@ def region_map(
     >>> len(ax.images)
     2
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     given = pd.Series(dict(values) if isinstance(values, Mapping) else values)
     of_each = as_numbers(given, "values")
     numbers = dict(zip(given.index.astype(str), of_each.tolist(), strict=True))

@@ -35,6 +35,7 @@ def region_matrix(
     factors: FactorSelection | None = None,
     cmap: str | Colormap = "RdBu_r",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show the score of every pattern on the best set of every one.
 
@@ -53,6 +54,7 @@ def region_matrix(
         Colours of scores from -1 to 1.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -80,7 +82,7 @@ def region_matrix(
     >>> [label.get_text() for label in ax.get_yticklabels()][:2]
     ['truth_0', 'truth_1']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_region_correlation(adata, key)
     names = [str(name) for name in found.factors]
     chosen = select_factors(names, factors)

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 @checked
 @shared_docs
 def region_prediction(
-    adata: AnnData | SpatialData, key: str = "nmf", *, ax: Axes | None = None
+    adata: AnnData | SpatialData,
+    key: str = "nmf",
+    *,
+    ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how well patterns predict a region, beside random combinations of patterns.
 
@@ -34,6 +38,7 @@ def region_prediction(
     %(key)s
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -56,7 +61,7 @@ def region_prediction(
     >>> ax.get_xlabel()
     'area under the ROC curve'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_region_prediction(adata, key)
     random = found.table("random", numbers=["auc"])["auc"].to_numpy()
     auc = float(found["auc"])

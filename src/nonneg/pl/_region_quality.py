@@ -34,6 +34,7 @@ def region_quality(
     key: str = "locanmf",
     *,
     regions: str | Sequence[str] | None = None,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show number of components, variance explained and localisation, by region.
 
@@ -46,6 +47,7 @@ def region_quality(
     %(key)s
     regions
         Regions to show, in this order. `None`: all.
+    %(table_key)s
 
     Returns
     -------
@@ -72,7 +74,7 @@ def region_quality(
     >>> [ax.get_xlabel() for ax in nng.pl.region_quality(adata)]
     ['components', 'variance explained', 'energy inside']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     _, entry = read_components(adata, key)
     table: Any = getattr(entry, "regions", None)
     localization: Any = getattr(entry, "localization", None)

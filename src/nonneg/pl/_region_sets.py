@@ -88,6 +88,7 @@ def region_sets(
     library_key: str | None = None,
     cmap: str | Colormap | None = None,
     vmax: str | float = "p99.5",
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Map patterns beside the set of regions that each fits best.
 
@@ -110,6 +111,7 @@ def region_sets(
         Colours of the pattern.
     vmax
         Value of the darkest colour, or a percentile such as `"p99.5"`.
+    %(table_key)s
 
     Returns
     -------
@@ -139,7 +141,7 @@ def region_sets(
     >>> len(axes)
     4
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_region_correlation(adata, key)
     patterns = read_patterns(adata, key)
     annotation = read_annotation(adata, str(found.params["region_key"]))

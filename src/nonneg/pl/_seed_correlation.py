@@ -34,6 +34,7 @@ def seed_correlation(
     ncols: int = 4,
     limit: float = 1.0,
     cmap: str | Colormap = "RdBu_r",
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show maps of the correlation of seeds with all pixels.
 
@@ -48,6 +49,7 @@ def seed_correlation(
         Colours go from minus this to this correlation.
     cmap
         Colours.
+    %(table_key)s
 
     Returns
     -------
@@ -75,7 +77,7 @@ def seed_correlation(
     >>> len(axes)
     2
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     if not 0 < limit < np.inf:
         msg = f"limit={limit!r} must be above 0 and finite."
         raise ValueError(msg)

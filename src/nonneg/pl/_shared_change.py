@@ -29,7 +29,11 @@ _ALL = "all"
 @checked
 @shared_docs
 def shared_change(
-    adata: AnnData | SpatialData, key: str = "inmf", *, ax: Axes | None = None
+    adata: AnnData | SpatialData,
+    key: str = "inmf",
+    *,
+    ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how much the shared metagenes change with every mini-batch.
 
@@ -43,6 +47,7 @@ def shared_change(
     %(key)s
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -69,7 +74,7 @@ def shared_change(
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['batch_0', 'batch_1']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     entry = read_factors(adata, key).entry
     if not isinstance(entry, IntegrationEntry) or entry.change is None:
         msg = (

@@ -40,6 +40,7 @@ def shared_history(
     n_genes: int = 1000,
     cmap: str | Colormap = "magma_r",
     cmap_change: str | Colormap = "Blues",
+    table_key: str | None = None,
 ) -> list[Axes]:
     r"""Show the shared metagenes after every data set that arrived, and what changed.
 
@@ -58,6 +59,7 @@ def shared_history(
         Colour map of weights.
     cmap_change
         Colour map of changes.
+    %(table_key)s
 
     Returns
     -------
@@ -88,7 +90,7 @@ def shared_history(
     >>> [ax.get_title() for ax in axes]
     ['batch_0\n+ batch_1', '+ batch_2', '']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     n_genes = check_positive_int(n_genes, "n_genes")
     factors = read_factors(adata, key)
     entry = integration_entry(factors)

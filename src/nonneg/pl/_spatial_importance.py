@@ -33,6 +33,7 @@ def spatial_importance(
     of: Literal["var", "obs"] = "var",
     n_labels: int = 3,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how much of genes, or of observations, is spatial.
 
@@ -52,6 +53,7 @@ def spatial_importance(
         Number of genes to name at either end.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -72,7 +74,7 @@ def spatial_importance(
     >>> nng.pl.spatial_importance(adata).get_ylabel()
     'genes'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(of, ("var", "obs"), "of")
     check_at_least(n_labels, 0, "n_labels")
     read_factors(adata, key)

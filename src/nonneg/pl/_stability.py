@@ -12,6 +12,7 @@ from .._adata.schema import StabilityEntry, stored_table
 from .._adata.tables import read_table
 from .._adata.views import read_factors
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ._panels import new_panels
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ _PCA = ["pca", "pca_se", "pca_reconstruction"]
 
 
 @checked
-def stability(adata: AnnData | SpatialData, key: str = "stability") -> list[Axes]:
+@shared_docs
+def stability(
+    adata: AnnData | SpatialData,
+    key: str = "stability",
+    *,
+    table_key: str | None = None,
+) -> list[Axes]:
     """Show how stable, and how accurate, numbers of components are.
 
     On the left the instability of patterns, with bands of one standard error, and that
@@ -44,6 +51,7 @@ def stability(adata: AnnData | SpatialData, key: str = "stability") -> list[Axes
         Annotated data with a scan.
     key
         Key of the scan.
+    %(table_key)s
 
     Returns
     -------
@@ -66,7 +74,7 @@ def stability(adata: AnnData | SpatialData, key: str = "stability") -> list[Axes
     >>> [ax.get_ylabel() for ax in nng.pl.stability(adata)]
     ['instability', 'reconstruction (correlation)']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_key(adata, "uns", key, hint="Run `nonneg.tl.stability` first.")
     entry = read_factors(adata, key).entry
     if not isinstance(entry, StabilityEntry) or entry.table is None:

@@ -29,6 +29,7 @@ def svd_variance_ratio(
     key: str | Sequence[str] = "svd",
     *,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show how much of the variance over time each component holds.
 
@@ -45,6 +46,7 @@ def svd_variance_ratio(
         Several are drawn together, such as `["svd", "svd_violet", "hemo"]`.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -67,7 +69,7 @@ def svd_variance_ratio(
     >>> nng.pl.svd_variance_ratio(adata).get_xlabel()
     'component'
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     names = [key] if isinstance(key, str) else list(key)
     spectra = [read_spectrum(adata, name) for name in names]
     if not spectra:

@@ -43,6 +43,7 @@ def top_genes(
     ncols: int = 4,
     cmap: str | Colormap = "viridis",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show the leading genes of every factor as ranked dots.
 
@@ -70,6 +71,7 @@ def top_genes(
         Colour map of the dots.
     ax
         Axes to draw on, for a single factor.
+    %(table_key)s
 
     Returns
     -------
@@ -90,7 +92,7 @@ def top_genes(
     >>> [label.get_text() for label in axes[0].get_yticklabels()]
     ['gene_5', 'gene_6', 'gene_7']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     ncols = check_positive_int(ncols, "ncols")
     ranked = get_top_genes(adata, n, key=key, normalize=normalize, method=method)
     names = read_factors(adata, key).names

@@ -40,6 +40,7 @@ def traces(
     regions: Sequence[str] | None = None,
     window: tuple[float, float] | None = None,
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show time courses below each other, coloured by region.
 
@@ -56,6 +57,7 @@ def traces(
         First and last time to show, in seconds. `None`: all.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -79,7 +81,7 @@ def traces(
     >>> len(ax.get_yticks())
     6
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found, entry = read_components(adata, key)
     of_components = as_text(entry.region)
     chosen = choose_components(found.names, of_components, components, regions)

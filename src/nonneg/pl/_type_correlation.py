@@ -37,6 +37,7 @@ def type_correlation(
     cluster: bool = True,
     cmap: str | Colormap = "RdBu_r",
     ax: Axes | None = None,
+    table_key: str | None = None,
 ) -> Axes:
     """Show which cell types are found in the same locations.
 
@@ -58,6 +59,7 @@ def type_correlation(
         Colour map, from -1 to 1.
     ax
         Axes to draw on.
+    %(table_key)s
 
     Returns
     -------
@@ -78,7 +80,7 @@ def type_correlation(
     >>> [label.get_text() for label in ax.get_yticklabels()][:2]
     ['type_0', 'type_1']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     found = read_compositions(adata, key, share)
     chosen = select_types(found.names, cell_types)
     shares = np.asarray(found.shares[found.known][:, chosen], np.float64)

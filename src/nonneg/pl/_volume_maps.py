@@ -43,6 +43,7 @@ def volume_maps(
     plane: Literal["coronal", "horizontal", "sagittal"] = "coronal",
     n_slices: int = 6,
     cmap: str | Colormap = "magma",
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show the factors of a volume from three sides, or in slices.
 
@@ -64,6 +65,7 @@ def volume_maps(
         Number of slices.
     cmap
         Colour map.
+    %(table_key)s
 
     Returns
     -------
@@ -89,7 +91,7 @@ def volume_maps(
     >>> len(axes)
     6
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     check_one_of(view, ("projections", "slices"), "view")
     check_one_of(plane, tuple(PLANES), "plane")
     n_slices = check_positive_int(n_slices, "n_slices")

@@ -13,6 +13,7 @@ from .._adata.tables import read_table
 from .._adata.video import read_video
 from .._adata.views import read_factors
 from .._core.arguments import checked
+from .._core.docs import shared_docs
 from ._hemodynamic_maps import (
     bulk,
     draw_hemodynamic_maps,
@@ -34,8 +35,12 @@ _VALUES = 0.42
 
 
 @checked
+@shared_docs
 def widefield_report(
-    adata: AnnData | SpatialData, *, hemo_key: str = "hemo"
+    adata: AnnData | SpatialData,
+    *,
+    hemo_key: str = "hemo",
+    table_key: str | None = None,
 ) -> list[Axes]:
     """Show motion, variance per component and hemodynamics of a recording on one page.
 
@@ -51,6 +56,7 @@ def widefield_report(
         :func:`nonneg.pp.hemodynamic_correction`.
     hemo_key
         Key of the signal that was corrected for hemodynamics.
+    %(table_key)s
 
     Returns
     -------
@@ -81,7 +87,7 @@ def widefield_report(
     >>> [ax.get_label() for ax in axes]
     ['table', 'shifts', 'correlation', 'variance', 'brightness']
     """
-    adata = read_table(adata)
+    adata = read_table(adata, table_key)
     read_video(adata)
     moved = "shifts" in adata.varm and "motion_correlation" in adata.var
     products = [key for key in adata.uns if _has_spectrum(adata, key)]

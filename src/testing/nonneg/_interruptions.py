@@ -121,7 +121,7 @@ def _judge(
 
 def _is_marked(entry: Any) -> bool:
     if isinstance(entry, pd.DataFrame):
-        return bool(entry.attrs.get("interrupted", False))
+        return "interrupted" in entry and bool(entry["interrupted"].all())
     return isinstance(entry, dict) and bool(entry.get("interrupted", False))
 
 

@@ -566,7 +566,7 @@ def test_one_data_set(adata):
 
 def test_missing_labels(adata):
     adata.obs["batch"] = adata.obs["batch"].astype(object).where(np.arange(150) > 2)
-    match = r"adata.obs\['batch'\] is missing for 3 observations. Fill or remove"
+    match = r"adata.obs\['batch'\] is missing for 3 observations: NaN, or None, first in row"
     refused(ValueError, match, lambda: fit(adata), adata)
 
 

@@ -316,7 +316,7 @@ def test_stored_csc(adata, form, folder):
 def test_missing_labels_in_a_file(adata, folder):
     adata.obs["batch"] = adata.obs["batch"].cat.set_categories(NAMES[:2])
     path = write(adata, folder / "holes.h5ad")
-    match = r"'batch' in obs of .*holes.h5ad' is missing for 50 observations. Fill or remove"
+    match = r"'batch' in obs of .*holes.h5ad' is missing for 50 observations: NaN, or None, first in row"
     refused(ValueError, match, path, folder)
 
 

@@ -101,6 +101,18 @@ def test_rows_of_a_fit_in_batch():
     assert (np.diff(info["seconds"]) > 0).all()
 
 
+@FITS
+def test_warnings_are_about_the_cells_that_are_fitted(fit):
+    adata = cells()
+    x = adata.X.toarray()
+    x[~adata.obs["held"].to_numpy(), 3] = 0
+    x[adata.obs["held"].to_numpy(), 3] = 5
+    adata.X = x
+    told = "adata.X without the cells that are held out: 1 gene is zero in all cells"
+    with pytest.warns(UserWarning, match=told):
+        fit(adata, validation="held")
+
+
 def test_rows_within_epochs():
     adata = cells()
     online(adata, validation="held")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -235,7 +236,9 @@ def test_interruption_of_a_comparison_keeps_what_is_finished(adata, monkeypatch)
 
 
 @pytest.mark.parametrize("where", ["HoldOut", "scores"])
-def test_interruption_between_the_fits_of_a_comparison(adata, monkeypatch, where):
+def test_interruption_between_the_fits_of_a_comparison(
+    adata, monkeypatch, where, tmp_path
+):
     from nonneg.tl._compare import compare
 
     original, n_calls = getattr(compare, where), 0
@@ -250,4 +253,14 @@ def test_interruption_between_the_fits_of_a_comparison(adata, monkeypatch, where
     monkeypatch.setattr(compare, where, second)
     with pytest.warns(UserWarning, match="Interrupted after 1 of 2 fits, which are"):
         nng.tl.compare(adata, "intercept", n_splits=2)
-    assert adata.uns["comparison"].attrs["interrupted"]
+    # Files keep it.
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    table = ad.read_h5ad(tmp_path / "a.h5ad").uns["comparison"]
+    assert table["interrupted"].tolist() == [True]
+    assert len(nng.get.comparison(adata)) == 1
+    monkeypatch.undo()
+    nng.tl.compare(adata, "intercept", n_splits=2)
+    assert adata.uns["comparison"]["interrupted"].tolist() == [False, False]
+    # Tables of earlier versions do not have it.
+    del adata.uns["comparison"]["interrupted"]
+    assert len(nng.get.comparison(adata)) == 1

@@ -132,9 +132,20 @@ def test_held_out_locations(adata):
 def test_uncertainty_grows_with_distance(fits):
     adata = fits["nsf"]
     x = np.array([[5.0, 5.0], [20.0, 5.0], [60.0, 5.0]])
-    found = nng.tl.predict(adata, x)
+    told = r"2 of 3 places are outside .* than 3, 3 times .* coords\[1\]\. Fields"
+    with pytest.warns(UserWarning, match=told):
+        found = nng.tl.predict(adata, x)
     spread = np.log1p((found.layers["std"] / found.X) ** 2)
     assert (np.diff(spread, axis=0) > 0).all()
+
+
+def test_places_that_belong_to_another_section(adata):
+    """They are as far from those of this one as if nothing were there."""
+    fit(adata, "nsf", library_key="section", max_iter=1)
+    border, inside = adata.obsm["spatial"][[71, 0]]
+    nng.tl.predict(adata, [np.add(border, [0, 2.9])], section="a")
+    with pytest.warns(UserWarning, match="1 of 2 places is outside"):
+        nng.tl.predict(adata, [np.add(border, [0, 3.1]), inside], section="a")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ of the objective.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..._core.namespace import namespace
+from ..clock import clock
 from ..factor.momentum import move_on
 from ..loop import Report
 from .loadings import add, objectives, update_loadings
@@ -250,18 +250,16 @@ def fit(
 ) -> tuple[OnlineState, bool]:
     """Go on from a state to the end of the last epoch.
 
-    ``began`` is when the work began, by :func:`time.perf_counter`, as if it had not stopped. ``save`` is called
+    ``began`` is when the work began, by :func:`clock`, as if it had not stopped. ``save`` is called
     after every mini-batch. Cells of ``validation`` are looked at on the way, which takes
     time that is not counted. Also returns whether an interruption ended the fit: then
     the state is that after the last complete mini-batch.
     """
     n_steps = solver.sampler.n_steps
-    began = perf_counter() - spent(state) if began is None else began
+    began = clock() - spent(state) if began is None else began
 
     def seconds() -> float:
-        return (
-            perf_counter() - began - (0 if validation is None else validation.seconds)
-        )
+        return clock() - began - (0 if validation is None else validation.seconds)
 
     try:
         while state.step < n_epochs * n_steps:

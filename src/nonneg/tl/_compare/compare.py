@@ -70,7 +70,7 @@ def compare(
     (:func:`nonneg.pp.deviant_genes`), a small `n_inducing` and a coarse `tol`, as in
     `model_kwargs={"nsf": {"n_inducing": 300, "tol": 0.02}}`; given `length_scale`,
     `amplitude` and `temperature` (those of a first fit, in `adata.uns["nsf"]`), there is no
-    search. The column `seconds` says how long each took.
+    search. The column `seconds` says how long each took, compiling included.
 
     Take the smallest number of factors from which on the deviance no longer falls by
     more than its standard error; for the number of spatial ones of NSFH, the same.
@@ -123,9 +123,10 @@ def compare(
         that were fitted, at the factors of the fit. `rmse`: root of the mean squared error
         of held-out counts. `coverage`: share of held-out counts inside intervals of 90 %
         (see below). `sparsity`: share of zero loadings. `converged`: whether the fit did;
-        missing where there is nothing to fit. `seconds`. NaN where a model does not have
-        it. After Ctrl-C, those that were finished, and `.attrs["interrupted"]`, which files do not
-        keep.
+        missing where there is nothing to fit. `seconds`, with those of compiling: of fits
+        of one shape, the first of a session takes longer. `interrupted`: whether Ctrl-C ended
+        the comparison, which then holds the fits that were finished. NaN where a model does not
+        have it.
 
     Raises
     ------
@@ -207,10 +208,10 @@ def compare(
             if not rows:
                 raise
             interrupted = True
-    table = pd.DataFrame(rows).astype({"converged": "boolean"})
+    # A column, because files keep no attributes of tables.
+    table = pd.DataFrame(rows).assign(interrupted=interrupted)
+    table = table.astype({"converged": "boolean"})
     table.index = table.index.astype(str)
-    if interrupted:
-        table.attrs["interrupted"] = True
     write_values(target, {("uns", key_added): table})
     _warn_unconverged(table)
     warn_of_many(told)

@@ -12,9 +12,8 @@ from anndata import AnnData
 from sklearn.model_selection import ShuffleSplit
 from sklearn.neighbors import NearestNeighbors
 
-from ..._adata.checks import check_nonnegative
-from ..._adata.coordinates import read_coordinates
-from ..._adata.labels import read_sections
+from ..._adata.checks import check_nonnegative, warn_empty
+from ..._adata.places import read_places
 from ..._adata.read import Read, read_matrix
 from ..._adata.size_factors import is_total, read_size
 from ..._core.random import as_seed, stream
@@ -46,11 +45,13 @@ class ComparedData(NamedTuple):
         adata: AnnData, layer: str | None, spatial_key: str, library_key: str | None
     ) -> ComparedData:
         source = read_matrix(adata, Read(layer), on_cluster=False)
-        check_nonnegative(source.op.stats(), source.where)
+        stats = source.op.stats()
+        check_nonnegative(stats, source.where)
+        warn_empty(stats, source.where, of_obs=None, of_vars=None)
         # Every split is another copy of most rows: they are read once.
         counts = to_csr(source.op)
-        coords = read_coordinates(adata, spatial_key)
-        section, _ = read_sections(adata, library_key)
+        coords, section, _ = read_places(adata, spatial_key, library_key)
+        assert coords is not None
         # Farther than anything within a section.
         apart = 10 * (np.ptp(coords, axis=0).max() + 1) * section
         bare = AnnData(
@@ -64,7 +65,7 @@ class ComparedData(NamedTuple):
             counts,
             np.column_stack([coords, apart]),
             section,
-            source.op.stats(),
+            stats,
             spatial_key,
             library_key,
         )

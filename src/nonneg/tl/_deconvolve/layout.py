@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._adata.checks import as_numbers, check_key
-from ..._adata.coordinates import read_coordinates
-from ..._adata.labels import encode_labels, read_sections
-from ..._adata.stacked import warn_stacked
+from ..._adata.labels import encode_labels
+from ..._adata.places import read_places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,17 +38,12 @@ def read_layout(
     region_key: str | None,
 ) -> Layout:
     """Coordinates, sections and regions."""
-    section, _ = read_sections(adata, library_key)
-    coords = None
-    if spatial_key is not None:
-        coords = read_coordinates(
-            adata,
-            spatial_key,
-            hint="Pass spatial_key=None to treat locations as unrelated.",
-        )
-        warn_stacked(
-            adata, coords, section, spatial_key=spatial_key, library_key=library_key
-        )
+    coords, section, _ = read_places(
+        adata,
+        spatial_key,
+        library_key,
+        hint="Pass spatial_key=None to treat locations as unrelated.",
+    )
     if region_key is None:
         return Layout(coords, section, section, None, None)
     check_key(adata, "obs", region_key)

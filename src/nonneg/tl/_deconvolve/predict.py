@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from ..._adata.coordinates import read_coordinates
 from ..._adata.labels import read_sections
-from .._predict.targets import not_spatial, read_targets
+from .._predict.targets import not_spatial, read_targets, warn_outside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +39,12 @@ def predict_from_neighbours(adata: AnnData, stored: Factors, wanted: Wanted) -> 
     coords = read_coordinates(adata, spatial_key)[known]
     labels, names = read_sections(adata, library_key)
     xy, label = read_targets(wanted, coords.shape[1], np.asarray(names, object))
+    warn_outside(
+        (xy, label),
+        (coords, labels[known]),
+        consequence="They get the composition of the nearest ones, and `.layers['std']` does "
+        "not say how far these are.",
+    )
     shares = np.empty((len(xy), stored.scores.shape[1]), np.float32)
     std = np.empty_like(shares)
     for s in np.unique(label):

@@ -162,7 +162,7 @@ def inmf(
         `params`, `batches`, the names of the data sets in the order of the arrays
         above, `lam`, `weight`, `n_cells` and `sq_norm` of each, `gram`, their
         :math:`H_d^T H_d`, the `objective` after every iteration and the `seconds` it
-        took until then, `cells`, how many were visited, `n_iter`, `converged`,
+        took until then, without those of compiling, `cells`, how many were visited, `n_iter`, `converged`,
         `interrupted`. Factors are sorted by contribution.
     %(validated)s
 
@@ -298,7 +298,7 @@ def inmf(
     )
     # Last: a warning that is turned into an error must not cost the fit.
     _warn_about_fit(result, max_iter, tol)
-    warn_about_data(summary, data_sets, scaling)
+    warn_about_data(summary, fitted, scaling)
     return target if copy or is_new else None
 
 

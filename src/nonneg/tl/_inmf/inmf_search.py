@@ -112,7 +112,7 @@ def inmf_search(
         `alignment` of the fitted cells after quantile alignment (see
         :func:`nonneg.metrics.alignment`); `specific`, the squared norm of specific
         metagenes over that of shared plus specific ones; whether the fit `converged`;
-        and `seconds`.
+        and `seconds`, with those of compiling.
 
     Raises
     ------

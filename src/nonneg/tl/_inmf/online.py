@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..._adata.read import resolve_adata
 from ..._adata.scores import check_target, open_scores
 from ..._core.progress import progress
 from ..._core.warnings import warn
+from ...models.clock import clock
 from ...models.inmf.loadings import add, objectives
 from ...models.inmf.online import fit, spent
 from ...models.loop import Report
@@ -141,7 +141,7 @@ def fit_and_write(
     cells. ``before`` is what is known of cells that are not there any more,
     ``history`` the traces of its fit and the name of what arrives.
     """
-    began, rank = perf_counter() - spent(state), len(state.loadings.W)
+    began, rank = clock() - spent(state), len(state.loadings.W)
     validation = None if held_out is None else held_out.validation
     n_steps = n_epochs * solver.sampler.n_steps
     # Open before the fit: a folder that cannot be written to must not cost a fit.
@@ -182,7 +182,7 @@ def fit_and_write(
         with progress("scores", data_sets.n_obs) as show:
             found = solver.finish(state, keep, sort=before is None)
             integration = _integration(solver, found, before, sink.scores)
-            seconds = perf_counter() - began
+            seconds = clock() - began
             seconds -= 0.0 if validation is None else validation.seconds
             validated = {}
             if held_out is not None:

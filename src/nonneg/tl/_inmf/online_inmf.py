@@ -251,7 +251,7 @@ def online_inmf(
             state = solver.begin(
                 start(summary.sample, n_components, penalties, seed=seed, attempt=0)
             )
-        warn_about_data(summary, data_sets, scaling)
+        warn_about_data(summary, fitted, scaling)
         result = fit_and_write(
             target,
             data_sets,

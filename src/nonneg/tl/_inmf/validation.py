@@ -167,11 +167,13 @@ def hold_out(data_sets: DataSets, held: NDArray[np.bool_]) -> Split:
             parts=[part for part in fitted if part.op.shape[0]],
             n_cells=np.bincount(codes[~held], minlength=n_sets),
             n_rows=held.size,
+            where=f"{data_sets.where} without the cells that are held out",
         ),
         replace(
             data_sets,
             parts=others,
             n_cells=np.bincount(codes[held], minlength=n_sets),
+            where=f"{data_sets.where} of the cells that are held out",
             totals=None if totals is None else totals[where],
         ),
         where,

@@ -74,8 +74,8 @@ def compare_atlases(
     -------
     Data frame with a row for every atlas and block: `atlas`, `fold`, `n_regions` with
     components, `n_components`, `r2`, held out, over the pixels that have a region in all
-    atlases, and `localization`, the mean over components. After Ctrl-C, those that were
-    finished, and `.attrs["interrupted"]`.
+    atlases, `localization`, the mean over components, and `interrupted`: whether Ctrl-C ended
+    the comparison, of which those that were finished are returned.
 
     Raises
     ------
@@ -160,11 +160,9 @@ def compare_atlases(
         if not rows:
             raise
         interrupted = True
-    table = pd.DataFrame(rows)
     if interrupted:
-        table.attrs["interrupted"] = True
         warn(f"Interrupted after {len(rows)} of {len(fits)} fits, which are returned.")
-    return table
+    return pd.DataFrame(rows).assign(interrupted=interrupted)
 
 
 def _scored(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..._adata.checks import check_n_components, check_nonnegative, warn_empty
-from ..._adata.coordinates import fit_transform, read_coordinates
+from ..._adata.coordinates import fit_transform
 from ..._adata.given import name_or_array
-from ..._adata.labels import read_sections
+from ..._adata.places import read_places
 from ..._adata.read import Read, read_matrix, resolve_adata
 from ..._adata.size_factors import is_total, read_size
-from ..._adata.stacked import warn_stacked
 from ..._adata.write import keys_to_write
 from ..._core.progress import progress
 from ..._core.random import as_seed
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
-    from ..._adata.coordinates import Transform
     from ..._adata.read import MatrixInput
     from ..._adata.size_factors import SizeFactors
     from ..._adata.write import Write
@@ -123,22 +121,13 @@ def fit_factors(
     seed = as_seed(rng)
     adata = resolve_adata(data, table_key=write.table_key, copy=write.copy)
     keys = keys_to_write(adata, method, write.key_added)
-    section, names = read_sections(adata, choices.library_key)
-    coords: NDArray[np.float64] | None = None
-    transform: Transform | None = None
-    if choices.n_spatial:
-        assert choices.spatial_key is not None
-        coords = read_coordinates(
-            adata, choices.spatial_key, hint="Spatial models need coordinates."
-        )
-        transform = fit_transform(coords, section, names)
-        warn_stacked(
-            adata,
-            coords,
-            section,
-            spatial_key=choices.spatial_key,
-            library_key=choices.library_key,
-        )
+    coords, section, names = read_places(
+        adata,
+        choices.spatial_key if choices.n_spatial else None,
+        choices.library_key,
+        hint="Spatial models need coordinates.",
+    )
+    transform = None if coords is None else fit_transform(coords, section, names)
     with computing(), progress(method, None) as callback:
         source = read_matrix(adata, read)
         put = _placement(source)

@@ -20,7 +20,7 @@ from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.kriging import Kriged, elsewhere, stretch_of
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
-from .._predict.targets import not_spatial, read_targets
+from .._predict.targets import not_spatial, read_targets, warn_outside
 from .front import FAMILY
 from .store import KRIGED, moments
 
@@ -50,6 +50,13 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         mean, var = predict_fields(fields, transform(xy, label), label)
         others = _without_space(stored, transform, transform(xy, label), label)
+    warn_outside(
+        (transform(xy, label), label),
+        (np.asarray(entry.field["sites"]), np.asarray(entry.field["site_section"])),
+        scale=transform.scale,
+        consequence="Fields go to their trend there, and `.layers['std']` to what the fit "
+        "had before it saw data.",
+    )
     scores, std = moments(
         np.hstack([mean, others[0]]), np.hstack([var, others[1]]), linear=linear
     )

@@ -52,6 +52,10 @@ def predict(
     are the mean of those of the nearest locations, as in the coupling of that model.
     These locations are needed, and `.layers['std']` says how far they differ.
 
+    Outside of the tissue, both extrapolate: fields towards their trend, compositions from the
+    border. A warning counts coordinates that are farther from all locations of the fit than
+    three times the usual distance between these.
+
     Parameters
     ----------
     adata
@@ -79,8 +83,7 @@ def predict(
         observations, such as their total over `adata.uns[key]["params"]["size_median"]`.
         Where the fit had `size_factors="total"`, expected counts of all variables sum to
         that total: factors tell the shares.
-    table_key
-        Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
+    %(table_key)s
 
     Returns
     -------

@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from ..._adata.checks import as_numbers
-from ..._adata.coordinates import check_places
+from ..._adata.coordinates import check_places, point_spacing
+from ..._core.quiet import collected
+from ..._core.text import counted
+from ..._core.warnings import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..._adata.genes import Genes
+
+
+# Times the usual distance between locations, that of third neighbours. Inside a lattice
+# nothing is farther than .7 of it from the nearest location, and among cells at random
+# with a quarter of the usual density, one place in 400 is farther than 3.
+_FAR = 3
 
 
 class Wanted(NamedTuple):
@@ -91,3 +101,36 @@ def read_targets(
         msg = f"There is no section {missing[0]!r}; there are {known}."
         raise KeyError(msg)
     return xy, np.searchsorted(np.asarray(known), names).astype(np.intp)
+
+
+def warn_outside(
+    wanted: tuple[NDArray[np.float64], NDArray[np.intp]],
+    fitted: tuple[NDArray[np.float64], NDArray[np.intp]],
+    *,
+    consequence: str,
+    scale: float = 1.0,
+) -> None:
+    """Warn of coordinates that are far from all locations of their section.
+
+    Both with the section of each, and in units of the coordinates times ``scale``.
+    """
+    # Comparisons hold out locations of the section itself.
+    if collected() is not None:
+        return
+    (xy, label), (sites, site_section) = wanted, fitted
+    far = np.zeros(len(xy), bool)
+    limit = 0.0
+    for s in np.unique(label):
+        own = sites[site_section == s]
+        if len(np.unique(own, axis=0)) > 1:
+            reach = _FAR * point_spacing(own)
+            at = label == s
+            far[at] = cKDTree(own).query(xy[at])[0] > reach
+            limit = max(limit, reach)
+    if far.any():
+        n, row = int(far.sum()), int(far.argmax())
+        warn(
+            f"{counted(n, 'place', 'is', of=len(far))} outside of the tissue: farther than "
+            f"{limit / scale:.3g}, {_FAR} times the usual distance between neighbours, from all "
+            f"locations of the fit, e.g. coords[{row}]. {consequence}"
+        )
