@@ -126,6 +126,7 @@ ASKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLE)
 def test_devices(name, monkeypatch):
     """Rows go to several of them, and are computed with there, or not."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -116,3 +118,14 @@ def test_fields_are_foretold_and_other_factors_are_not(fits):
         assert ((share > 0.3) & (share <= 1)).all()
     np.testing.assert_array_equal(fits["nsfh"].uns["nsfh"]["spatial_share"][2:], 0)
     assert "spatial_share" not in fits["pnmf"].uns["pnmf"]
+
+
+def test_fields_that_are_left_empty_are_told():
+    """Where counts are hardly trusted, factors without space take what fields have."""
+    adata = mixed("ggblocks", 12, 0, 40)
+    with pytest.warns(UserWarning, match="Spatial factors carry 0.*temperature=10"):
+        hybrid(adata, temperature=1e4)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Spatial factors carry")
+        hybrid(adata)
+        nng.tl.nsf(adata, 4, size_factors=None, **KERNEL)

@@ -69,7 +69,7 @@ def fit(
         and bool(free_parameters(options))
         and len(space.layout.locations) >= _MIN_SEARCH_LOCATIONS
     )
-    kernels = first_kernels(n_spatial, n_axes, options, searched=searched)
+    kernels = first_kernels(n_spatial, rank, n_axes, options, searched=searched)
     tried: list[tuple[int, Kernels, float]] = []
     chosen: Found | None = None
 

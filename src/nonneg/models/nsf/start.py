@@ -36,6 +36,10 @@ _FIRST_RISE = 2.0
 # Where the search begins: smooth fields that follow their data loosely.
 _LENGTH_SCALE, _AMPLITUDE, _TEMPERATURE = 1.0, 1.0, 100.0
 
+# The same beside factors without space, which trust counts fully: fields that hardly do
+# lose all of their genes to them before anything has been judged.
+_TEMPERATURE_BESIDE = 10.0
+
 # Iterations of NMF; those with more components need only tell patterns apart.
 _MAX_ITER, _MAX_ITER_MORE = 200, 60
 
@@ -166,9 +170,10 @@ _compiled_first_state = jax.jit(_first_state)
 
 
 def first_kernels(
-    n_spatial: int, n_axes: int, options: Options, *, searched: bool
+    n_spatial: int, rank: int, n_axes: int, options: Options, *, searched: bool
 ) -> Kernels:
     """Given values, or those where the search begins, if there is one."""
+    temperature = _TEMPERATURE if n_spatial == rank else _TEMPERATURE_BESIDE
     return Kernels(
         np.full(
             (n_spatial, n_axes if options.anisotropic else 1),
@@ -176,7 +181,7 @@ def first_kernels(
         ),
         np.full(n_spatial, float(options.amplitude or _AMPLITUDE)),
         float(options.nugget),
-        float(options.temperature or (_TEMPERATURE if searched else 1.0)),
+        float(options.temperature or (temperature if searched else 1.0)),
     )
 
 

@@ -30,6 +30,7 @@ from ...operators.normalised import log_normalised
 from ...operators.place import check_float64, to_devices
 from ...operators.threads import computing
 from .depth import totals_explained, warn_of_depth
+from .empty_fields import warn_of_empty_fields
 from .start_order import by_morans_i
 from .store import spatial_info, write_fit
 
@@ -192,6 +193,9 @@ def fit_factors(
     _report(choices, source, stats, result)
     if choices.n_spatial:
         warn_of_depth(info["totals_explained"], method)
+    if 0 < choices.n_spatial < choices.n_components:
+        entry = adata.uns[keys.uns]
+        warn_of_empty_fields(entry["mass"], entry["is_spatial"])
     return adata if write.copy else None
 
 
