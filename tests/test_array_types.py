@@ -22,7 +22,11 @@ from testing.nonneg import (
     low_rank,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    # Batches of cells, which lie anywhere.
+    "ignore:Observations with different adata.obs.'batch'.",
+)
 
 # Integers, so that every type holds them exactly.
 ADATA = counts()

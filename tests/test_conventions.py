@@ -17,7 +17,11 @@ from nonneg._adata import write
 from testing.nonneg import assert_same, counts, public_functions, snapshot
 
 # Convergence is no matter here.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    # Batches of cells, which lie anywhere.
+    "ignore:Observations with different adata.obs.'batch'.",
+)
 ROOT = Path(__file__).parents[1]
 PUBLIC = public_functions()
 EACH = pytest.mark.parametrize("public", PUBLIC, ids=str)

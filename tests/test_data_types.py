@@ -14,7 +14,11 @@ import scipy.sparse as sp
 import nonneg as nng
 from testing.nonneg import counts
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    # Batches of cells, which lie anywhere.
+    "ignore:Observations with different adata.obs.'batch'.",
+)
 
 VALUES = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32"),

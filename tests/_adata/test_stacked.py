@@ -139,6 +139,39 @@ def test_numbers_that_name_sections(mixed):
     silent(mixed)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sample_qc",
+        "image_cluster",
+        "mouse_celltype",
+        "library_size_bin",
+        "batch_corrected_leiden",
+        "slide_quality",
+    ],
+)
+def test_other_columns_with_such_words(name, mixed):
+    mixed.obs[name] = np.repeat(["a", "b"], [220, 80])
+    silent(mixed)
+
+
+def test_columns_of_anything(mixed):
+    """They are not looked at, and hinder no fit."""
+    labels = np.repeat(["a", "b"], [220, 80])
+    twice = pd.DataFrame(dict.fromkeys("xy", labels)).set_axis(["sample"] * 2, axis=1)
+    others = {
+        "batch": [{"a": 1}] * 300,
+        ("sample", 1): labels,
+        "slide": pd.to_datetime(np.repeat(["2024-01-01", "2024-01-02"], [220, 80])),
+        "slice": pd.cut(np.repeat([1, 2], [220, 80]), 2),
+        "donor": np.where(np.arange(300) % 3, labels, None),
+    }
+    mixed.obs = pd.concat([twice, pd.DataFrame(others)], axis=1).set_axis(
+        mixed.obs_names, axis=0
+    )
+    silent(mixed)
+
+
 def test_sections_that_overlap_in_part(mixed):
     mixed.obs["sample"] = mixed.obs["batch"] = np.repeat(["a", "b"], [220, 80])
     mixed.obsm["spatial"][220:, 0] += 600

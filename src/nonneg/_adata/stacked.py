@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 # lattice, most locations do.
 _MANY = 0.05
 
-# Words in names of columns that tell sections apart, as scanpy, squidpy, SpatialData and
-# the instruments have them.
-_NAMES = {
-    "animal", "batch", "capture", "donor", "fov", "image", "individual", "library", "mouse",
-    "patient", "puck", "replicate", "sample", "section", "slice", "slide", "specimen",
-}  # fmt: skip
+# Names of columns that tell sections apart, as scanpy, squidpy, SpatialData and the
+# instruments have them. Nothing else may be in them: `sample_qc` is no section.
+_NAMES = re.compile(
+    r"(animal|batch|donor|fov|individual|library|mouse|patient|puck|replicate|sample|section"
+    r"|slice|slide|specimen)s?[\W_]*(id|key|label|name|nr|no|number)?",
+    re.IGNORECASE,
+)
 # Of neighbours with another label, relative to labels at random. Parts of one section
 # touch along a border: a lattice of 6 x 6 in halves has .17, larger ones less. Two
 # sections of which a third overlaps have .3.
@@ -124,7 +125,9 @@ def _mixed(adata: AnnData, coords: NDArray[np.float64]) -> list[str]:
     found = []
     for name in columns:
         labels = read_labels(adata, name)
-        if not 1 < labels.names.size <= len(coords) // _PER_LABEL:
+        # Labels that are missing name no section.
+        complete = (labels.codes >= 0).all()
+        if not complete or not 1 < labels.names.size <= len(coords) // _PER_LABEL:
             continue
         shares = np.bincount(labels.codes + 1) / len(coords)
         at_random = 1 - np.square(shares).sum()
@@ -136,18 +139,35 @@ def _mixed(adata: AnnData, coords: NDArray[np.float64]) -> list[str]:
 
 
 def _called_as_sections(adata: AnnData) -> list[str]:
-    """Columns of labels, or whole numbers, whose names have one of the words."""
-    whole = pd.api.types.is_integer_dtype
+    """Columns of labels, or whole numbers, with such names."""
     texts = _texts(adata)
     return [
         name
-        for column in adata.obs
-        if _NAMES & set(re.split(r"[\W\d_]+|ids?$", (name := str(column)).lower()))
-        and (name in texts or whole(adata.obs[column].dtype))
+        for name in _names(adata)
+        if _NAMES.fullmatch(name)
+        and (name in texts or pd.api.types.is_integer_dtype(adata.obs[name].dtype))
     ]
 
 
 def _texts(adata: AnnData) -> list[str]:
-    """Columns of labels."""
-    numeric = pd.api.types.is_numeric_dtype
-    return [str(name) for name in adata.obs if not numeric(adata.obs[name].dtype)]
+    """Columns of labels: others may hold anything, and are not looked at."""
+    return [name for name in _names(adata) if _is_text(adata.obs[name])]
+
+
+def _names(adata: AnnData) -> list[str]:
+    """Of columns that can be asked for."""
+    names = pd.Index(adata.obs.columns)
+    return [
+        name for name in names[~names.duplicated(keep=False)] if isinstance(name, str)
+    ]
+
+
+def _is_text(column: Any) -> bool:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.api.types.infer_dtype(column.dtype.categories) in {
+            "string",
+            "integer",
+        }
+    if column.dtype.kind in "OUT" or isinstance(column.dtype, pd.StringDtype):
+        return pd.api.types.infer_dtype(np.asarray(column), skipna=True) == "string"
+    return False

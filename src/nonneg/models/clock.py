@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from time import perf_counter
 
 from jax import monitoring
+
+# Parts that may still turn out to be inside another.
+_KEPT = 1_000
 
 
 class _Compiled(threading.local):
     """What a thread has spent on compiling: parts may hold parts that ended before."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[float, float]] = []
-        """Start and length of each that is in no other."""
+        self.parts: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        """Start and length of each that is in no other; the last ones."""
         self.seconds = 0.0
 
 

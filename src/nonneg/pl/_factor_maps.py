@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -246,10 +247,11 @@ def _passing(kwargs: Mapping[str, Any], to: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        if not kwargs or is_ours(error):
+    except (TypeError, ValueError, AttributeError) as error:
+        words = set(re.findall(r"\w+", str(error)))
+        blamed = [name for name in kwargs if name in words]
+        if not blamed or is_ours(error):
             raise
-        blamed = [name for name in kwargs if name in str(error)] or list(kwargs)
         given = ", ".join(f"{name}={kwargs[name]!r}"[:_LONG] for name in blamed)
         msg = f"pl.factor_maps passes {given} to {to}, which refuses: {error}"
         raise TypeError(msg) from error

@@ -62,9 +62,9 @@ def likelihood_of(name, op, size, draws=0):
         "poisson": lambda: Poisson(op, size),
         "negative_binomial": lambda: NegativeBinomial(op, size),
         "gaussian": lambda: Gaussian(op, column_sq_norm(op)),
-        "linear": lambda: LinearGaussian(op, column_sq_norm(op), center),
-        "interacting": lambda: LinearGaussian(
-            op, column_sq_norm(op), center, one_prior=False
+        **dict.fromkeys(
+            ["linear", "interacting"],
+            lambda: LinearGaussian(op, column_sq_norm(op), center),
         ),
         "monte_carlo": lambda: PoissonMonteCarlo(op, size, 3, draws),
     }[name]()
@@ -154,8 +154,10 @@ def test_factors_that_interact_have_the_mean_of_all_together(adata):
     kernels = Kernels(lengths, np.ones(k), 0.1, 2.0)
     prior = Priors("matern32", space.layout, k).at(lengths, 0.1)
     op = as_operator(adata.X, where="X")
-    likelihood = likelihood_of("interacting", op, None)
-    ascent = Ascent(FactorModel(likelihood, space, k), kernels, prior)
+    ascent = Ascent(
+        FactorModel(likelihood_of("linear", op, None), space, k), kernels, prior
+    )
+    likelihood = ascent.model.likelihood_of(prior)
     w = rng.standard_normal((adata.n_vars, k)).astype(np.float32)
     mean = rng.standard_normal((n, k)).astype(np.float32)
     state = first_state(ascent, w, mean)
@@ -373,12 +375,15 @@ def _ascent(
     """At fixed kernels, before its first step."""
     options = Options(n_inducing=50)
     space = make_space(scaled(adata), np.zeros(adata.n_obs, np.intp), options)
-    kernels = Kernels(
-        np.full((n_spatial, 1), 2.0), np.full(n_spatial, amplitude), nugget, 1.0
-    )
+    lengths = np.full((n_spatial, 1), 2.0)
+    if likelihood == "interacting":
+        # Each has a prior of its own.
+        lengths *= np.arange(1, n_spatial + 1)[:, None]
+    kernels = Kernels(lengths, np.full(n_spatial, amplitude), nugget, 1.0)
     prior = None
     if n_spatial:
-        prior = Priors("matern32", space.layout, 1).at(kernels.length_scale, nugget)
+        priors = Priors("matern32", space.layout, n_spatial)
+        prior = priors.at(kernels.length_scale, nugget)
     op = as_operator(adata.X, where="X")
     model = likelihood_of(likelihood, op, np.ones(144, np.float32))
     space = space if n_spatial else None
@@ -489,6 +494,15 @@ def test_private_kernels_predict_no_worse(adata, searched):
     assert private.kernels.length_scale.shape == (4, 1)
     best = max(score for _, _, score in searched.tried)
     assert max(score for _, _, score in private.tried) >= best
+
+
+def test_priors_that_are_alike_are_one(adata):
+    """Whether or not each factor might have had its own: loadings are rotated."""
+    found = [
+        run(adata, "linear", shared_kernel=shared, **FIXED)[0].trace.objective[-1]
+        for shared in (True, False)
+    ]
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow

@@ -180,7 +180,7 @@ def test_sections(tissue, quick):
     nng.tl.deconvolve(adata, reference, **quick)
     for part in np.split(both.obsm["X_deconv"], 2):
         np.testing.assert_allclose(part, adata.obsm["X_deconv"], atol=5e-3)
-    with pytest.warns(UserWarning, match=r"100% of the locations.*\['section'\]"):
+    with pytest.warns(UserWarning, match=r"100% of the locations.*='section'"):
         nng.tl.deconvolve(both, reference, **quick)
 
 

@@ -55,7 +55,7 @@ CASES = {
     "repeated genes": (repeated_genes, ValueError, "repeat.*gene_0"),
     "no counts": (no_counts, ValueError, "all zero"),
     "no coordinates": (no_coordinates, KeyError, "spatial_key=None"),
-    "no region": (no_region, ValueError, "missing for 1 observation\\."),
+    "no region": (no_region, ValueError, "missing for 1 observation: NaN"),
     "one type": (one_type, ValueError, "one cell type"),
 }
 

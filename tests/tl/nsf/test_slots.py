@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import anndata as ad
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -11,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 import nonneg as nng
 from nonneg.models.nsf import exchange, solver, start
 from nonneg.tl._nsf import front
+from testing.nonneg import real_data
 
 from .conftest import KERNEL
 
@@ -123,9 +125,23 @@ def test_fields_are_foretold_and_other_factors_are_not(fits):
 def test_fields_that_are_left_empty_are_told():
     """Where counts are hardly trusted, factors without space take what fields have."""
     adata = mixed("ggblocks", 12, 0, 40)
-    with pytest.warns(UserWarning, match="Spatial factors carry 0.*temperature=10"):
-        hybrid(adata, temperature=1e4)
+    kwargs = KERNEL | {"size_factors": None, "n_spatial": 4}
+    match = "of 4 spatial factors ha.*less than.*temperature=10"
+    with pytest.warns(UserWarning, match=match):
+        nng.tl.nsfh(adata, 7, **kwargs | {"temperature": 1e4})
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Spatial factors carry")
-        hybrid(adata)
+        warnings.filterwarnings("error", ".*of the expected values")
+        nng.tl.nsfh(adata, 7, **kwargs)
         nng.tl.nsf(adata, 4, size_factors=None, **KERNEL)
+
+
+@pytest.mark.slow
+def test_layers_of_single_cells_are_spatial():
+    """Cells differ from their neighbours in all but a few genes, and fields keep these."""
+    adata = ad.read_h5ad(real_data("osmfish_cortex.h5ad"))
+    rows = np.flatnonzero(adata.obs["valid"])
+    adata = adata[np.random.default_rng(0).choice(rows, 1000, replace=False)].copy()
+    nng.tl.nsfh(adata, 12, n_spatial=6, size_factors=None, n_inducing=300)
+    importance = adata.var["nsfh_spatial_importance"]
+    assert importance[["Rorb", "Syt6"]].min() > 0.3
+    assert importance[["Gad2", "Vip"]].max() < 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -103,15 +104,10 @@ class LinearGaussian(Likelihood):
     loss = "frobenius"
     arrays = ("center", "sq_norm", "noise", "floor")
 
-    def __init__(
-        self,
-        op: MatrixOperator,
-        sq_norm: Floats,
-        center: Floats,
-        *,
-        one_prior: bool = True,
-    ) -> None:
-        self.op, self.center, self.one_prior = op, center, one_prior
+    one_prior = True
+
+    def __init__(self, op: MatrixOperator, sq_norm: Floats, center: Floats) -> None:
+        self.op, self.center = op, center
         n_obs = op.shape[0]
         total = op.stats().col_sums
         self.sq_norm: Any = sq_norm - 2 * center * total + n_obs * center**2
@@ -119,9 +115,12 @@ class LinearGaussian(Likelihood):
         self.floor: Any = 1e-3 * self.noise + 1e-12
 
     def restrict(self, op: MatrixOperator, rows: NDArray[np.intp]) -> LinearGaussian:
-        return LinearGaussian(
-            op, column_sq_norm(op), self.center, one_prior=self.one_prior
-        )
+        return LinearGaussian(op, column_sq_norm(op), self.center)
+
+    def of_priors(self, *, alike: bool) -> LinearGaussian:
+        found = copy(self)
+        found.one_prior = alike
+        return found
 
     def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
         xp = namespace(mean)

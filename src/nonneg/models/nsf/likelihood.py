@@ -176,6 +176,10 @@ class Likelihood(ABC):
             setattr(placed, name, jax.tree.map(put, getattr(self, name)))
         return placed
 
+    def of_priors(self, *, alike: bool) -> Likelihood:
+        """The same for factors whose priors are alike, or not."""
+        return self
+
     @abstractmethod
     def evidence(self, noise: Any, mean: Any, var: Any, w: Any) -> Evidence:
         """New loadings, and what sites need of the data."""

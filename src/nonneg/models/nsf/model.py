@@ -73,6 +73,11 @@ class FactorModel:
         )
         return xp.maximum(lam, MIN_PRECISION), h
 
+    def likelihood_of(self, prior: Prior | None) -> Likelihood:
+        """Of factors with this prior, or with one for each."""
+        alike = prior is None or not prior.interpolation.stacked
+        return self.likelihood.of_priors(alike=alike)
+
     def step(
         self, state: NSFState, kernels: Kernels, prior: Prior | None, rate: Any
     ) -> Step:
@@ -80,13 +85,14 @@ class FactorModel:
 
         ``rate`` (k,) is how much of the way to new precisions is made.
         """
-        evidence = self.likelihood.evidence(state.noise, state.mean, state.var, state.w)
-        local = self.likelihood.local(evidence, state.mean, state.var)
+        likelihood = self.likelihood_of(prior)
+        evidence = likelihood.evidence(state.noise, state.mean, state.var, state.w)
+        local = likelihood.local(evidence, state.mean, state.var)
         objective = evidence.value - state.penalty.sum()
         start = state._replace(w=evidence.w, noise=evidence.noise)
         if isinstance(local, Sites):
-            # Where these lead is the maximum, whatever the factors were.
             if local.gram is None:
+                # Where these lead is the maximum, whatever the factors were.
                 fit = self.condition(start, kernels, prior, *local[:2])
             else:
                 assert prior is not None

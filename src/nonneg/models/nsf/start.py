@@ -141,10 +141,11 @@ def _first_state(ascent: Ascent, w: Any, mean: Any, var: Any, noise: Any) -> NSF
     else:
         iid = [xp.zeros(k - t), xp.ones(k - t)]
     noise = model.likelihood.noise if noise is None else noise
-    evidence = model.likelihood.evidence(noise, mean, var, w)
+    likelihood = model.likelihood_of(ascent.prior)
+    evidence = likelihood.evidence(noise, mean, var, w)
     # At the loadings that belong to these factors.
     evidence = evidence._replace(w=w)
-    local = model.likelihood.local(evidence, mean, var)
+    local = likelihood.local(evidence, mean, var)
     if isinstance(local, Sites):
         precision, shift = local.precision, local.given(mean)
     else:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ..._core.text import counted
 from ..._core.warnings import warn
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-# Of the expected counts. With shuffled places, where nothing is spatial, fields carry .4 to .5.
-_LITTLE = 0.01
+# Of the expected values. With shuffled places, where nothing is spatial, fields of simulations
+# carry .4 to .5 together.
+_LITTLE = 0.001
+
+# From which on fields trust values much less than factors without space do.
+_HIGH = 10.0
 
 
 def warn_of_empty_fields(
-    mass: NDArray[np.floating[Any]], is_spatial: NDArray[np.bool_]
+    mass: NDArray[np.floating[Any]], is_spatial: NDArray[np.bool_], temperature: float
 ) -> None:
     """One warning, with what to try, from what every factor carries."""
-    share = mass[is_spatial].sum() / mass.sum()
-    if share >= _LITTLE:
+    fields = mass[is_spatial]
+    n_empty = int((fields < _LITTLE * mass.sum()).sum())
+    if not n_empty:
         return
+    lower = f"temperature={_HIGH:g} or less, or " if temperature > _HIGH else ""
     warn(
-        f"Spatial factors carry {share:.2%} of the expected counts: factors without space, "
-        "which follow every observation, have taken the rest. That importances are near "
-        "zero does not say that genes are not spatial. Try temperature=10 or less, or a "
-        "larger n_spatial; `nonneg.tl.nsf` has spatial factors only."
+        f"{counted(n_empty, 'spatial factor', 'has', of=len(fields))} less than {_LITTLE:.1%} "
+        "of the expected values: factors without space, which follow every "
+        "observation, have taken the rest. That importances are near zero does not say that "
+        f"genes are not spatial. Try {lower}fewer of either kind; `nonneg.tl.nsf` has spatial "
+        "factors only."
     )

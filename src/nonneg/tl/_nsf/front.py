@@ -193,9 +193,11 @@ def fit_factors(
     _report(choices, source, stats, result)
     if choices.n_spatial:
         warn_of_depth(info["totals_explained"], method)
-    if 0 < choices.n_spatial < choices.n_components:
+    if 0 < choices.n_spatial < choices.n_components and not result.trace.interrupted:
         entry = adata.uns[keys.uns]
-        warn_of_empty_fields(entry["mass"], entry["is_spatial"])
+        warn_of_empty_fields(
+            entry["mass"], entry["is_spatial"], float(result.kernels.temperature)
+        )
     return adata if write.copy else None
 
 
@@ -306,12 +308,7 @@ def _likelihood(
     seed: int,
 ) -> Likelihood:
     if center is not None:
-        return LinearGaussian(
-            op,
-            column_sq_norm(op),
-            center,
-            one_prior=choices.options.shared_kernel,
-        )
+        return LinearGaussian(op, column_sq_norm(op), center)
     kinds: dict[tuple[LikelihoodName, Estimator], Callable[[], Likelihood]] = {
         ("poisson", "deterministic"): lambda: Poisson(op, size),
         ("poisson", "monte_carlo"): lambda: PoissonMonteCarlo(

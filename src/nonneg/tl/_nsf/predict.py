@@ -48,10 +48,11 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     linear = FAMILY[cast("Method", entry.method)].linear
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
-        mean, var = predict_fields(fields, transform(xy, label), label)
-        others = _without_space(stored, transform, transform(xy, label), label)
+        scaled = transform(xy, label)
+        mean, var = predict_fields(fields, scaled, label)
+        others = _without_space(stored, transform, scaled, label)
     warn_outside(
-        (transform(xy, label), label),
+        (scaled, label),
         (np.asarray(entry.field["sites"]), np.asarray(entry.field["site_section"])),
         scale=transform.scale,
         consequence="Fields go to their trend there, and `.layers['std']` to what the fit "
