@@ -28,7 +28,13 @@ from .search import (
     hold_out,
     search,
 )
-from .start import first_kernels, first_state, start_counts, start_real
+from .start import (
+    TEMPERATURE_BESIDE,
+    first_kernels,
+    first_state,
+    start_counts,
+    start_real,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +75,8 @@ def fit(
         and bool(free_parameters(options))
         and len(space.layout.locations) >= _MIN_SEARCH_LOCATIONS
     )
+    if 0 < n_spatial < rank:
+        options = _beside_others(options)
     kernels = first_kernels(n_spatial, rank, n_axes, options, searched=searched)
     tried: list[tuple[int, Kernels, float]] = []
     chosen: Found | None = None
@@ -178,6 +186,12 @@ def fit(
             scatter=None if chosen is None else chosen.scatter,
             kernel=options.kernel,
         )
+
+
+def _beside_others(options: Options) -> Options:
+    """Of fields that have factors without space beside them."""
+    limits = options.search.temperature_range[0], TEMPERATURE_BESIDE
+    return replace(options, search=replace(options.search, temperature_range=limits))
 
 
 def _ascend(

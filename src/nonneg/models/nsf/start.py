@@ -36,9 +36,10 @@ _FIRST_RISE = 2.0
 # Where the search begins: smooth fields that follow their data loosely.
 _LENGTH_SCALE, _AMPLITUDE, _TEMPERATURE = 1.0, 1.0, 100.0
 
-# The same beside factors without space, which trust counts fully: fields that hardly do
-# lose all of their genes to them before anything has been judged.
-_TEMPERATURE_BESIDE = 10.0
+# The same beside factors without space, which trust counts fully, and the highest there:
+# fields that hardly do lose their genes to them, and then predict what is left the better
+# the less they trust it. Of single cells, most fields were empty.
+TEMPERATURE_BESIDE = 10.0
 
 # Iterations of NMF; those with more components need only tell patterns apart.
 _MAX_ITER, _MAX_ITER_MORE = 200, 60
@@ -174,7 +175,7 @@ def first_kernels(
     n_spatial: int, rank: int, n_axes: int, options: Options, *, searched: bool
 ) -> Kernels:
     """Given values, or those where the search begins, if there is one."""
-    temperature = _TEMPERATURE if n_spatial == rank else _TEMPERATURE_BESIDE
+    temperature = _TEMPERATURE if n_spatial == rank else TEMPERATURE_BESIDE
     return Kernels(
         np.full(
             (n_spatial, n_axes if options.anisotropic else 1),
