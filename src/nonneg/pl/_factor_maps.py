@@ -248,10 +248,10 @@ def _passing(kwargs: Mapping[str, Any], to: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, AttributeError) as error:
-        words = set(re.findall(r"\w+", str(error)))
-        blamed = [name for name in kwargs if name in words]
-        if not blamed or is_ours(error):
+        if not kwargs or is_ours(error):
             raise
+        words = set(re.findall(r"\w+", str(error)))
+        blamed = [name for name in kwargs if name in words] or list(kwargs)
         given = ", ".join(f"{name}={kwargs[name]!r}"[:_LONG] for name in blamed)
         msg = f"pl.factor_maps passes {given} to {to}, which refuses: {error}"
         raise TypeError(msg) from error
