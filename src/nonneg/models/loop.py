@@ -87,29 +87,31 @@ def drive[State](
     complete state; before the first step is complete it is passed on. Scores of
     streamed data are updated in place: some of them may be one step ahead then.
     """
-    reports: list[Report] = []
-    seconds: list[float] = []
+    reports: list[tuple[Report, float]] = []
     start = clock()
     converged = interrupted = False
     try:
         while len(reports) < solver.max_iter and not converged:
             state = solver.step(state)
-            reports.append(solver.report(state))
-            seconds.append(clock() - start)
+            report, now = solver.report(state), clock() - start
+            # Both at once: an interruption may come between any two lines.
+            reports.append((report, now))
             converged = bool(solver.finished(state))
             if callback is not None:
-                callback(len(reports), reports[-1])
+                callback(len(reports), report)
     except KeyboardInterrupt:
         if not reports:
             raise
         interrupted = True
     known = [
-        (i, r.objective) for i, r in enumerate(reports, 1) if r.objective is not None
+        (i, report.objective, now)
+        for i, (report, now) in enumerate(reports, 1)
+        if report.objective is not None
     ]
     return state, Trace(
-        objective=[objective for _, objective in known],
-        iteration=[i for i, _ in known],
-        seconds=[seconds[i - 1] for i, _ in known],
+        objective=[objective for _, objective, _ in known],
+        iteration=[i for i, _, _ in known],
+        seconds=[now for _, _, now in known],
         n_iter=len(reports),
         converged=converged,
         interrupted=interrupted,
