@@ -110,3 +110,25 @@ def test_factors_that_means_are_multiplied_by_are_positive(adata, verb):
     adata.obs.loc[adata.obs_names[:3], "size"] = 0.0
     with pytest.raises(ValueError, match=r"obs\['size'\] must be positive, but 3 are"):
         VERBS[verb](adata, "size")
+
+
+def test_a_series_in_another_order(adata):
+    """It would be read by position, and be that of other cells."""
+    size = pd.Series(np.linspace(1, 2, adata.n_obs), adata.obs_names)
+    with pytest.raises(
+        ValueError, match=r"size_factors is a Series.*loc\[adata\.obs_names"
+    ):
+        nng.tl.pnmf(adata, 2, size_factors=size[::-1], **SHORT)
+    mask = pd.Series(np.arange(adata.n_vars) % 3 > 0, adata.var_names)
+    with pytest.raises(
+        ValueError, match=r"mask_var is a Series.*loc\[adata\.var_names"
+    ):
+        nng.tl.pnmf(adata, 2, mask_var=mask[::-1], **SHORT)
+    found = []
+    # In order, with an index that only counts, and without one.
+    for change in (lambda x: x, lambda x: x.reset_index(drop=True), np.asarray):
+        kwargs = {"size_factors": change(size), "mask_var": change(mask)}
+        nng.tl.pnmf(adata, 2, **kwargs, **SHORT)
+        found.append(adata.obsm["X_pnmf"])
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

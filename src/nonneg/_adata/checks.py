@@ -77,6 +77,23 @@ def check_flat(table: Any, where: str) -> None:
         raise ValueError(msg)
 
 
+def check_order(given: Any, names: Any, where: str, of: str) -> None:
+    """Raise if a Series has another index than ``names``, which ``of`` has.
+
+    Its values are read by position, and would be those of others. An index that only counts
+    says nothing.
+    """
+    if not isinstance(given, pd.Series) or isinstance(given.index, pd.RangeIndex):
+        return
+    if len(given) == len(names) and not given.index.equals(pd.Index(names)):
+        msg = (
+            f"{where} is a Series whose index is not {of}, and it would be read by position. "
+            f"Reorder it, as in `series.loc[{of}]`, or pass `series.to_numpy()` if it is in "
+            "order."
+        )
+        raise ValueError(msg)
+
+
 def check_columns(table: pd.DataFrame, where: str) -> None:
     """Raise if names of columns repeat, of which each would be a table."""
     if table.columns.has_duplicates:

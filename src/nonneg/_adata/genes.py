@@ -10,7 +10,7 @@ import pandas as pd
 
 from .._core.text import counted
 from .._core.warnings import warn
-from .checks import check_key, check_unique_names
+from .checks import check_key, check_order, check_unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,6 +61,7 @@ def mask_of(
         return as_mask(genes, len(var_names), argument)
     values = pd.Series(list(genes)).astype(object)
     if not all(isinstance(value, str) for value in values):
+        check_order(genes, var_names, argument, "adata.var_names")
         return as_mask(genes, len(var_names), argument)
     check_unique_names(var_names, "Variables")
     unknown = values[~values.isin(var_names)].tolist()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..operators.choose import as_operator
-from .checks import as_numbers, warn_logarithms
+from .checks import as_numbers, check_order, warn_logarithms
 from .sources import Source
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ def _given(source: Source, size_factors: Any) -> tuple[NDArray[np.float64], str]
     given, where = size_factors, "size_factors"
     if isinstance(size_factors, str):
         given, where = source.column("obs", size_factors)
+    else:
+        names = np.concatenate([*source.obs_names()])
+        check_order(given, names, where, "adata.obs_names")
     values = as_numbers(given, where)
     if values.shape != (source.n_obs,) or np.asarray(given).dtype == bool:
         msg = (

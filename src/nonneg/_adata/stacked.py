@@ -140,12 +140,12 @@ def _mixed(adata: AnnData, coords: NDArray[np.float64]) -> list[str]:
 
 def _called_as_sections(adata: AnnData) -> list[str]:
     """Columns of labels, or whole numbers, with such names."""
-    texts = _texts(adata)
+    whole = pd.api.types.is_integer_dtype
     return [
         name
         for name in _names(adata)
         if _NAMES.fullmatch(name)
-        and (name in texts or pd.api.types.is_integer_dtype(adata.obs[name].dtype))
+        and (whole((column := adata.obs[name]).dtype) or _is_text(column))
     ]
 
 

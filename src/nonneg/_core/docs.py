@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_TABLE_KEY = """
+        table_key
+            Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
+        """
+
 _SHARED = {
     "matrix": """
         layer
@@ -48,16 +53,10 @@ _SHARED = {
         key_added
             Key under which to store the result instead of `nmf`.
         """,
-    "copy": """
+    "copy": f"""
         copy
-            Return an annotated copy instead of annotating `adata`.
-        table_key
-            Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
-        """,
-    "table_key": """
-        table_key
-            Table to use if `adata` is a :class:`~spatialdata.SpatialData` with several.
-        """,
+            Return an annotated copy instead of annotating `adata`.{_TABLE_KEY}""",
+    "table_key": _TABLE_KEY,
     "cluster_columns": """
         cluster_key
             Column of `adata.obs` that names the cluster of every cell; `None`: that of

@@ -105,6 +105,7 @@ class LinearGaussian(Likelihood):
     arrays = ("center", "sq_norm", "noise", "floor")
 
     one_prior = True
+    """Of all factors; what :meth:`of_priors` sets."""
 
     def __init__(self, op: MatrixOperator, sq_norm: Floats, center: Floats) -> None:
         self.op, self.center = op, center

@@ -43,7 +43,7 @@ class Step(NamedTuple):
     residual: Any
     """By how much factors would move, relative to what they are: the root of the mean
     square, weighted by the precision of their sites. Nothing that slows steps down makes
-    it smaller."""
+    it smaller, but that real factors which interact are moved in turn, a few times."""
     refused: Any
     """(k,): factors that are left as they were, since the bound would have fallen."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._core.text import counted
 from ..._core.warnings import warn
+from ...models.nsf.start import TEMPERATURE_BESIDE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 # Of the expected values. With shuffled places, where nothing is spatial, fields of simulations
 # carry .4 to .5 together.
 _LITTLE = 0.001
-
-# From which on fields trust values much less than factors without space do.
-_HIGH = 10.0
 
 
 def warn_of_empty_fields(
@@ -27,7 +25,11 @@ def warn_of_empty_fields(
     n_empty = int((fields < _LITTLE * mass.sum()).sum())
     if not n_empty:
         return
-    lower = f"temperature={_HIGH:g} or less, or " if temperature > _HIGH else ""
+    lower = (
+        f"temperature={TEMPERATURE_BESIDE:g} or less, or "
+        if temperature > TEMPERATURE_BESIDE
+        else ""
+    )
     warn(
         f"{counted(n_empty, 'spatial factor', 'has', of=len(fields))} less than {_LITTLE:.1%} "
         "of the expected values: factors without space, which follow every "

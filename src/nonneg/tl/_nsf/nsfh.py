@@ -71,6 +71,10 @@ def nsfh(
     spatial. During the fit, the field that its neighbours predict worst is exchanged with the
     factor that they would predict best, where that raises the bound.
 
+    Factors without space trust counts fully. So the `temperature` of the fields is chosen
+    from 1 to 10: with a higher one they lose their genes to the others. A warning tells of
+    fields that are empty all the same; fewer factors leave them more.
+
     A field may follow what is not spatial: with shuffled places, half of a gene would
     still be in fields. So importance counts each by its *spatial share*, the part of its
     variance that the other locations predict. Beside it stands what it would be by

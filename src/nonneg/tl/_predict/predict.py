@@ -53,8 +53,8 @@ def predict(
     These locations are needed, and `.layers['std']` says how far they differ.
 
     Outside of the tissue, both extrapolate: fields towards their trend, compositions from the
-    border. A warning counts coordinates that are farther from all locations of the fit than
-    three times the usual distance between these.
+    border. A warning counts coordinates of a section that are farther from all locations of the
+    fit than three times the usual distance between these; in volumes there is none.
 
     Parameters
     ----------
