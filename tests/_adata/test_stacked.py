@@ -57,8 +57,13 @@ def test_a_column_that_does_not_tell_them_apart(stacked):
 
 def test_no_column(stacked):
     del stacked.obs["slide"]
-    with pytest.warns(UserWarning, match=r"tells them apart\.$"):
+    match = r"tells them apart\. Where cells are listed twice instead, .* keep one of each"
+    with pytest.warns(UserWarning, match=match) as found:
         look(stacked)
+    advice = str(found[0].message).rpartition("each: ")[2]
+    once = eval(advice, {"adata": stacked, "pd": pd})
+    assert once.n_obs == 100
+    silent(once)
 
 
 def test_cells_that_share_a_place(stacked):

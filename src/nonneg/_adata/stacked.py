@@ -51,8 +51,14 @@ def warn_stacked(
     table = pd.DataFrame(coords).assign(section=section)
     share = table.duplicated(keep=False).mean()
     where = f"adata.obsm[{spatial_key!r}]"
+    twice = ""
     if share > _MANY:
         columns = _columns(adata, table)
+        if not columns:
+            twice = (
+                " Where cells are listed twice instead, as in fields of view that overlap, "
+                f"keep one of each: adata[~pd.DataFrame({where}).duplicated().to_numpy()]"
+            )
         head = (
             f"{share:.0%} of the locations in {where} have the coordinates of another one, "
             "as where sections lie on top of each other."
@@ -71,7 +77,7 @@ def warn_stacked(
     such = " or ".join(f"library_key={name!r}" for name in columns[:3])
     warn(
         f"{head} They are treated as one section unless `library_key` names the column of "
-        f"adata.obs that tells them apart{such and f', such as {such}'}."
+        f"adata.obs that tells them apart{such and f', such as {such}'}.{twice}"
     )
 
 
