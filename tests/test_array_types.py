@@ -82,7 +82,10 @@ def test_seminmf(array_type, nonnegative, tmp_path):
 
 
 @EACH_PLACE
-@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "gaussian"])
+@pytest.mark.parametrize(
+    "likelihood",
+    ["poisson", pytest.param("negative_binomial", marks=pytest.mark.slow), "gaussian"],
+)
 def test_nsfh(array_type, likelihood, tmp_path):
     kwargs = dict(length_scale=3, amplitude=1, temperature=1, tol=0, max_iter=3)
     kwargs |= dict(likelihood=likelihood, n_spatial=2)

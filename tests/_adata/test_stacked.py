@@ -57,7 +57,9 @@ def test_a_column_that_does_not_tell_them_apart(stacked):
 
 def test_no_column(stacked):
     del stacked.obs["slide"]
-    match = r"tells them apart\. Where cells are listed twice instead, .* keep one of each"
+    match = (
+        r"tells them apart\. Where cells are listed twice instead, .* keep one of each"
+    )
     with pytest.warns(UserWarning, match=match) as found:
         look(stacked)
     advice = str(found[0].message).rpartition("each: ")[2]

@@ -93,6 +93,7 @@ def weight_vectors(n=8):
     return rng.multinomial(X.shape[1], np.full(X.shape[1], 1 / X.shape[1]), n)
 
 
+@pytest.mark.slow
 def test_a_batch_of_weights_is_as_many_fits(x64, compiled_as_users_do):
     """Each replicate starts from the data that it is weighted to."""
     op = DenseOperator(X)

@@ -64,13 +64,12 @@ def test_nmf(crossings, beta_loss, budget, monkeypatch):
     [
         pytest.param("poisson", 2**30, id="poisson-as-dense"),
         pytest.param("poisson", 0, id="poisson-sparse"),
-        pytest.param("negative_binomial", 2**30, id="negative_binomial-as-dense"),
-        pytest.param("gaussian", 2**30, id="gaussian-as-dense"),
         *(
             pytest.param(
-                likelihood, 0, id=f"{likelihood}-sparse", marks=pytest.mark.slow
+                likelihood, budget, id=f"{likelihood}-{how}", marks=pytest.mark.slow
             )
             for likelihood in ("negative_binomial", "gaussian")
+            for how, budget in (("as-dense", 2**30), ("sparse", 0))
         ),
     ],
 )
@@ -101,9 +100,8 @@ def test_nsf(crossings, likelihood, budget, monkeypatch):
     assert 0 < found[0] == found[1]
 
 
-@pytest.mark.parametrize(
-    "estimator", ["deterministic", pytest.param("monte_carlo", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", ["deterministic", "monte_carlo"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:.*all zero:UserWarning")
 def test_what_steps_of_nsf_are_given_is_on_the_device(estimator, monkeypatch):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from threadpoolctl import threadpool_limits
+import scipy.linalg  # noqa: F401 - it brings the second library of BLAS
+from threadpoolctl import ThreadpoolController
 
 from .._core.settings import settings
 from .device import selected_devices
@@ -45,7 +46,9 @@ def computing() -> Iterator[None]:
         # The limit is the process's: the first fit sets it, the last one lifts it.
         with _lock:
             if _n_computing == 0:
-                _single_thread.enter_context(threadpool_limits(1, user_api="blas"))
+                _single_thread.enter_context(
+                    _libraries().limit(limits=1, user_api="blas")
+                )
             _n_computing += 1
         try:
             yield
@@ -54,6 +57,12 @@ def computing() -> Iterator[None]:
                 _n_computing -= 1
                 if _n_computing == 0:
                     _single_thread.close()
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Those of NumPy and SciPy: a look through all that are loaded takes milliseconds."""
+    return ThreadpoolController()
 
 
 def available_cpus() -> int:

@@ -137,6 +137,7 @@ def p_of(maps, codes, graph, smoother, n_surrogates, seed=0):
     return p_values(observed, plan.penalised(null).max(0))
 
 
+@pytest.mark.slow
 def test_p_values_of_smooth_maps_are_uniform(plane):
     mask, graph, smoother = plane
     maps = np.hstack([smooth_maps(mask, w, 30, seed=3) for w in (0.5, 1.5, 3)])

@@ -72,8 +72,17 @@ def balanced(w, h, penalties):
     return w, h
 
 
-@pytest.mark.parametrize("solver", ["hals", "anls"])
-@pytest.mark.parametrize("init", ["nndsvda", "nndsvd", "random"])
+@pytest.mark.parametrize(
+    ("solver", "init"),
+    [
+        *(("hals", init) for init in ("nndsvda", "nndsvd", "random")),
+        ("anls", "random"),
+        *(
+            pytest.param("anls", init, marks=pytest.mark.slow)
+            for init in ("nndsvda", "nndsvd")
+        ),
+    ],
+)
 def test_optimality_conditions(fit, solver, init, x64):
     result = fit(X, solver=solver, init=init, tol=1e-9, max_iter=5000)
     assert result.trace.converged
@@ -211,8 +220,10 @@ def test_recovery_of_separable_factors(fit, solver, loss, tolerance, x64):
     ("solver", "zero"),
     [
         *(("hals", zero) for zero in ("H", "W", "both")),
-        ("anls", "both"),
-        *(pytest.param("anls", zero, marks=pytest.mark.slow) for zero in "HW"),
+        *(
+            pytest.param("anls", zero, marks=pytest.mark.slow)
+            for zero in ("H", "W", "both")
+        ),
     ],
 )
 def test_dead_components_are_revived(fit, solver, zero, x64):

@@ -157,7 +157,7 @@ def test_a_lattice_may_lie_in_any_way(smooth):
     np.testing.assert_allclose(found[2], found[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("n", [30, 100])
+@pytest.mark.parametrize("n", [30, pytest.param(100, marks=pytest.mark.slow)])
 def test_chance_is_seldom_believed(n):
     """A value that is left out is not in the mean that it is compared with."""
     rng = np.random.default_rng(0)

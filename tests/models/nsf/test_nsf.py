@@ -46,7 +46,9 @@ def searched(adata):
     return run(adata)[0]
 
 
-@pytest.fixture(scope="module", params=["ggblocks", "quilt"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("ggblocks", marks=pytest.mark.slow), "quilt"]
+)
 def simulated(request):
     return getattr(nng.datasets, request.param)(18, 60)
 
@@ -224,7 +226,13 @@ def test_counts_far_beyond_what_is_expected(adata):
 
 @pytest.mark.parametrize(
     "likelihood",
-    ["poisson", "gaussian", pytest.param("negative_binomial", marks=pytest.mark.slow)],
+    [
+        "poisson",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("gaussian", "negative_binomial")
+        ),
+    ],
 )
 def test_everything_is_finite_after_a_search(adata, likelihood):
     result, _ = run(adata, likelihood)
@@ -245,7 +253,12 @@ def test_a_smaller_step_leads_to_the_same_bound(adata):
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "kernel"), [("poisson", {}), ("monte_carlo", FIXED)]
+    ("likelihood", "kernel"),
+    [
+        pytest.param("poisson", {}, marks=pytest.mark.slow),
+        ("poisson", FIXED),
+        ("monte_carlo", FIXED),
+    ],
 )
 def test_same_seed_same_result(adata, likelihood, kernel):
     first, _ = run(adata, likelihood, seed=3, max_iter=20, **kernel)
@@ -425,6 +438,7 @@ def test_recovery_with_few_inducing_points(simulated):
     assert similarity(simulated.obsm["truth"], factors).min() > 0.9
 
 
+@pytest.mark.slow
 def test_hybrid_puts_each_kind_where_it_belongs():
     adata = nng.datasets.ggblocks(24, 200, n_nonspatial=3, mixing=0.55)
     kernel = dict(length_scale=1.0, amplitude=5.0, temperature=1.0)
@@ -489,6 +503,7 @@ def test_shared_kernel_is_one(searched):
     assert np.ptp(searched.kernels.amplitude) == 0
 
 
+@pytest.mark.slow
 def test_private_kernels_predict_no_worse(adata, searched):
     private, _ = run(adata, shared_kernel=False)
     assert private.kernels.length_scale.shape == (4, 1)
@@ -530,11 +545,13 @@ def test_real_factors_with_kernels_of_their_own():
     assert truth.max(1).min() > 0.9
 
 
+@pytest.mark.slow
 def test_anisotropic_kernels_have_one_scale_for_every_axis(adata):
     result, _ = run(adata, anisotropic=True, max_iter=10)
     assert result.kernels.length_scale.shape == (4, 2)
 
 
+@pytest.mark.slow
 def test_anisotropy_is_found():
     """Stripes along y: rough along x, smooth along y."""
     rng = np.random.default_rng(0)

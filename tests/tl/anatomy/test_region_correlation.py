@@ -284,6 +284,7 @@ def allen():
     return adata, labels
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_allen_annotation():
     """Published numbers, planted regions, and brute force on 1,000 sets."""

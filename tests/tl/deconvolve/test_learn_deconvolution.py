@@ -117,6 +117,7 @@ def test_with_compositions(tissue):
         )
 
 
+@pytest.mark.slow
 def test_least_squares(tissue, rmse):
     nng.tl.learn_deconvolution(*tissue, **QUICK, likelihood="gaussian")
     found = deconvolve(tissue, likelihood="gaussian", learned="deconv_learned")

@@ -47,8 +47,8 @@ def projected(adata):
     "fit",
     # What is updated was fitted online.
     [
-        *(inmf, multiplicative, updated, projected),
-        pytest.param(online, marks=pytest.mark.slow),
+        *(inmf, multiplicative, updated),
+        *(pytest.param(fit, marks=pytest.mark.slow) for fit in (online, projected)),
     ],
 )
 def test_same_as_on_the_host(fit, monkeypatch, x64):

@@ -95,6 +95,7 @@ def test_what_was_aligned_goes_with_the_fit(adata):
     assert "inmf_cluster" not in adata.obs
 
 
+@pytest.mark.slow
 def test_scanpy_runs_on_the_result(fitted):
     sc = pytest.importorskip("scanpy")
     adata = fitted.copy()
@@ -343,7 +344,7 @@ def test_it_settles_where_the_batch_fit_does():
 
 
 # From other starts, either may end in another minimum.
-@pytest.mark.parametrize("rng", [1, 2])
+@pytest.mark.parametrize("rng", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_few_cells_come_to_the_batch_fit(rng):
     """Where an epoch is one step, and never higher with more of them."""
     adata = nng.datasets.batches((300, 200, 100), 100, 4)

@@ -108,6 +108,7 @@ def test_published_simulation(published):
     assert (traces >= best - 0.03).all()
 
 
+@pytest.mark.slow
 @QUIET
 def test_published_simulation_without_regions(published):
     """As exact, and far from the truth."""

@@ -67,7 +67,9 @@ def their_best():
     )
 
 
-@pytest.mark.parametrize("solver", ["hals", "anls", "mu"])
+@pytest.mark.parametrize(
+    "solver", ["hals", pytest.param("anls", marks=pytest.mark.slow), "mu"]
+)
 def test_random_frobenius(solver):
     adata = counts()
     nng.tl.nmf(adata, 4, solver=solver, tol=1e-7, max_iter=2000)

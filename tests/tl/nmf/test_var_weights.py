@@ -207,6 +207,7 @@ def test_variables_that_count_must_hold_something():
         nng.tl.nmf(adata, K, var_weights=(np.arange(30) < 5).astype(float))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_published_patterns():
     """Several images of one gene count as one; without that, other patterns are found."""

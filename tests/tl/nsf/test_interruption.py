@@ -154,7 +154,17 @@ def test_interruption_of_exchanges_keeps_what_the_search_found(adata, monkeypatc
     assert len(stored["search"]) > 1
 
 
-@pytest.mark.parametrize("where", ["scatter", "predict", "first_state", "step"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "predict",
+        "step",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("scatter", "first_state")
+        ),
+    ],
+)
 def test_interruption_after_the_search_keeps_it(adata, where, monkeypatch):
     """Of what comes between the search and the first step on all data."""
     from nonneg.models.nsf import search, solver

@@ -169,7 +169,9 @@ def test_models_without_space_do_not_predict(fits):
         nng.tl.predict(fits["pnmf"], np.zeros((3, 2)))
 
 
-@pytest.mark.parametrize("simulation", ["ggblocks", "quilt"])
+@pytest.mark.parametrize(
+    "simulation", [pytest.param("ggblocks", marks=pytest.mark.slow), "quilt"]
+)
 def test_hybrid_expects_the_counts_that_there_are(simulation):
     """Factors without space enter by their mean over the observations.
 
@@ -265,6 +267,7 @@ def test_intervals_hold_what_they_promise(adata, likelihood):
         assert inside[large].mean() == pytest.approx(0.9, abs=0.025)
 
 
+@pytest.mark.slow
 def test_scatter_of_genes_is_measured_where_it_was_not_fitted():
     """Intervals of a Poisson fit hold counts that scatter more than Poisson's."""
     adata = nng.datasets.ggblocks(18, 60)

@@ -97,7 +97,9 @@ def test_moves_do_not_lower_the_bound(monkeypatch):
     assert with_moves >= adata.uns["nsfh"]["elbo"][-1] - 1e-3 * abs(with_moves)
 
 
-@pytest.mark.parametrize("name", ["ggblocks", "quilt"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("ggblocks", marks=pytest.mark.slow), "quilt"]
+)
 def test_importance_without_space_is_what_it_is_by_chance(name):
     adata = mixed(name, 18, 0, 150)
     places = adata.obsm["spatial"]
