@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import nonneg as nng
+from nonneg.io._read_agea import _read_table
 from testing.nonneg import real_data
 
 SHAPE = (58, 41, 67)
@@ -134,6 +135,24 @@ def test_refusals(folder):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks \['gene-expression.bin'\]"):
         nng.io.read_agea(folder)
+
+
+def test_any_byte_of_a_table_may_be_wrong(folder):
+    """Readers of tables have errors of their own."""
+    path = folder / "gene-expression.pqt"
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    messages = []
+    for at in rng.choice(len(content), 150, replace=False):
+        wrong = bytearray(content)
+        wrong[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(wrong)
+        try:
+            _read_table(path)
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert all(str(path) in message for message in messages)
 
 
 @pytest.mark.data

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from .._core.validators import check_positive_int
-from ..operators.choose import as_operator
+from ..operators.choose import as_operator, check_numeric
 from ..operators.stored import name_of
 from ..operators.validate import reading
 from .checks import check_flat, check_key, check_shape
@@ -181,14 +181,14 @@ def select_matrix(
         check_key(adata, "obsm", obsm, name=name)
         x = adata.obsm[obsm]
         where = name_of(x, f"{name}.obsm[{obsm!r}]")
-        _check_unmasked(x, where)
+        _check_entries(x, where)
         return x, where
     if layer is not None:
         check_key(adata, "layers", layer, name=name)
         x, where = adata.layers[layer], f"{name}.layers[{layer!r}]"
         where = name_of(x, where)
         check_shape(x, adata.shape, where)
-        _check_unmasked(x, where)
+        _check_entries(x, where)
         return x, where
     with reading(f"{name}.X of {adata.filename}"):
         x = adata.X
@@ -204,12 +204,15 @@ def select_matrix(
         raise ValueError(msg)
     where = name_of(x, f"{name}.X")
     check_shape(x, adata.shape, where)
-    _check_unmasked(x, where)
+    _check_entries(x, where)
     return x, where
 
 
-def _check_unmasked(x: Any, where: str) -> None:
-    """Raise on hidden entries, which would be read as whatever is beneath them."""
+def _check_entries(x: Any, where: str) -> None:
+    """Raise on what are no numbers, and on hidden ones: what is beneath would be read."""
+    # Data frames have a type for every column.
+    if hasattr(x, "dtype"):
+        check_numeric(x.dtype, where)
     if np.ma.is_masked(x):
         msg = (
             f"{where} is a masked array, {int(np.ma.count_masked(x))} entries of which are "

@@ -6,7 +6,6 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -78,7 +77,8 @@ class ScanCheckpoint:
         try:
             there = json.loads(self._arguments.read_text())
             differing = differences(there, made_by)
-        except (OSError, ValueError, AttributeError) as error:
+        except Exception as error:
+            # Damaged files fail in the many ways of what they are read by.
             msg = f"{self._label} is not a checkpoint: {error}"
             raise ValueError(msg) from error
         if differing:
@@ -101,7 +101,7 @@ class ScanCheckpoint:
             try:
                 with file.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
                     found.append(Patterns(*(arrays[name] for name in Patterns._fields)))
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            except Exception as error:
                 msg = f"{file} is damaged: {error} Remove it to fit its samples again."
                 raise ValueError(msg) from error
         return found

@@ -230,9 +230,6 @@ def frame_blocks(
             "chunks are sparse. Call `x.map_blocks(lambda chunk: chunk.toarray())`."
         )
         raise TypeError(msg)
-    if x.dtype.kind not in "biuf":
-        msg = f"{where} must hold numbers, but its dtype is {x.dtype}."
-        raise TypeError(msg)
     n_pixels, n_frames = x.shape
     if 0 in x.shape:
         msg = f"{where} is empty: {n_pixels} pixels x {n_frames} frames."

@@ -133,9 +133,6 @@ def read_incomplete(
             "`adata.to_memory()`; sparse data have no missing entries."
         )
         raise TypeError(msg)
-    if x.dtype.kind not in "biuf":
-        msg = f"{where} must hold numbers, but its dtype is {x.dtype}."
-        raise TypeError(msg)
     if x.dtype.kind != "f":
         x = x.astype(np.float32)
     if np.isinf(x).any():

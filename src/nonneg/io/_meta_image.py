@@ -65,7 +65,8 @@ class Folder:
                 return (self.path / name).read_bytes()
         try:
             return self._archive.read(name)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except Exception as error:
+            # Damaged files fail in the many ways of what they are read by.
             msg = f"{self.path} is damaged: {name} cannot be read: {error}."
             raise ValueError(msg) from error
 

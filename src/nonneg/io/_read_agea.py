@@ -16,6 +16,7 @@ from .._core.arguments import checked
 from .._core.text import counted
 from ..atlas import Atlas, annotate
 from ..atlas._structures import read_structure_file
+from ..operators.validate import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -205,11 +206,8 @@ class _Volumes:
 
 def _read_labels(path: Path) -> NDArray[np.int64]:
     """Numbers of regions, by z, y, x."""
-    try:
+    with reading(str(path)):
         labels = np.load(path)
-    except (ValueError, OSError, EOFError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise ValueError(msg) from error
     numbers = as_numbers(labels, str(path))
     if labels.ndim != 3 or not (np.isfinite(numbers) & (numbers >= 0)).all():
         msg = (
@@ -226,11 +224,8 @@ def _read_labels(path: Path) -> NDArray[np.int64]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Gene and number of every experiment."""
-    try:
+    with reading(str(path)):
         table = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise ValueError(msg) from error
     if not {"id", "gene"} <= set(table):
         msg = f"{path} must have the columns id and gene, but has {list(table)}."
         raise ValueError(msg)

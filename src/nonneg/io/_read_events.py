@@ -169,7 +169,8 @@ def _read_nwb(file: Path, name: str | None) -> pd.DataFrame:
                 if values.ndim == 1 and values.size == columns[TIME].size:
                     columns["value"] = values
                 return pd.DataFrame(columns)
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:
+        # Damaged files fail in the many ways of what they are read by.
         msg = f"{file} cannot be read: {error}"
         raise ValueError(msg) from error
     msg = (

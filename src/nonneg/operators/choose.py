@@ -80,7 +80,7 @@ def as_operator(
     if len(shape) != 2:
         msg = f"{where} must be a matrix, but is {_describe(x)}."
         raise TypeError(msg)
-    _check_numeric(dtype, where)
+    check_numeric(dtype, where)
     if is_stored:
         return _block_operator(x, where, columns, chunk_size)
     lazy = isinstance(x, fau.DaskArray)
@@ -252,7 +252,8 @@ def _dtype(x: Any) -> np.dtype[Any]:
     return np.dtype(np.float64 if exact else np.float32)
 
 
-def _check_numeric(dtype: Any, where: str) -> None:
+def check_numeric(dtype: Any, where: str) -> None:
+    """Raise on texts, objects and whatever else cannot be computed with."""
     if getattr(dtype, "kind", None) not in {"b", "i", "u", "f"}:
         msg = f"{where} must hold numbers, but its dtype is {dtype}."
         raise TypeError(msg)

@@ -345,6 +345,24 @@ def test_an_interruption_before_anything_was_fitted(adata):
     assert_same(snapshot(adata), before)
 
 
+def test_any_byte_of_a_checkpoint_may_be_wrong(adata, tmp_path):
+    """Also those that say how an archive is packed, or that it needs a password."""
+    path = tmp_path / "state.npz"
+    with killed_after(1):
+        fit(adata, checkpoint=path)
+    content, messages = path.read_bytes(), []
+    for at in [*range(40), *range(len(content) - 120, len(content))]:
+        wrong = bytearray(content)
+        wrong[at] ^= 0xFF
+        path.write_bytes(wrong)
+        try:
+            _checkpoint.Checkpoint(path, made_by={}).load()
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert all("state.npz" in message for message in messages)
+
+
 @pytest.mark.parametrize("case", ["of another fit", "in use", "no checkpoint"])
 def test_refused_before_data_are_read(adata, tmp_path, monkeypatch, case):
     """A pass over large data takes long."""

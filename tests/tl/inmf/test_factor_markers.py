@@ -316,6 +316,18 @@ def test_refusals(tmp_path):
     adata.layers["centred"] = adata.X.toarray() - 1
     with pytest.raises(ValueError, match=r"negative entries.* log_normalized=True"):
         markers(adata, layer="centred")
+    for value, error, match in (
+        (np.nan, ValueError, "contains NaN"),
+        ("many", TypeError, "must hold numbers, but its dtype is object"),
+    ):
+        wrong = adata.copy()
+        wrong.layers["wrong"] = wrong.X.toarray().astype(object)
+        wrong.layers["wrong"][0, 0] = value
+        if error is ValueError:
+            wrong.layers["wrong"] = wrong.layers["wrong"].astype(np.float32)
+        for normalised in (False, True):
+            with pytest.raises(error, match=rf"layers\['wrong'\] {match}"):
+                markers(wrong, layer="wrong", log_normalized=normalised)
     adata.write_h5ad(tmp_path / "backed.h5ad")
     backed = ad.read_h5ad(tmp_path / "backed.h5ad", backed="r")
     with pytest.raises(TypeError, match=r"in memory. Call `adata.to_memory"):

@@ -11,7 +11,12 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from ..._adata.checks import check_key, warn_logarithms
+from ..._adata.checks import (
+    check_finite,
+    check_key,
+    check_nonnegative,
+    warn_logarithms,
+)
 from ..._adata.keys import side_key
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
@@ -20,6 +25,7 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_positive_int
 from ...get._dataset_specificity import read_metagenes
+from ...operators.choose import as_operator
 from ...operators.validate import canonical_csr
 
 if TYPE_CHECKING:
@@ -237,14 +243,15 @@ def _read_values(
         raise TypeError(msg)
     if is_sparse:
         x = canonical_csr(x, None, where)
+    stats = as_operator(x, where=where, on_cluster=False).stats()
+    check_finite(stats, where)
     if log_normalized:
         return x
-    if x.size and x.min() < 0:
-        msg = (
-            f"{where} has negative entries: it cannot be normalised. Name a layer "
-            "with counts, or set log_normalized=True if it is done."
-        )
-        raise ValueError(msg)
+    check_nonnegative(
+        stats,
+        where,
+        "Name a layer with counts, or set log_normalized=True if it is normalised.",
+    )
     warn_logarithms(x, where, "Without log_normalized=True logarithms are taken again")
     total = np.asarray(x.sum(axis=1), np.float64).ravel()
     seen = total > 0
