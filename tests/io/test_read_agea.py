@@ -140,7 +140,11 @@ def test_refusals(folder):
 def test_any_byte_of_a_table_may_be_wrong(folder):
     """Readers of tables have errors of their own."""
     path = folder / "gene-expression.pqt"
+    pd.read_parquet(path).to_parquet(path, compression=None)
     content = path.read_bytes()
+    path.write_bytes(content.replace(b"Pdyn", b"P\xffyn"))
+    with pytest.raises(ValueError, match="pqt cannot be read"):
+        nng.io.read_agea(folder)
     rng = np.random.default_rng(0)
     messages = []
     for at in rng.choice(len(content), 150, replace=False):

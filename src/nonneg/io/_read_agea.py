@@ -17,6 +17,7 @@ from .._core.text import counted
 from ..atlas import Atlas, annotate
 from ..atlas._structures import read_structure_file
 from ..operators.validate import reading
+from ._parquet import read_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -224,8 +225,7 @@ def _read_labels(path: Path) -> NDArray[np.int64]:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Gene and number of every experiment."""
-    with reading(str(path)):
-        table = pd.read_parquet(path)
+    table = read_parquet(path)
     if not {"id", "gene"} <= set(table):
         msg = f"{path} must have the columns id and gene, but has {list(table)}."
         raise ValueError(msg)

@@ -14,6 +14,7 @@ from .._core.arguments import checked
 from .._core.optional import import_optional
 from .._core.validators import check_one_of
 from ..operators.validate import reading
+from ._parquet import read_parquet
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -132,7 +133,7 @@ def _read_table(file: Path) -> pd.DataFrame:
         if file.suffix == ".npy":
             return pd.DataFrame({TIME: np.load(file).ravel()})
         if file.suffix == ".parquet":
-            return pd.read_parquet(file)
+            return read_parquet(file)
         if file.suffix == ".csv":
             return pd.read_csv(file)
         if file.suffix in {".tsv", ".txt"}:
