@@ -210,9 +210,11 @@ def select_matrix(
 
 def _check_entries(x: Any, where: str) -> None:
     """Raise on what are no numbers, and on hidden ones: what is beneath would be read."""
-    # Data frames have a type for every column.
-    if hasattr(x, "dtype"):
-        check_numeric(x.dtype, where)
+    with reading(where):
+        # Data frames have a type for every column.
+        dtype = getattr(x, "dtype", None)
+    if dtype is not None:
+        check_numeric(dtype, where)
     if np.ma.is_masked(x):
         msg = (
             f"{where} is a masked array, {int(np.ma.count_masked(x))} entries of which are "
