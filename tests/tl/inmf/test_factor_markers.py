@@ -314,8 +314,9 @@ def test_refusals(tmp_path):
     assert_same(snapshot(adata), before)
 
     adata.layers["centred"] = adata.X.toarray() - 1
-    with pytest.raises(ValueError, match=r"negative entries.* log_normalized=True"):
-        markers(adata, layer="centred")
+    for normalised in (False, True):
+        with pytest.raises(ValueError, match=r"negative entries.* log_normalized=True"):
+            markers(adata, layer="centred", log_normalized=normalised)
     for value, error, match in (
         (np.nan, ValueError, "contains NaN"),
         ("many", TypeError, "must hold numbers, but its dtype is object"),

@@ -12,7 +12,6 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from ..._adata.checks import (
-    check_finite,
     check_key,
     check_nonnegative,
     warn_logarithms,
@@ -108,8 +107,8 @@ def factor_markers(
     layer
         Layer to use instead of `adata.X`.
     log_normalized
-        Whether the matrix already is normalised and logarithmic. Otherwise totals are
-        made equal and `log(1 + x)` is used.
+        Whether the matrix already is normalised and logarithmic, but not centred or scaled.
+        Otherwise totals are made equal and `log(1 + x)` is used.
     %(copy)s
 
     Returns
@@ -165,9 +164,10 @@ def factor_markers(
     metagenes = read_metagenes(target, key)
     used = np.isfinite(metagenes.shared).all(axis=1)
     tests = _Tests(
-        x=_read_values(target, layer, log_normalized=log_normalized)[:, used],
+        # What is missing comes before what is wrong with the values.
         factor=_read_clusters(target, key, metagenes.factors.names),
         batch=_read_batches(target, metagenes),
+        x=_read_values(target, layer, log_normalized=log_normalized)[:, used],
         metagenes=metagenes,
         used=used,
         # Ranks of one cell are of no use, and scanpy refuses them.
@@ -244,14 +244,15 @@ def _read_values(
     if is_sparse:
         x = canonical_csr(x, None, where)
     stats = as_operator(x, where=where, on_cluster=False).stats()
-    check_finite(stats, where)
-    if log_normalized:
-        return x
+    # Of centred or scaled values, shares and fold changes mean nothing.
     check_nonnegative(
         stats,
         where,
-        "Name a layer with counts, or set log_normalized=True if it is normalised.",
+        "Name a layer from before values were centred or scaled: counts, or normalised "
+        "logarithms with log_normalized=True.",
     )
+    if log_normalized:
+        return x
     warn_logarithms(x, where, "Without log_normalized=True logarithms are taken again")
     total = np.asarray(x.sum(axis=1), np.float64).ravel()
     seen = total > 0
