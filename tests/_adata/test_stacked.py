@@ -57,15 +57,36 @@ def test_a_column_that_does_not_tell_them_apart(stacked):
 
 def test_no_column(stacked):
     del stacked.obs["slide"]
-    match = (
-        r"tells them apart\. Where cells are listed twice instead, .* keep one of each"
-    )
+    match = r"tells them apart\. Where cells are listed twice .* keep one of each"
     with pytest.warns(UserWarning, match=match) as found:
         look(stacked)
     advice = str(found[0].message).rpartition("each: ")[2]
-    once = eval(advice, {"adata": stacked, "pd": pd})
-    assert once.n_obs == 100
-    silent(once)
+    page = {"adata": stacked, "pd": pd}
+    exec(advice, page)
+    assert page["adata"].n_obs == 100
+    silent(page["adata"])
+
+
+def test_numbers_that_name_sections_on_one_lattice(stacked):
+    stacked.obs["slide"] = np.repeat([1, 2], [100, 36])
+    with pytest.warns(UserWarning, match=r"such as library_key='slide'\.$"):
+        look(stacked)
+
+
+def test_cells_listed_twice_within_sections(stacked):
+    """Those of another section at the same place stay."""
+    twice = np.r_[np.arange(stacked.n_obs), np.arange(10)]
+    names = [f"cell_{i}" for i in range(len(twice))]
+    obs = stacked.obs.iloc[twice].set_axis(names)
+    places = {"spatial": stacked.obsm["spatial"][twice]}
+    adata = ad.AnnData(stacked.X[twice], obs=obs, obsm=places)
+    match = r"Those of one adata\.obs\['slide'\] are treated as one section .* keep one"
+    with pytest.warns(UserWarning, match=match) as found:
+        look(adata, "slide")
+    page = {"adata": adata, "pd": pd}
+    exec(str(found[0].message).rpartition("each: ")[2], page)
+    assert page["adata"].n_obs == stacked.n_obs
+    silent(page["adata"], "slide")
 
 
 def test_cells_that_share_a_place(stacked):

@@ -204,6 +204,18 @@ def test_damaged_files(tmp_path):
     (tmp_path / "flipped.zip").write_bytes(flipped)
     with pytest.raises(ValueError, match="is damaged"):
         nng.io.read_allen_grid(tmp_path / "flipped.zip")
+    # The directory of an archive is at its end: how it is packed, and for whom.
+    messages = []
+    for at in range(len(content) - 260, len(content)):
+        flipped = bytearray(content)
+        flipped[at] ^= 255
+        (tmp_path / "flipped.zip").write_bytes(flipped)
+        try:
+            nng.io.read_allen_grid(tmp_path / "flipped.zip")
+        except ValueError as error:
+            messages.append(str(error))
+    assert len(messages) > 10
+    assert all("flipped.zip" in message for message in messages)
     (path / "energy.mhd").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="not text"):
         nng.io.read_allen_grid(path)

@@ -68,6 +68,8 @@ class Checkpoint:
                 arrays = dict(file)
             self._there = json.loads(str(arrays["made_by"]))
             state = _state(arrays)
+        except (MemoryError, PermissionError):
+            raise
         except Exception as error:
             # Damaged files fail in the many ways of what they are read by.
             msg = f"{self._label} is not a checkpoint: {error}"

@@ -212,7 +212,8 @@ def _check_entries(x: Any, where: str) -> None:
     """Raise on what are no numbers, and on hidden ones: what is beneath would be read."""
     with reading(where):
         # Data frames have a type for every column.
-        dtype = getattr(x, "dtype", None)
+        is_frame = isinstance(x, pd.DataFrame)
+        dtype = None if is_frame else getattr(x, "dtype", None)
     if dtype is not None:
         check_numeric(dtype, where)
     if np.ma.is_masked(x):

@@ -77,6 +77,8 @@ class ScanCheckpoint:
         try:
             there = json.loads(self._arguments.read_text())
             differing = differences(there, made_by)
+        except (MemoryError, PermissionError):
+            raise
         except Exception as error:
             # Damaged files fail in the many ways of what they are read by.
             msg = f"{self._label} is not a checkpoint: {error}"
@@ -101,6 +103,8 @@ class ScanCheckpoint:
             try:
                 with file.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
                     found.append(Patterns(*(arrays[name] for name in Patterns._fields)))
+            except (MemoryError, PermissionError):
+                raise
             except Exception as error:
                 msg = f"{file} is damaged: {error} Remove it to fit its samples again."
                 raise ValueError(msg) from error

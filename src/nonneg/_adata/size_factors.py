@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ..operators.choose import as_operator
 from .checks import as_numbers, check_order, warn_logarithms
@@ -78,7 +79,7 @@ def _given(source: Source, size_factors: Any) -> tuple[NDArray[np.float64], str]
     given, where = size_factors, "size_factors"
     if isinstance(size_factors, str):
         given, where = source.column("obs", size_factors)
-    else:
+    elif isinstance(size_factors, pd.Series):
         names = np.concatenate([*source.obs_names()])
         check_order(given, names, where, "adata.obs_names")
     values = as_numbers(given, where)

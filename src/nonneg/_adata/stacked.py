@@ -53,11 +53,17 @@ def warn_stacked(
     where = f"adata.obsm[{spatial_key!r}]"
     twice = ""
     if share > _MANY:
-        columns = _columns(adata, table)
+        columns = [name for name in _columns(adata, table) if name != library_key]
         if not columns:
+            within = (
+                ""
+                if library_key is None
+                else f".assign(section=adata.obs[{library_key!r}].to_numpy())"
+            )
             twice = (
-                " Where cells are listed twice instead, as in fields of view that overlap, "
-                f"keep one of each: adata[~pd.DataFrame({where}).duplicated().to_numpy()]"
+                " Where cells are listed twice instead, with the same counts, as in fields of "
+                "view that overlap, keep one of each: adata = "
+                f"adata[~pd.DataFrame({where}){within}.duplicated().to_numpy()].copy()"
             )
         head = (
             f"{share:.0%} of the locations in {where} have the coordinates of another one, "
@@ -75,8 +81,13 @@ def warn_stacked(
     else:
         return
     such = " or ".join(f"library_key={name!r}" for name in columns[:3])
+    treated = (
+        "They are treated"
+        if library_key is None
+        else f"Those of one adata.obs[{library_key!r}] are treated"
+    )
     warn(
-        f"{head} They are treated as one section unless `library_key` names the column of "
+        f"{head} {treated} as one section unless `library_key` names the column of "
         f"adata.obs that tells them apart{such and f', such as {such}'}.{twice}"
     )
 
@@ -84,7 +95,7 @@ def warn_stacked(
 def _columns(adata: AnnData, table: pd.DataFrame) -> list[str]:
     """Columns whose groups have hardly any place in common."""
     found = []
-    for name in _texts(adata):
+    for name in dict.fromkeys([*_texts(adata), *_called_as_sections(adata)]):
         labels = read_labels(adata, name)
         # Names of the locations themselves tell all apart.
         if 1 < labels.names.size <= len(table) // 2:

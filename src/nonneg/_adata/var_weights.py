@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import as_numbers, check_key
+from .checks import as_numbers, check_key, check_order
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,6 +34,7 @@ def read_var_weights(
     if isinstance(given, str):
         check_key(adata, "var", given)
         values, where = adata.var[given], f"adata.var[{given!r}]"
+    check_order(values, adata.var_names, where, "adata.var_names")
     weights = as_numbers(values, where)
     if weights.shape != (adata.n_vars,):
         msg = (

@@ -53,7 +53,10 @@ class Folder:
             return
         try:
             self._archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except (MemoryError, FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:
+            # Damaged files fail in the many ways of what they are read by.
             msg = f"{path} is not a zip archive, or is damaged: {error}."
             raise ValueError(msg) from error
         self.names = self._archive.namelist()
@@ -65,8 +68,9 @@ class Folder:
                 return (self.path / name).read_bytes()
         try:
             return self._archive.read(name)
+        except MemoryError:
+            raise
         except Exception as error:
-            # Damaged files fail in the many ways of what they are read by.
             msg = f"{self.path} is damaged: {name} cannot be read: {error}."
             raise ValueError(msg) from error
 

@@ -129,11 +129,11 @@ def _time_column(events: pd.DataFrame, wanted: str | None, file: Path) -> str:
 
 
 def _read_table(file: Path) -> pd.DataFrame:
+    if file.suffix == ".parquet":
+        return read_parquet(file)
     with reading(str(file)):
         if file.suffix == ".npy":
             return pd.DataFrame({TIME: np.load(file).ravel()})
-        if file.suffix == ".parquet":
-            return read_parquet(file)
         if file.suffix == ".csv":
             return pd.read_csv(file)
         if file.suffix in {".tsv", ".txt"}:
@@ -170,6 +170,8 @@ def _read_nwb(file: Path, name: str | None) -> pd.DataFrame:
                 if values.ndim == 1 and values.size == columns[TIME].size:
                     columns["value"] = values
                 return pd.DataFrame(columns)
+    except MemoryError:
+        raise
     except Exception as error:
         # Damaged files fail in the many ways of what they are read by.
         msg = f"{file} cannot be read: {error}"

@@ -545,7 +545,6 @@ def test_real_factors_with_kernels_of_their_own():
     assert truth.max(1).min() > 0.9
 
 
-@pytest.mark.slow
 def test_anisotropic_kernels_have_one_scale_for_every_axis(adata):
     result, _ = run(adata, anisotropic=True, max_iter=10)
     assert result.kernels.length_scale.shape == (4, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData
@@ -178,6 +179,11 @@ REFUSED = {
         "variables with a weight above 0, 2",
     ),
     "text": (dict(var_weights=np.array(["a"] * 30)), ValueError, "must hold numbers"),
+    "another order": (
+        dict(var_weights=pd.Series(1.0, [str(i) for i in range(30)][::-1])),
+        ValueError,
+        "index is not adata.var_names",
+    ),
     "column": (dict(var_weights="nothing"), KeyError, "not in adata.var"),
     "obsm": (
         dict(var_weights=array(), obsm="X_other"),

@@ -11,11 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from ..._adata.checks import (
-    check_key,
-    check_nonnegative,
-    warn_logarithms,
-)
+from ..._adata.checks import check_key, warn_logarithms
 from ..._adata.keys import side_key
 from ..._adata.labels import read_labels
 from ..._adata.read import resolve_adata, select_matrix
@@ -24,7 +20,6 @@ from ..._core.arguments import checked
 from ..._core.docs import shared_docs
 from ..._core.validators import check_at_least, check_positive_int
 from ...get._dataset_specificity import read_metagenes
-from ...operators.choose import as_operator
 from ...operators.validate import canonical_csr
 
 if TYPE_CHECKING:
@@ -167,7 +162,7 @@ def factor_markers(
         # What is missing comes before what is wrong with the values.
         factor=_read_clusters(target, key, metagenes.factors.names),
         batch=_read_batches(target, metagenes),
-        x=_read_values(target, layer, log_normalized=log_normalized)[:, used],
+        x=_read_values(target, layer, used, log_normalized=log_normalized),
         metagenes=metagenes,
         used=used,
         # Ranks of one cell are of no use, and scanpy refuses them.
@@ -231,7 +226,11 @@ def _read_batches(adata: AnnData, metagenes: Metagenes) -> NDArray[np.intp]:
 
 
 def _read_values(
-    adata: AnnData, layer: str | None, *, log_normalized: bool
+    adata: AnnData,
+    layer: str | None,
+    used: NDArray[np.bool_],
+    *,
+    log_normalized: bool,
 ) -> sp.csr_matrix | NDArray[Any]:
     x, where = select_matrix(adata, layer=layer)
     is_sparse = sp.issparse(x)
@@ -243,14 +242,9 @@ def _read_values(
         raise TypeError(msg)
     if is_sparse:
         x = canonical_csr(x, None, where)
-    stats = as_operator(x, where=where, on_cluster=False).stats()
-    # Of centred or scaled values, shares and fold changes mean nothing.
-    check_nonnegative(
-        stats,
-        where,
-        "Name a layer from before values were centred or scaled: counts, or normalised "
-        "logarithms with log_normalized=True.",
-    )
+    # Totals are of all variables, tests of those with loadings.
+    x = x[:, used] if log_normalized else x
+    _check_values(x.data if is_sparse else x, where)
     if log_normalized:
         return x
     warn_logarithms(x, where, "Without log_normalized=True logarithms are taken again")
@@ -259,9 +253,27 @@ def _read_values(
     scale = np.divide(
         np.median(total[seen]), total, where=seen, out=np.zeros_like(total)
     )
+    x = x[:, used]
     if is_sparse:
         return sp.csr_matrix(x.multiply(scale[:, None]).log1p(), dtype=np.float32)
     return np.log1p(x * scale[:, None]).astype(np.float32)
+
+
+def _check_values(entries: NDArray[Any], where: str) -> None:
+    """Of centred or scaled values, shares and fold changes mean nothing."""
+    if not entries.size:
+        return
+    low, high = entries.min(), entries.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        msg = f"{where} contains NaN or infinite entries. Fill or remove them first."
+        raise ValueError(msg)
+    if low < 0:
+        msg = (
+            f"{where} contains negative entries (smallest: {low:g}). Name a layer from "
+            "before values were centred or scaled: counts, or normalised logarithms with "
+            "log_normalized=True."
+        )
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True)

@@ -118,14 +118,13 @@ def warn_outside(
     if collected() is not None:
         return
     (xy, label), (sites, site_section) = wanted, fitted
-    # Slices of a volume are as far apart as they were cut, and that is no gap.
-    if (np.ptp(sites, axis=0) > 0).sum() > 2:
-        return
     far = np.zeros(len(xy), bool)
     limit = 0.0
     for s in np.unique(label):
         own = sites[site_section == s]
-        if len(np.unique(own, axis=0)) > 1:
+        # Slices of a volume are as far apart as they were cut, and that is no gap.
+        is_volume = (np.ptp(own, axis=0) > 0).sum() > 2
+        if not is_volume and len(np.unique(own, axis=0)) > 1:
             reach = _FAR * point_spacing(own)
             at = label == s
             far[at] = cKDTree(own).query(xy[at])[0] > reach
