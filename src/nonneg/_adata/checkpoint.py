@@ -14,6 +14,7 @@ import numpy as np
 from .._core.warnings import warn
 from ..models.inmf.online import OnlineState
 from ..models.inmf.problem import Loadings, SufficientStatistics
+from ..operators.validate import refused
 from .files import locked, replacing
 
 if TYPE_CHECKING:
@@ -63,17 +64,11 @@ class Checkpoint:
         """The state that was saved last, if there is one."""
         if not self._path.exists():
             return None
-        try:
+        with refused(f"{self._label} is not a checkpoint"):
             with self._path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = dict(file)
             self._there = json.loads(str(arrays["made_by"]))
             state = _state(arrays)
-        except (MemoryError, PermissionError):
-            raise
-        except Exception as error:
-            # Damaged files fail in the many ways of what they are read by.
-            msg = f"{self._label} is not a checkpoint: {error}"
-            raise ValueError(msg) from error
         self._compare(self._made_by)
         return state
 

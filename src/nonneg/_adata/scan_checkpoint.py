@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models.stability.replicates import Patterns
+from ..operators.validate import refused
 from .checkpoint import Tried, as_stored, differences
 from .files import locked, remove, replacing, writing
 
@@ -74,15 +75,9 @@ class ScanCheckpoint:
 
     def _compare(self, made_by: Mapping[str, Any]) -> None:
         """Refuse a folder of something else."""
-        try:
+        with refused(f"{self._label} is not a checkpoint"):
             there = json.loads(self._arguments.read_text())
             differing = differences(there, made_by)
-        except (MemoryError, PermissionError):
-            raise
-        except Exception as error:
-            # Damaged files fail in the many ways of what they are read by.
-            msg = f"{self._label} is not a checkpoint: {error}"
-            raise ValueError(msg) from error
         if differing:
             msg = (
                 f"{self._label} belongs to another scan. Differences, as (there, here): "
@@ -100,14 +95,12 @@ class ScanCheckpoint:
         """What was found with one number of components."""
         found = []
         for file in sorted(self._path.glob(f"k{rank}-*.npz")):
-            try:
-                with file.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
-                    found.append(Patterns(*(arrays[name] for name in Patterns._fields)))
-            except (MemoryError, PermissionError):
-                raise
-            except Exception as error:
-                msg = f"{file} is damaged: {error} Remove it to fit its samples again."
-                raise ValueError(msg) from error
+            with (
+                refused(f"{file} is damaged", ". Remove it to fit its samples again."),
+                file.open("rb") as raw,
+                np.load(raw, allow_pickle=False) as arrays,
+            ):
+                found.append(Patterns(*(arrays[name] for name in Patterns._fields)))
         return found
 
     def save(self, rank: int, patterns: Patterns) -> None:

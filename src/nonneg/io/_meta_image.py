@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from ..operators.validate import reading
+from ..operators.validate import reading, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,14 +51,8 @@ class Folder:
         if path.is_dir():
             self.names = sorted(file.name for file in path.iterdir())
             return
-        try:
+        with refused(f"{path} is not a zip archive, or is damaged"):
             self._archive = zipfile.ZipFile(path)
-        except (MemoryError, FileNotFoundError, PermissionError):
-            raise
-        except Exception as error:
-            # Damaged files fail in the many ways of what they are read by.
-            msg = f"{path} is not a zip archive, or is damaged: {error}."
-            raise ValueError(msg) from error
         self.names = self._archive.namelist()
 
     def read(self, name: str) -> bytes:
@@ -66,13 +60,8 @@ class Folder:
         if self._archive is None:
             with reading(str(self.path / name)):
                 return (self.path / name).read_bytes()
-        try:
+        with refused(f"{self.path} is damaged: {name} cannot be read"):
             return self._archive.read(name)
-        except MemoryError:
-            raise
-        except Exception as error:
-            msg = f"{self.path} is damaged: {name} cannot be read: {error}."
-            raise ValueError(msg) from error
 
     def close(self) -> None:
         """Close the archive."""

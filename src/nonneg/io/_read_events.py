@@ -147,35 +147,31 @@ def _read_table(file: Path) -> pd.DataFrame:
 
 def _read_nwb(file: Path, name: str | None) -> pd.DataFrame:
     pynwb = import_optional("pynwb", "nwb", "NWB files")
-    try:
-        with pynwb.NWBHDF5IO(file, "r", load_namespaces=True) as io:
-            nwb = io.read()
-            tables = {
-                str(one.name): one
-                for one in (nwb.trials, nwb.epochs, *(nwb.intervals or {}).values())
-                if one is not None
-            }
-            series = {
-                str(one.name): one
-                for one in nwb.objects.values()
-                if isinstance(one, pynwb.TimeSeries) and one.timestamps is not None
-            }
-            wanted = name or "trials"
-            if wanted in tables:
-                return tables[wanted].to_dataframe().reset_index(drop=True)
-            if wanted in series:
-                found = series[wanted]
-                values = np.asarray(found.data)
-                columns = {TIME: np.asarray(found.timestamps, np.float64)}
-                if values.ndim == 1 and values.size == columns[TIME].size:
-                    columns["value"] = values
-                return pd.DataFrame(columns)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Damaged files fail in the many ways of what they are read by.
-        msg = f"{file} cannot be read: {error}"
-        raise ValueError(msg) from error
+    with (
+        reading(str(file)),
+        pynwb.NWBHDF5IO(file, "r", load_namespaces=True) as io,
+    ):
+        nwb = io.read()
+        tables = {
+            str(one.name): one
+            for one in (nwb.trials, nwb.epochs, *(nwb.intervals or {}).values())
+            if one is not None
+        }
+        series = {
+            str(one.name): one
+            for one in nwb.objects.values()
+            if isinstance(one, pynwb.TimeSeries) and one.timestamps is not None
+        }
+        wanted = name or "trials"
+        if wanted in tables:
+            return tables[wanted].to_dataframe().reset_index(drop=True)
+        if wanted in series:
+            found = series[wanted]
+            values = np.asarray(found.data)
+            columns = {TIME: np.asarray(found.timestamps, np.float64)}
+            if values.ndim == 1 and values.size == columns[TIME].size:
+                columns["value"] = values
+            return pd.DataFrame(columns)
     msg = (
         f"{file} has no table or series with time stamps named {wanted!r}; it has "
         f"{sorted({*tables, *series})}. Name one as `table`."

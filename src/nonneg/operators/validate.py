@@ -158,3 +158,19 @@ def reading(where: str, rows: str = "") -> Iterator[None]:
     except Exception as error:
         msg = f"{where} cannot be read{rows}: {error}"
         raise ValueError(msg) from error
+
+
+@contextmanager
+def refused(what: str, advice: str = "") -> Iterator[None]:
+    """Say what a file turns out to be, other than what was expected.
+
+    Damaged files fail in the many ways of what they are read by. Those that may not be
+    read, or that memory is too small for, can be sound: nothing is said of them.
+    """
+    try:
+        yield
+    except (MemoryError, PermissionError, FileNotFoundError):
+        raise
+    except Exception as error:
+        msg = f"{what}: {error}{advice}"
+        raise ValueError(msg) from error
