@@ -140,6 +140,10 @@ def mixed():
         "donor-id",
         "sampleID",
         "fov",
+        "brain_section_label",
+        "image_id",
+        "slide1",
+        "orig.ident",
     ],
 )
 def test_sections_without_a_place_in_common(name, mixed):
@@ -176,10 +180,24 @@ def test_numbers_that_name_sections(mixed):
         "library_size_bin",
         "batch_corrected_leiden",
         "slide_quality",
+        "n_samples",
+        "num-slices",
     ],
 )
 def test_other_columns_with_such_words(name, mixed):
     mixed.obs[name] = np.repeat(["a", "b"], [220, 80])
+    silent(mixed)
+
+
+def test_labels_that_are_missing(mixed):
+    """They name no section, and those that are there still tell two apart."""
+    labels = np.repeat(np.array(["a", "b"], object), [220, 80])
+    labels[::3] = None
+    mixed.obs["donor"] = labels
+    match = r"library_key='donor' \(after a label is given to 100 observations without one\)"
+    with pytest.warns(UserWarning, match=match):
+        look(mixed)
+    mixed.obs["donor"] = np.where(np.arange(300) < 220, "a", None)
     silent(mixed)
 
 
@@ -192,7 +210,6 @@ def test_columns_of_anything(mixed):
         ("sample", 1): labels,
         "slide": pd.to_datetime(np.repeat(["2024-01-01", "2024-01-02"], [220, 80])),
         "slice": pd.cut(np.repeat([1, 2], [220, 80]), 2),
-        "donor": np.where(np.arange(300) % 3, labels, None),
     }
     mixed.obs = pd.concat([twice, pd.DataFrame(others)], axis=1).set_axis(
         mixed.obs_names, axis=0

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from .._core.text import counted
 from .._core.warnings import warn
 from .labels import read_labels
 
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 # lattice, most locations do.
 _MANY = 0.05
 
-# Names of columns that tell sections apart, as scanpy, squidpy, SpatialData and the
-# instruments have them. Nothing else may be in them: `sample_qc` is no section.
+# Names of columns that tell sections apart, as scanpy, squidpy, SpatialData, Seurat and
+# the instruments have them: `brain_section_label`, `slide1`, `orig.ident`. What follows
+# may only say that they are names, since `sample_qc` is no section, nor is `n_samples`.
 _NAMES = re.compile(
-    r"(animal|batch|donor|fov|individual|library|mouse|patient|puck|replicate|sample|section"
-    r"|slice|slide|specimen)s?[\W_]*(id|key|label|name|nr|no|number)?",
+    r"(?!(n|num|nr|number|total)[\W_])([a-z]+[\W_])?"
+    r"(animal|batch|donor|fov|image|individual|library|mouse|patient|puck|replicate|sample"
+    r"|section|slice|slide|specimen)s?[\W_]*(id|key|label|name|nr|no|number)?[\W_]*\d*"
+    r"|orig[\W_]ident",
     re.IGNORECASE,
 )
 # Of neighbours with another label, relative to labels at random. Parts of one section
@@ -80,7 +84,7 @@ def warn_stacked(
         )
     else:
         return
-    such = " or ".join(f"library_key={name!r}" for name in columns[:3])
+    such = " or ".join(_proposed(adata, name) for name in columns[:3])
     treated = (
         "They are treated"
         if library_key is None
@@ -90,6 +94,15 @@ def warn_stacked(
         f"{head} {treated} as one section unless `library_key` names the column of "
         f"adata.obs that tells them apart{such and f', such as {such}'}.{twice}"
     )
+
+
+def _proposed(adata: AnnData, name: str) -> str:
+    """The argument, and what it asks for first: labels of all."""
+    n_missing = int((read_labels(adata, name).codes < 0).sum())
+    first = (
+        f" (after a label is given to {counted(n_missing, 'observation')} without one)"
+    )
+    return f"library_key={name!r}{first if n_missing else ''}"
 
 
 def _columns(adata: AnnData, table: pd.DataFrame) -> list[str]:
@@ -143,14 +156,15 @@ def _mixed(adata: AnnData, coords: NDArray[np.float64]) -> list[str]:
     for name in columns:
         labels = read_labels(adata, name)
         # Labels that are missing name no section.
-        complete = (labels.codes >= 0).all()
-        if not complete or not 1 < labels.names.size <= len(coords) // _PER_LABEL:
+        labelled = labels.codes[labels.codes >= 0]
+        if not 1 < labels.names.size <= len(labelled) // _PER_LABEL:
             continue
-        shares = np.bincount(labels.codes + 1) / len(coords)
-        at_random = 1 - np.square(shares).sum()
-        others = labels.codes[near] != labels.codes[rows][:, None]
-        # One of them is the observation itself.
-        if others.sum() > _MIXED * at_random * _N_NEIGHBORS * len(rows):
+        at_random = 1 - np.square(np.bincount(labelled) / len(labelled)).sum()
+        code, others = labels.codes[rows][:, None], labels.codes[near]
+        told = (code >= 0) & (others >= 0)
+        # One of the neighbours is the observation itself.
+        n_pairs = told.sum() - told.any(1).sum()
+        if ((others != code) & told).sum() > _MIXED * at_random * n_pairs:
             found.append(name)
     return found
 

@@ -24,11 +24,25 @@ if TYPE_CHECKING:
 
 
 @jax.jit
-def _mu_kl(
-    factor: jax.Array, ratio: jax.Array, sums: jax.Array, penalty: Penalty
+def _update_scores(
+    w: jax.Array, ratio: jax.Array, h: jax.Array, penalty: Penalty
+) -> tuple[jax.Array, jax.Array]:
+    """New rows of W, and their sums. NumPy arrays are best passed as they are."""
+    new = mu_update_kl(w, ratio, h.sum(1), *_weights(penalty, w.dtype))
+    return new, new.sum(0)
+
+
+@jax.jit
+def _update_loadings(
+    h: jax.Array, ratio: jax.Array, sums: jax.Array, penalty: Penalty
 ) -> jax.Array:
-    l1, l2 = (jnp.asarray(weight, factor.dtype) for weight in penalty)
-    return mu_update_kl(factor, ratio, sums, l1, l2)
+    ratio, sums = ratio.astype(h.dtype), sums.astype(h.dtype)
+    return mu_update_kl(h.T, ratio, sums, *_weights(penalty, h.dtype)).T
+
+
+def _weights(penalty: Penalty, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    l1, l2 = (jnp.asarray(weight, dtype) for weight in penalty)
+    return l1, l2
 
 
 @partial(
@@ -59,28 +73,19 @@ class KullbackLeiblerSolver:
     def step(self, state: NMFState, /) -> NMFState:
         """Update W block by block, then H."""
         w, h = state.W, state.H
-        sums_h = jnp.sum(h, 1)
         ratio_h: Any = 0.0
         sums_w: Any = 0.0
         for rows, block in self.op.row_blocks():
-            new = _mu_kl(
-                jnp.asarray(w[rows]),
-                jnp.asarray(block.ratio_matmul(w[rows], h)),
-                sums_h,
-                self.penalties[0].rows(rows),
-            )
+            ratio = block.ratio_matmul(w[rows], h)
+            penalty = self.penalties[0].rows(rows)
+            new, sums = _update_scores(w[rows], ratio, h, penalty)
             ratio_h = ratio_h + exact(block.ratio_rmatmul(new, h))
-            sums_w = sums_w + exact(new.sum(0))
+            sums_w = sums_w + exact(sums)
             if new.shape[0] == w.shape[0]:
                 w = new
             else:
                 w[rows] = np.asarray(new)
-        h = _mu_kl(
-            h.T,
-            jnp.asarray(ratio_h, h.dtype),
-            jnp.asarray(sums_w, h.dtype),
-            self.penalties[1],
-        ).T
+        h = _update_loadings(h, ratio_h, sums_w, self.penalties[1])
         n_iter = state.n_iter + 1
         state = state._replace(W=w, H=h, n_iter=n_iter)
         judged = is_check(n_iter) | (n_iter == self.max_iter)
