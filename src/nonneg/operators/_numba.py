@@ -400,8 +400,8 @@ def _sum_rows[T](
         out = np.zeros((bounds.size - 1, *total.shape), x.data.dtype)
 
         def run(j: int, start: int, stop: int, i: int = i, out: Floats = out) -> T:
-            rows = np.linspace(start, stop, n_rounds + 1).astype(int)
-            return part(out[j], rows[i], rows[i + 1])
+            first, last = (start + (stop - start) * m // n_rounds for m in (i, i + 1))
+            return part(out[j], first, last)
 
         returned += run_parts(run, bounds)
         total += out.sum(0)

@@ -117,12 +117,12 @@ class DenseOperator:
         )
 
     def matmul(self, b: Matrix) -> Matrix:
-        return _matmul(self.x, jnp.asarray(b))
+        return _matmul(self.x, b)
 
     def rmatmul(self, w: Matrix) -> Matrix:
         # Transposed outside the jitted product: inside, XLA's CPU backend takes
         # twice as long.
-        return _matmul_left(jnp.asarray(w), self.x).T
+        return _matmul_left(w, self.x).T
 
     def square_rmatmul(self, w: Matrix) -> Matrix:
         w = jnp.asarray(w)

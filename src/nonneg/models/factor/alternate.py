@@ -141,6 +141,7 @@ class Alternation(NamedTuple):
 
     W: Matrix
     H: Matrix
+    H_T: Matrix
     fit: Any
     """``‖X - W H‖²``."""
     residual: Any
@@ -149,6 +150,22 @@ class Alternation(NamedTuple):
     """Components of which neither side is all zero."""
     reached: Matrix
     """W before it was moved on; W itself where it was not."""
+
+
+@jax.jit
+def _turned(h: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """H.T and H H.T: single operations outside compiled functions cost more than these."""
+    return h.T, h @ h.T
+
+
+@partial(jax.jit, static_argnames="rule")
+def _update_loadings(
+    h_t: jax.Array, product: jax.Array, gram: jax.Array, penalty: Penalty, rule: Rule
+) -> tuple[jax.Array, ...]:
+    """What :func:`update_factor` returns, after new loadings (k, n_vars)."""
+    product, gram = product.astype(h_t.dtype), gram.astype(h_t.dtype)
+    new, *others = update_factor(h_t, product, gram, penalty, rule)
+    return new.T, new, *others
 
 
 @jax.jit
@@ -173,16 +190,15 @@ def alternate(
     With ``momentum``, W is moved on before H is updated. Where the data come in several
     blocks, scores on the host are overwritten: ``momentum.last``, or ``w`` without it.
     """
-    h = jnp.asarray(h)
     old = reached = w
-    gram_h = h @ h.T
+    h_t, gram_h = _turned(h)
     product_h: Any = 0.0
     gram_w: Any = 0.0
     violation: Any = 0.0
     scale: Any = 0.0
     largest = 0
     for rows, block in op.row_blocks():
-        product = block.matmul(h.T)
+        product = block.matmul(h_t)
         largest = max(largest, product.shape[0])
         new, gram, *measures = _update_rows(
             old, rows, product, largest, gram_h, penalties[0], rules[0]
@@ -204,24 +220,21 @@ def alternate(
         w = moved if whole else _put(w, rows, moved)
         # Not before W is there, for which what stands here now is read.
         reached = new if whole else _put(reached, rows, new)
-    new_h, gram_new_h, violation_h, scale_h = update_factor(
-        h.T,
-        jnp.asarray(product_h, h.dtype),
-        jnp.asarray(gram_w, h.dtype),
-        penalties[1],
-        rules[1],
+    new_h, new_h_t, gram_new_h, violation_h, scale_h = _update_loadings(
+        h_t, product_h, gram_w, penalties[1], rules[1]
     )
     # From products already at hand, in float64: no residual matrix, and no
     # loss of digits in the difference of large numbers.
     gram_new_h = exact(gram_new_h)
-    cross = (product_h * exact(new_h)).sum()
+    cross = (product_h * exact(new_h_t)).sum()
     fit = sq_norm - 2 * cross + (gram_w * gram_new_h).sum()
     xp = jnp if isinstance(fit, jax.core.Tracer) else np
     if xp is np and fit < NEAR_EXACT * sq_norm:
-        fit = squared_error(op, w, new_h.T)
+        fit = squared_error(op, w, new_h)
     return Alternation(
         W=w,
-        H=new_h.T,
+        H=new_h,
+        H_T=new_h_t,
         fit=xp.maximum(fit, 0.0),
         residual=(_ratio(violation, scale) + _ratio(exact(violation_h), exact(scale_h)))
         / 2,
@@ -268,18 +281,13 @@ def _update_rows(
     gram, penalty, rule = args
     n_rows = product.shape[0]
     if n_rows == w.shape[0]:
-        return update_factor(jnp.asarray(w), jnp.asarray(product), gram, penalty, rule)
+        return update_factor(w, product, gram, penalty, rule)
     # Rows of zeros make all blocks one shape, which compiles once; they stay zero.
     n_missing = size - n_rows
     missing = ((0, n_missing), (0, 0))
     old, product = (np.pad(np.asarray(x), missing) for x in (w[rows], product))
-    new, *others = update_factor(
-        jnp.asarray(old),
-        jnp.asarray(product),
-        gram,
-        penalty.rows(rows).pad(n_missing),
-        rule,
-    )
+    of_rows = penalty.rows(rows).pad(n_missing)
+    new, *others = update_factor(old, product, gram, of_rows, rule)
     return (new[:n_rows], *others)
 
 

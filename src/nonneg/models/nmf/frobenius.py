@@ -91,7 +91,7 @@ class FrobeniusSolver:
         )
         penalty_w, penalty_h = self.penalties
         objective = found.fit / 2
-        objective = objective + penalty_w.value(found.W) + penalty_h.value(found.H.T)
+        objective = objective + penalty_w.value(found.W) + penalty_h.value(found.H_T)
         after = state._replace(
             W=found.W,
             H=found.H,
