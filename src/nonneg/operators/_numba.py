@@ -42,9 +42,19 @@ class CSR(NamedTuple):
     n_vars: int
 
 
+# Another thread takes a tenth of a millisecond to wake: as long as products with some
+# factors take with so many stored entries.
+_WORTH_A_THREAD = 20_000
+
+
 def split_rows(indptr: NDArray[np.integer[Any]], n_threads: int) -> NDArray[np.int64]:
-    """Row bounds of ``n_threads`` parts with about as many stored entries each."""
-    n_threads = n_threads or available_cpus()
+    """Row bounds of ``n_threads`` parts with about as many stored entries each.
+
+    0: as many as there are CPUs, or fewer where there is little to do.
+    """
+    if not n_threads:
+        worth = int(indptr[-1] - indptr[0]) // _WORTH_A_THREAD
+        n_threads = min(available_cpus(), max(worth, 1))
     targets = np.linspace(indptr[0], indptr[-1], n_threads + 1)[1:-1]
     inner = np.searchsorted(indptr, targets)
     return np.r_[0, inner, indptr.size - 1].astype(np.int64)

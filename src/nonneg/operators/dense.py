@@ -37,6 +37,11 @@ def _matmul_left(w: jax.Array, x: jax.Array) -> jax.Array:
     return w.T @ x
 
 
+@jax.jit
+def _transposed(x: jax.Array) -> jax.Array:
+    return x.T
+
+
 def row_steps(n_obs: int) -> Iterator[slice]:
     """Rows that are worked on at once."""
     size = max(DENSE_ROWS, -(-n_obs // _MAX_STEPS))
@@ -122,7 +127,7 @@ class DenseOperator:
     def rmatmul(self, w: Matrix) -> Matrix:
         # Transposed outside the jitted product: inside, XLA's CPU backend takes
         # twice as long.
-        return _matmul_left(w, self.x).T
+        return _transposed(_matmul_left(w, self.x))
 
     def square_rmatmul(self, w: Matrix) -> Matrix:
         w = jnp.asarray(w)

@@ -73,7 +73,7 @@ def site_covariance(prior: Prior, amplitude: Any, precision: Any) -> tuple[Any, 
     if isinstance(gram, np.ndarray):
         return _host_covariance(np.asarray(prior.precision), gram, amplitude**2)
     with float64():
-        return gp.posterior_covariance(prior.precision, gram, jnp.asarray(amplitude**2))
+        return gp.posterior_covariance(prior.precision, gram, amplitude**2)
 
 
 # Rows and columns of a matrix that are in cache together.
@@ -122,10 +122,10 @@ def predict(
     with float64():
         products = gp.inner_products(
             prior.precision,
-            jnp.asarray(gram),
-            jnp.asarray(amplitude**2),
-            jnp.asarray(carried),
-            jnp.asarray(prior.interpolation.dense_rows(targets)),
+            gram,
+            amplitude**2,
+            carried,
+            prior.interpolation.dense_rows(targets),
         )
         inner, cross, var = (xp.asarray(x) for x in products)
     trend = _solve_trend(normal, inner)
