@@ -311,3 +311,28 @@ TABLES = {
 def test_columns_of_one_name(where):
     with pytest.raises(ValueError, match=rf"^{where} has columns of the same name, \["):
         TABLES[where]()
+
+
+# --- names of arguments -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        (
+            "n_iter",
+            r"nonneg\.tl\.nmf has no argument 'n_iter': it is called 'max_iter'\.$",
+        ),
+        ("random_state", "it is called 'rng'"),
+        ("max_itr", "it is called 'max_iter'"),
+        ("colour", r"no argument 'colour'; it takes \['adata', 'n_components', "),
+    ],
+)
+def test_arguments_that_have_another_name(name, match):
+    with pytest.raises(TypeError, match=match):
+        nng.tl.nmf(None, 3, **{name: 1})
+
+
+def test_python_says_what_is_missing():
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        nng.tl.nmf()

@@ -7,6 +7,7 @@ import dis
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache, wraps
 from numbers import Integral, Real
 from pathlib import Path
@@ -34,6 +35,19 @@ _CLASSES = {
     *("Atlas", "MapDistances", "Series", "str", "bytes"),
 }
 
+# What arguments are called elsewhere: scikit-learn, scanpy, RcppML, LIGER, scVI.
+_ELSEWHERE = {
+    "max_iter": ("n_iter", "n_iters", "niter", "iterations", "maxiter", "num_iter"),
+    "n_epochs": ("max_epochs", "epochs"),
+    "n_components": ("n_factors", "k", "rank", "n_comps", "n_topics", "n_latent", "L"),
+    "rng": ("random_state", "seed", "rand_seed"),
+    "batch_key": ("batch", "by", "dataset_key"),
+    "library_key": ("batch_key", "section_key", "sample_key"),
+    "spatial_key": ("basis", "coords", "coords_key"),
+    "size_factors": ("size_factor", "sizes", "library_size"),
+    "key_added": ("key", "name"),
+}
+
 # Elements of a sequence that are looked at.
 _FIRST = 100
 
@@ -55,6 +69,7 @@ def checked[F: Callable[..., Any]](function: F) -> F:
             return function(*args, **kwargs)
         except Exception as error:
             if not is_ours(error):
+                _check_names(function, kwargs)
                 _explain(function, args, kwargs, error)
             raise
 
@@ -132,6 +147,30 @@ def _check_flags(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
             raise TypeError(_message(function, name, value, "bool"))
 
 
+def _check_names(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+    """Raise where an argument is called otherwise, with the name that it has."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for name in kwargs:
+        if name in parameters:
+            continue
+        meant = [
+            ours
+            for ours, others in _ELSEWHERE.items()
+            if ours in parameters and name in others
+        ] or get_close_matches(name, parameters, n=1)
+        # Without the error of Python, which says the same in fewer words.
+        raise TypeError(
+            f"{_where(function)} has no argument {name!r}"
+            + (
+                f": it is called {meant[0]!r}."
+                if meant
+                else f"; it takes {list(parameters)}."
+            )
+        ) from None
+
+
 def _explain(
     function: Callable[..., Any], args: Any, kwargs: Any, error: Exception
 ) -> None:
@@ -152,8 +191,12 @@ def _message(
     text = repr(value)
     if len(text) > _LONG or "\n" in text:
         text = "…"
-    where = f"nonneg.{function.__module__.split('.')[1]}.{function.__qualname__}"
-    return f"{name}={text} is a {type(value).__name__}, but {where} takes {annotation}."
+    kind = type(value).__name__
+    return f"{name}={text} is a {kind}, but {_where(function)} takes {annotation}."
+
+
+def _where(function: Callable[..., Any]) -> str:
+    return f"nonneg.{function.__module__.split('.')[1]}.{function.__qualname__}"
 
 
 def _fits(value: Any, annotation: str) -> bool:
