@@ -30,8 +30,10 @@ COMPILED = {
 }
 
 
-# Workers are as many as cores: threads of BLAS on top would wait for each other.
-ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# Workers are as many as cores: threads of BLAS and XLA on top would wait for each other.
+ALONE = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"), "1"
+)
 
 
 def pytest_configure(config):

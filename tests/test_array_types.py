@@ -84,7 +84,13 @@ def test_seminmf(array_type, nonnegative, tmp_path):
 @EACH_PLACE
 @pytest.mark.parametrize(
     "likelihood",
-    ["poisson", pytest.param("negative_binomial", marks=pytest.mark.slow), "gaussian"],
+    [
+        "poisson",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("negative_binomial", "gaussian")
+        ),
+    ],
 )
 def test_nsfh(array_type, likelihood, tmp_path):
     kwargs = dict(length_scale=3, amplitude=1, temperature=1, tol=0, max_iter=3)

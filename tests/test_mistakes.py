@@ -43,7 +43,7 @@ def no_window():
     plt.close("all")
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_mistakes_end_in_messages_or_results(mistakes, part):
     outcomes = [mistakes.run(seed) for seed in range(50 * part, 50 * (part + 1))]
     assert not [str(outcome) for outcome in outcomes if outcome.fault is not None]

@@ -186,7 +186,7 @@ def test_sections_after_concatenation():
     plt.close("all")
 
 
-@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@pytest.mark.parametrize("form", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_spatial_fits_can_be_saved(form, tmp_path):
     """muon 76: a fit with covariates of an AnnData cannot be written."""
     adata = nng.datasets.ggblocks(8, 20)

@@ -241,6 +241,7 @@ def test_negative_binomial_value_is_a_bound(case, form):
     assert value > per_draw.mean() - 0.5 * (x * var.max()).sum()
 
 
+@pytest.mark.slow
 def test_dispersion_is_found(x64):
     """At the true mean: close to that of the simulation, gene by gene."""
     rng = np.random.default_rng(0)
@@ -359,6 +360,7 @@ def test_monte_carlo_estimates(case):
     assert (np.abs(force - (observed.mean(0) - rate)) < 5 * error + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_monte_carlo_precision(case):
     """Minus the expected curvature of the log likelihood."""
     x, size, mean, var, w = case

@@ -228,9 +228,7 @@ SPATIAL_TOLERANCE = {"negative_binomial": 1e-3}
     [
         # Of all that they compile, the hybrid and real values have most.
         *(
-            pytest.param(
-                fit, "as-dense", marks=[pytest.mark.slow] * (fit not in {"nsfh", "rsf"})
-            )
+            pytest.param(fit, "as-dense", marks=[pytest.mark.slow] * (fit != "rsf"))
             for fit in SPATIAL_FITS
         ),
         pytest.param("nsf", "sparse", marks=pytest.mark.slow),

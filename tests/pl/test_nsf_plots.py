@@ -202,7 +202,7 @@ def hybrid(adata):
     return adata
 
 
-@pytest.mark.parametrize("of", ["var", "obs"])
+@pytest.mark.parametrize("of", ["var", pytest.param("obs", marks=pytest.mark.slow)])
 def test_spatial_importance(hybrid, of):
     ax = nng.pl.spatial_importance(hybrid, of=of)
     scores = getattr(hybrid, of)["nsfh_spatial_importance"]

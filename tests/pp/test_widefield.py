@@ -99,7 +99,7 @@ def test_store(tmp_path):
     assert plain.X.dtype == np.uint16
 
 
-@pytest.mark.parametrize("n_fail", [1, None])
+@pytest.mark.parametrize("n_fail", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_store_on_a_full_disk(tmp_path, n_fail):
     adata = nng.datasets.widefield(
         shape=(20, 24), n_regions=2, n_frames=60, mask=False, min_pixels=1

@@ -65,7 +65,9 @@ def assert_close(one, other, rtol):
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("solver", ["hals", "anls", "mu"])
+@pytest.mark.parametrize(
+    "solver", ["hals", pytest.param("anls", marks=pytest.mark.slow), "mu"]
+)
 def test_same_as_on_the_host(solver, scaled, x64):
     fits = [
         inmf(
@@ -96,6 +98,7 @@ def test_single_precision_is_enough_to_stop():
     )
 
 
+@pytest.mark.slow
 def test_online_same_as_on_the_host(x64):
     results = []
     for on_device in (True, False):
@@ -117,7 +120,9 @@ def test_online_same_as_on_the_host(x64):
 # --- in one compiled loop ---------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["hals", "anls", "mu"])
+@pytest.mark.parametrize(
+    "solver", ["hals", pytest.param("anls", marks=pytest.mark.slow), "mu"]
+)
 def test_run_is_drive(solver, x64):
     summary = read(on_device=True)
     solver = INMFSolver(summary, RANK, PENALTIES, solver, tol=1e-4, max_iter=60)
@@ -131,6 +136,7 @@ def test_run_is_drive(solver, x64):
         assert_close(counted, driven, 1e-7)
 
 
+@pytest.mark.slow
 def test_dead_factors_are_revived_in_a_compiled_loop(x64):
     summary = read(on_device=True)
     solver = INMFSolver(summary, RANK, PENALTIES, tol=-1, max_iter=20)

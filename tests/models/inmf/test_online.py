@@ -519,6 +519,7 @@ def test_one_seed_one_result(x64):
 # --- weights ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_equal_weights_are_another_objective(x64):
     n = np.array(SIZES)
     equal = Penalties(PLAIN.lam, n.sum() / (2 * n))
@@ -563,6 +564,7 @@ def joint(x64):
     return arrays, penalties, full, known, arriving, active
 
 
+@pytest.mark.slow
 def test_known_sums_hold_the_optimum(joint):
     arrays, penalties, full, known, arriving, active = joint
     model, scores = full.loadings, np.split(full.scores, [700, 1100])

@@ -227,11 +227,8 @@ def test_counts_far_beyond_what_is_expected(adata):
 @pytest.mark.parametrize(
     "likelihood",
     [
-        "poisson",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("gaussian", "negative_binomial")
-        ),
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("poisson", "gaussian", "negative_binomial")
     ],
 )
 def test_everything_is_finite_after_a_search(adata, likelihood):
@@ -432,6 +429,7 @@ def test_recovery_at_a_fixed_kernel(simulated, likelihood):
     assert similarity(simulated.obsm["truth"], factors).min() > 0.97
 
 
+@pytest.mark.slow
 def test_recovery_with_few_inducing_points(simulated):
     result, _ = run(simulated, total=False, n_inducing=150)
     factors = expected(result.mean, result.var)
@@ -498,6 +496,7 @@ def test_given_kernels_are_kept(adata):
     assert result.kernels.temperature == 1
 
 
+@pytest.mark.slow
 def test_shared_kernel_is_one(searched):
     assert np.ptp(searched.kernels.length_scale) == 0
     assert np.ptp(searched.kernels.amplitude) == 0

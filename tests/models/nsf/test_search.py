@@ -172,7 +172,13 @@ def test_the_same_locations_are_held_out(change, layout):
 
 
 @pytest.mark.parametrize(
-    "changes", [[*CHANGES], ["order of rows", "order of genes"]], ids=["place", "order"]
+    "changes",
+    [
+        pytest.param([*CHANGES], id="place"),
+        pytest.param(
+            ["order of rows", "order of genes"], id="order", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_factors_do_not_depend_on_how_a_section_lies(changes, lying):
     adata, expected = lying

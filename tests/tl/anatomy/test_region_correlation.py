@@ -186,7 +186,7 @@ def test_flat_patterns_and_regions_of_one_observation():
     assert "none" not in set(regions["region"])
 
 
-@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@pytest.mark.parametrize("form", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
 def test_stored_in_files(tmp_path, form):
     adata = quarters()
     nng.tl.region_correlation(adata, key="maps", n_surrogates=19)

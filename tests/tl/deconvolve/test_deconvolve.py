@@ -195,7 +195,9 @@ def test_regions_and_unrelated_locations(tissue, quick, rmse):
     assert adata.uns["deconv"]["tuning"]["graph_weight"] == 0
 
 
-@pytest.mark.parametrize("likelihood", ["poisson", "gaussian"])
+@pytest.mark.parametrize(
+    "likelihood", ["poisson", pytest.param("gaussian", marks=pytest.mark.slow)]
+)
 def test_compositions_of_regions(likelihood, rmse):
     """What regions hold, where it is known, helps shallow locations."""
     adata, reference = nng.datasets.spots(12, 150, depth=0.01, rng=1)

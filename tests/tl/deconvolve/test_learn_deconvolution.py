@@ -80,6 +80,7 @@ def test_numbers_survive_a_file(tissue, learned, tmp_path):
     np.testing.assert_array_equal(again, found)
 
 
+@pytest.mark.slow
 def test_for_another_section(learned, rmse):
     other = nng.datasets.spots(10, 150, rng=5)
     found = deconvolve(other, learned=learned | {"n_layers": 12})

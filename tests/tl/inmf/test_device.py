@@ -47,8 +47,11 @@ def projected(adata):
     "fit",
     # What is updated was fitted online.
     [
-        *(inmf, multiplicative, updated),
-        *(pytest.param(fit, marks=pytest.mark.slow) for fit in (online, projected)),
+        *(inmf, updated),
+        *(
+            pytest.param(fit, marks=pytest.mark.slow)
+            for fit in (multiplicative, online, projected)
+        ),
     ],
 )
 def test_same_as_on_the_host(fit, monkeypatch, x64):

@@ -545,6 +545,7 @@ def small_disk(path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of size")
+@pytest.mark.slow
 def test_limits_that_the_system_sets(folder, tmp_path):
     """HDF5 closes its files, and the process ends well."""
     big = nng.datasets.batches((60, 40), 400, 2)

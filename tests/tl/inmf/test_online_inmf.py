@@ -327,6 +327,7 @@ def test_a_file_without_x(adata, folder):
     refused(KeyError, r"no_x.h5ad has no X; its layers are \['counts'\]", path, folder)
 
 
+@pytest.mark.slow
 def test_it_settles_where_the_batch_fit_does():
     """Scores that are not settled shift where loadings rest, more with more epochs."""
     adata = nng.datasets.batches((800, 600, 400), 300, 6)

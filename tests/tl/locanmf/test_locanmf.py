@@ -90,6 +90,7 @@ def best_time_courses(adata):
 
 
 @QUIET
+@pytest.mark.slow
 def test_published_simulation(published):
     """58 regions of the article's atlas, one Gaussian in each."""
     adata = published

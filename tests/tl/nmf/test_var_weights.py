@@ -42,7 +42,9 @@ def product(adata, key="nmf"):
     return adata.obsm[obsm] @ adata.varm[adata.uns[key]["varm_key"]].T
 
 
-@pytest.mark.parametrize("solver", ["hals", "mu", "anls"])
+@pytest.mark.parametrize(
+    "solver", ["hals", "mu", pytest.param("anls", marks=pytest.mark.slow)]
+)
 def test_weights_are_repeated_variables(solver):
     adata = weighted()
     repeated = AnnData(np.repeat(X, weights(), axis=1))

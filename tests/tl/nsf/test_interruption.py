@@ -158,10 +158,9 @@ def test_interruption_of_exchanges_keeps_what_the_search_found(adata, monkeypatc
     "where",
     [
         "predict",
-        "step",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("scatter", "first_state")
+            for name in ("step", "scatter", "first_state")
         ),
     ],
 )

@@ -69,7 +69,7 @@ def test_real_valued_models_fit_log_counts(fits, method):
     assert adata.varm[method].min() < 0
 
 
-@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@pytest.mark.parametrize("form", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
 @EACH
 def test_round_trip(fits, method, form, tmp_path):
     path = tmp_path / f"fitted.{form}"
