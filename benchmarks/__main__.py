@@ -34,6 +34,7 @@ _NSF = {"nsf-adam": None, **{f"nsf-{size}": size for size in nsf.SIZES}}
 _SECTIONS = {
     "nsf-held-out": nsf_sections.held_out,
     "nsf-recovery": nsf_sections.recovery,
+    "nsf-mofaflex": nsf_sections.beside_mofaflex,
 }
 _INMF = {
     "inmf-peers": inmf.compare,
