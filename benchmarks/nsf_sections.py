@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -143,44 +144,46 @@ def beside_mofaflex(*, quick: bool, workdir: Path | None) -> str:
         ("quilt", nng.datasets.quilt),
     ):
         adata = make(_SIDES[0], 200)
-        begin = time.perf_counter()
-        ours = _recovered(adata, None, ("nsf",))["nsf"]
-        seconds = time.perf_counter() - begin
-        theirs = (
-            (float("nan"), float("nan"))
-            if peer is None
-            else _mofaflex(peer.python, adata, 3 if quick else _EPOCHS)
-        )
-        figures = (seconds, ours, *theirs)
-        rows.append([name, *(f"{x:.3g}" for x in figures)])
+        # Compilation is told as it is felt: in the first of two calls.
+        seconds = [0.0, 0.0]
+        for i in range(2):
+            begin = time.perf_counter()
+            ours = _recovered(adata, None, ("nsf",))["nsf"]
+            seconds[i] = time.perf_counter() - begin
+        theirs = [float("nan")] * 3
+        if peer is not None:
+            theirs = _mofaflex(peer.python, adata, 3 if quick else _EPOCHS)
+        rows.append([name, *(f"{x:.3g}" for x in (*seconds, ours, *theirs))])
         progress(*rows[-1])
     header = [
-        "simulation, 18 × 18",
-        "nonneg, s",
-        "r",
-        f"MOFA-FLEX, {_EPOCHS} epochs, s",
-        "r",
+        *("simulation, 18 × 18", "nonneg, first call, s", "second, s", "r"),
+        *("MOFA-FLEX, s", "epochs", "r"),
     ]
     return markdown(header, rows)
 
 
-def _mofaflex(python: str, adata: ad.AnnData, epochs: int) -> tuple[float, float]:
-    """Seconds of its fit alone, and the mean correlation."""
+def _mofaflex(python: str, adata: ad.AnnData, epochs: int) -> list[float]:
+    """Seconds of its fit alone, epochs, and the mean correlation."""
     truth = adata.obsm["truth"]
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "counts.h5ad"), Path(folder, "peer.npz")
         ad.AnnData(adata.X, obsm={"spatial": adata.obsm["spatial"]}).write_h5ad(source)
         script = Path(__file__).parent / "peers" / "nsf.py"
         rank = str(truth.shape[1])
-        subprocess.run(
+        done = subprocess.run(
             [python, str(script), str(source), str(target), rank, str(epochs)],
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
         )
+        if done.returncode:
+            print(f"MOFA-FLEX failed:\n{done.stderr[-500:]}", file=sys.stderr)
+            return [float("nan")] * 3
         with np.load(target) as left:
-            factors, seconds = left["factors"], float(left["seconds"])
+            factors = left["factors"]
+            seconds, n_epochs = float(left["seconds"]), float(left["epochs"])
     matched = nng.metrics.match_factors(truth, factors, metric="pearson")
-    return seconds, float(matched.similarity.mean())
+    return [seconds, n_epochs, float(matched.similarity.mean())]
 
 
 def _recovered(

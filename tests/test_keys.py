@@ -235,7 +235,7 @@ def test_types_are_safe(fitted):
     check(dict(fitted.uns), "uns")
 
 
-@pytest.mark.parametrize("form", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
 def test_round_trip(fitted, form, tmp_path):
     path = tmp_path / f"fitted.{form}"
     getattr(fitted, f"write_{form}")(path)
@@ -394,7 +394,7 @@ def test_types_of_integrations_are_safe(integrated):
     check(dict(integrated.uns), "uns")
 
 
-@pytest.mark.parametrize("form", ["h5ad", pytest.param("zarr", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
 def test_round_trip_of_integrations(integrated, form, tmp_path):
     path = tmp_path / f"integrated.{form}"
     getattr(integrated, f"write_{form}")(path)

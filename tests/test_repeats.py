@@ -82,7 +82,9 @@ def test_fits_repeat_to_the_last_bit(verb):
     for _ in range(2):
         adata = nng.datasets.ggblocks(12, 40)
         adata.obs["batch"] = np.repeat(["a", "b"], 72)
-        getattr(nng.tl, verb)(adata, 3, **FITS[verb], key_added="fit")
+        # So few entries are not worth a second thread, which is what is tested.
+        with nng.settings.override(n_threads=3):
+            getattr(nng.tl, verb)(adata, 3, **FITS[verb], key_added="fit")
         found.append(adata.obsm["fit"])
     np.testing.assert_array_equal(*found)
 

@@ -324,7 +324,9 @@ def test_columns_of_one_name(where):
             r"nonneg\.tl\.nmf has no argument 'n_iter': it is called 'max_iter'\.$",
         ),
         ("random_state", "it is called 'rng'"),
-        ("max_itr", "it is called 'max_iter'"),
+        ("max_itr", r"Did you mean 'max_iter'\?$"),
+        ("n_jobs", r"no argument 'n_jobs'; it takes \['adata'"),
+        ("spatial_key", r"no argument 'spatial_key'; it takes \['adata'"),
         ("colour", r"no argument 'colour'; it takes \['adata', 'n_components', "),
     ],
 )

@@ -1,6 +1,6 @@
 """Run in the peer's own environment: ``python peers/nsf.py IN.h5ad OUT.npz RANK EPOCHS``.
 
-Needs mofaflex 0.1, which wants torch. Fits its preset of NSF, whose prior of loadings its
+Needs mofaflex 0.1.2, which wants torch. Fits its preset of NSF, whose prior of loadings its
 own classes spell otherwise, on the CPU, and saves the factors, (n_obs, RANK), and the
 seconds that the fit took.
 """

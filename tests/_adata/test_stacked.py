@@ -144,6 +144,8 @@ def mixed():
         "image_id",
         "slide1",
         "orig.ident",
+        "tissue_section_id",
+        "sample_name",
     ],
 )
 def test_sections_without_a_place_in_common(name, mixed):
@@ -169,6 +171,9 @@ def test_numbers_that_name_sections(mixed):
     silent(mixed)
     mixed.obs["slice"] = mixed.obs["slice"] / 7
     silent(mixed)
+    # Counts of a sample's barcode, not a sample.
+    mixed.obs["sample_1"] = np.random.default_rng(0).poisson(2, 300)
+    silent(mixed)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +187,12 @@ def test_numbers_that_name_sections(mixed):
         "slide_quality",
         "n_samples",
         "num-slices",
+        "good_batch",
+        "in_sample",
+        "train_batch",
+        "doublet_donor",
+        "qc_batch",
+        "nearest_section",
     ],
 )
 def test_other_columns_with_such_words(name, mixed):

@@ -245,6 +245,41 @@ def test_threads_change_nothing(n_threads, factors):
     close(op.allocate(w, h).columns, h.T * ((X / (w @ h)).T @ w))
 
 
+def test_little_work_wakes_no_thread(monkeypatch):
+    """Whatever the pieces are that rows come from; a number that is asked for is kept."""
+    from nonneg.operators import _numba
+    from nonneg.operators.blocks import stack
+    from nonneg.operators.csr import CSROperator
+
+    monkeypatch.setattr(_numba, "available_cpus", lambda: 4)
+    monkeypatch.setattr(_numba, "_WORTH_A_THREAD", 100)
+
+    def parts(op):
+        return op._csr.bounds.size - 1
+
+    def ones(n):
+        return sp.csr_matrix(np.ones((n, 10)))
+
+    assert [parts(CSROperator(ones(n))) for n in (0, 9, 29, 400)] == [1, 1, 2, 4]
+    whole = stack([CSROperator(ones(9)) for _ in range(10)])
+    assert parts(whole) == 4
+    assert parts(whole.rows(np.arange(5))) == 1
+    assert parts(whole.log1p(np.ones((90, 1)))) == 4
+    assert parts(CSROperator(ones(9), n_threads=3).rows(np.arange(5))) == 3
+
+
+def test_operands_may_be_overwritten():
+    """While the product may not have been computed yet."""
+    rng = np.random.default_rng(0)
+    op = as_operator(rng.random((2000, 1500)), where="x")
+    for product, shape in ((op.matmul, (1500, 10)), (op.rmatmul, (2000, 10))):
+        b = rng.random(shape, np.float32)
+        expected = np.asarray(product(b.copy()))
+        found = product(b)
+        b[:] = 0
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_minimum_of_a_full_sparse_matrix():
     assert as_operator(sp.csr_matrix(X[:50, :4] + 1), where="X").stats().minimum == 1
     assert as_operator(sp.csr_matrix(X[:50] - 1), where="X").stats().minimum == -1

@@ -356,11 +356,6 @@ REFUSALS = {
         ValueError,
         "model_kwargs='pnfm'",
     ),
-    "arguments of a model that is not compared": (
-        dict(models="nsf", model_kwargs={"rsf": {"max_iter": 5}}),
-        ValueError,
-        "arguments of 'rsf', which is not compared: models='nsf'",
-    ),
     "array of size factors": (
         dict(models={"a": {"model": "nsf", "size_factors": np.ones(144)}}),
         ValueError,

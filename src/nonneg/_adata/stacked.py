@@ -24,15 +24,21 @@ if TYPE_CHECKING:
 _MANY = 0.05
 
 # Names of columns that tell sections apart, as scanpy, squidpy, SpatialData, Seurat and
-# the instruments have them: `brain_section_label`, `slide1`, `orig.ident`. What follows
-# may only say that they are names, since `sample_qc` is no section, nor is `n_samples`.
+# the instruments have them: `brain_section_label`, `orig.ident`. What else is in them may
+# only say of what they are, or that they are names: neither `sample_qc` nor `good_batch`
+# is a section.
+_WHAT = (
+    "animal|batch|donor|fov|image|individual|library|mouse|patient|puck|replicate|sample"
+    "|section|slice|slide|specimen"
+)
+_OF = "array|brain|hashtag|imaging|spatial|tissue|tma|tumou?r|visium|whole|xenium"
 _NAMES = re.compile(
-    r"(?!(n|num|nr|number|total)[\W_])([a-z]+[\W_])?"
-    r"(animal|batch|donor|fov|image|individual|library|mouse|patient|puck|replicate|sample"
-    r"|section|slice|slide|specimen)s?[\W_]*(id|key|label|name|nr|no|number)?[\W_]*\d*"
+    rf"(({_OF})[\W_]*)*({_WHAT})s?([\W_]*({_WHAT}))?[\W_]*(id|key|label|name|nr|no|number)?"
     r"|orig[\W_]ident",
     re.IGNORECASE,
 )
+_DIGITS = "0123456789_"
+
 # Of neighbours with another label, relative to labels at random. Parts of one section
 # touch along a border: a lattice of 6 x 6 in halves has .17, larger ones less. Two
 # sections of which a third overlaps have .3.
@@ -170,13 +176,19 @@ def _mixed(adata: AnnData, coords: NDArray[np.float64]) -> list[str]:
 
 
 def _called_as_sections(adata: AnnData) -> list[str]:
-    """Columns of labels, or whole numbers, with such names."""
+    """Columns with such names that hold labels, or whole numbers.
+
+    A name may end in digits, `slide1`, unless the column holds numbers: these count things.
+    """
     whole = pd.api.types.is_integer_dtype
     return [
         name
         for name in _names(adata)
-        if _NAMES.fullmatch(name)
-        and (whole((column := adata.obs[name]).dtype) or _is_text(column))
+        if (
+            _is_text(column := adata.obs[name])
+            and _NAMES.fullmatch(name.rstrip(_DIGITS))
+        )
+        or (whole(column.dtype) and _NAMES.fullmatch(name))
     ]
 
 

@@ -48,6 +48,12 @@ _ELSEWHERE = {
     "key_added": ("key", "name"),
 }
 
+# Arguments of some functions that resemble others of other functions.
+_OURS = {"spatial_key", "library_key", "table_key", "n_spatial", "n_inducing", "n_init"}
+
+# Of letters that two names have in common: `max_itr` and `max_iter`, not `n_jobs`, `obsm`.
+_ALIKE = 0.8
+
 # Elements of a sequence that are looked at.
 _FIRST = 100
 
@@ -148,27 +154,31 @@ def _check_flags(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
 
 
 def _check_names(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
-    """Raise where an argument is called otherwise, with the name that it has."""
+    """Raise where there is no such argument, with the name that it may have here."""
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
+    taken = [name for name in parameters if name not in {"self", "cls"}]
     for name in kwargs:
         if name in parameters:
             continue
-        meant = [
+        known = [
             ours
             for ours, others in _ELSEWHERE.items()
-            if ours in parameters and name in others
-        ] or get_close_matches(name, parameters, n=1)
+            if ours in taken and name in others
+        ]
+        # A name of ours that belongs to other functions is no slip of the keyboard.
+        slip = [] if name in _OURS else get_close_matches(name, taken, 1, _ALIKE)
+        hint = (
+            f": it is called {known[0]!r}."
+            if known
+            else f". Did you mean {slip[0]!r}?"
+            if slip
+            else f"; it takes {taken}."
+        )
         # Without the error of Python, which says the same in fewer words.
-        raise TypeError(
-            f"{_where(function)} has no argument {name!r}"
-            + (
-                f": it is called {meant[0]!r}."
-                if meant
-                else f"; it takes {list(parameters)}."
-            )
-        ) from None
+        msg = f"{_where(function)} has no argument {name!r}{hint}"
+        raise TypeError(msg) from None
 
 
 def _explain(

@@ -30,7 +30,8 @@ class NonnegSettings(Settings):
     the rows, `"gpu:0,1"` or `"gpu:*"`; `None`: JAX's default."""
 
     n_threads: Annotated[int, Field(ge=0)] = 0
-    """Threads for sparse products on the CPU; 0: all that the process may use."""
+    """Threads for sparse products on the CPU; 0: all that the process may use, or fewer
+    where there is little to do."""
 
     def model_post_init(self, context: Any, /) -> None:
         set_level(self.verbosity)

@@ -27,6 +27,8 @@ class CSROperator:
 
     def __init__(self, x: sp.csr_matrix | sp.csr_array, *, n_threads: int = 0) -> None:
         self.x = x
+        # As it was asked for: joined or picked rows may be worth more threads, or fewer.
+        self.n_threads = n_threads
         self._csr = sparse.CSR(
             x.data,
             x.indices,
@@ -35,11 +37,6 @@ class CSROperator:
             x.shape[1],
         )
         self._last: tuple[Matrix, NDArray[Any]] | None = None
-
-    @property
-    def n_threads(self) -> int:
-        """Threads that share the rows."""
-        return self._csr.bounds.size - 1
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,8 +83,7 @@ class CSROperator:
     def log1p(self, scale: NDArray[Any]) -> CSROperator:
         x = self.x.multiply(scale).tocsr()
         np.log1p(x.data, out=x.data)
-        n_threads = self._csr.bounds.size - 1
-        return CSROperator(x.astype(self.dtype), n_threads=n_threads)
+        return CSROperator(x.astype(self.dtype), n_threads=self.n_threads)
 
     def to_host(self) -> sp.csr_matrix | sp.csr_array:
         return self.x

@@ -37,6 +37,11 @@ def _matmul_left(w: jax.Array, x: jax.Array) -> jax.Array:
     return w.T @ x
 
 
+def _operand(x: Matrix) -> jax.Array:
+    """A copy of what the caller may write to while the product is computed."""
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+
+
 @jax.jit
 def _transposed(x: jax.Array) -> jax.Array:
     return x.T
@@ -122,12 +127,12 @@ class DenseOperator:
         )
 
     def matmul(self, b: Matrix) -> Matrix:
-        return _matmul(self.x, b)
+        return _matmul(self.x, _operand(b))
 
     def rmatmul(self, w: Matrix) -> Matrix:
         # Transposed outside the jitted product: inside, XLA's CPU backend takes
         # twice as long.
-        return _transposed(_matmul_left(w, self.x))
+        return _transposed(_matmul_left(_operand(w), self.x))
 
     def square_rmatmul(self, w: Matrix) -> Matrix:
         w = jnp.asarray(w)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def _update_scores(
     w: jax.Array, ratio: jax.Array, h: jax.Array, penalty: Penalty
 ) -> tuple[jax.Array, jax.Array]:
-    """New rows of W, and their sums. NumPy arrays are best passed as they are."""
+    """New rows of W, and their sums."""
     new = mu_update_kl(w, ratio, h.sum(1), *_weights(penalty, w.dtype))
     return new, new.sum(0)
 
@@ -84,6 +84,7 @@ class KullbackLeiblerSolver:
             if new.shape[0] == w.shape[0]:
                 w = new
             else:
+                # The new rows are there, so that the old ones have been read.
                 w[rows] = np.asarray(new)
         h = _update_loadings(h, ratio_h, sums_w, self.penalties[1])
         n_iter = state.n_iter + 1

@@ -50,15 +50,8 @@ def read_variants(
         given = name if "model" not in own else own.pop("model")
         check_one_of(given, MODELS, f"models[{name!r}]" if given != name else "models")
         found.append((str(name), given, {**common.get(given, {}), **own}))
-    compared = {method for _, method, _ in found}
     for name in common:
         check_one_of(name, MODELS, "model_kwargs")
-        if name not in compared:
-            msg = (
-                f"model_kwargs has arguments of {name!r}, which is not compared: "
-                f"models={models!r}."
-            )
-            raise ValueError(msg)
     for name, method, kwargs in found:
         _check_kwargs(name, method, kwargs)
     return found
