@@ -85,6 +85,7 @@ def test_fewer_steps_than_without(x64):
     assert passed[0] < 200 / 2
 
 
+@pytest.mark.slow
 def test_in_one_compiled_loop_on_a_device(x64):
     on_device, on_host = solver(on_device=True), solver()
     first = on_device.init(0)

@@ -478,7 +478,9 @@ def test_no_division_by_zero(solver, x64):
     np.testing.assert_allclose(new.V[:, rest], without.V, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    "solver", ["hals", pytest.param("anls", marks=pytest.mark.slow), "mu"]
+)
 def test_fewer_parts_than_components(solver, x64):
     """Data of rank 2, of rank 1, a data set without counts, and none with any."""
     rng = np.random.default_rng(0)

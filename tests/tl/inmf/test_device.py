@@ -47,10 +47,10 @@ def projected(adata):
     "fit",
     # What is updated was fitted online.
     [
-        *(inmf, updated),
+        inmf,
         *(
             pytest.param(fit, marks=pytest.mark.slow)
-            for fit in (multiplicative, online, projected)
+            for fit in (multiplicative, online, projected, updated)
         ),
     ],
 )
