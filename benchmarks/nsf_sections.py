@@ -131,8 +131,8 @@ def recovery(*, quick: bool, workdir: Path | None) -> str:
     return f"{title}\n\n" + markdown(header, rows)
 
 
-# After so many epochs its loss has long been flat: it stops itself after thousands.
-_EPOCHS = 300
+# After so many epochs its loss is flat; it would go on for thousands.
+_EPOCHS = 150
 
 
 def beside_mofaflex(*, quick: bool, workdir: Path | None) -> str:
