@@ -131,8 +131,8 @@ def recovery(*, quick: bool, workdir: Path | None) -> str:
     return f"{title}\n\n" + markdown(header, rows)
 
 
-# After so many epochs its loss is flat; it would go on for thousands.
-_EPOCHS = 150
+# At most; after 150 it has found nothing yet, at a second each on two cores.
+_EPOCHS = 2000
 
 
 def beside_mofaflex(*, quick: bool, workdir: Path | None) -> str:
