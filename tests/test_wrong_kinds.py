@@ -335,6 +335,18 @@ def test_arguments_that_have_another_name(name, match):
         nng.tl.nmf(None, 3, **{name: 1})
 
 
+@pytest.mark.parametrize(
+    ("call", "ours"),
+    [
+        (lambda: nng.tl.nsf(None, 3, library_id="x"), "library_key"),
+        (lambda: nng.tl.predict(None, coordinates=[[0, 0]]), "coords"),
+    ],
+)
+def test_names_of_squidpy(call, ours):
+    with pytest.raises(TypeError, match=f"it is called '{ours}'"):
+        call()
+
+
 def test_python_says_what_is_missing():
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         nng.tl.nmf()

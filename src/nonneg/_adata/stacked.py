@@ -37,6 +37,7 @@ _NAMES = re.compile(
     r"|orig[\W_]ident",
     re.IGNORECASE,
 )
+# What the first of several columns of labels may end in.
 _DIGITS = "0123456789_"
 
 # Of neighbours with another label, relative to labels at random. Parts of one section

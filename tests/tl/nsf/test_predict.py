@@ -129,10 +129,17 @@ def test_held_out_locations(adata):
     assert ours < 0.9 * theirs
 
 
+def test_another_object_is_no_coordinates(fits):
+    """It has them, and is told where."""
+    adata = fits["nsf"]
+    with pytest.raises(TypeError, match=r"pass those .* other\.obsm\['spatial'\]"):
+        nng.tl.predict(adata, adata)
+
+
 def test_uncertainty_grows_with_distance(fits):
     adata = fits["nsf"]
     x = np.array([[5.0, 5.0], [20.0, 5.0], [60.0, 5.0]])
-    told = r"2 of 3 places are outside .* than 3, 3 times .* coords\[1\]\. Fields"
+    told = r"2 of 3 places are outside .* than 3 \(3 times .* coords\[1\]\. Fields go to a linear .* trend='constant'"
     with pytest.warns(UserWarning, match=told):
         found = nng.tl.predict(adata, x)
     spread = np.log1p((found.layers["std"] / found.X) ** 2)

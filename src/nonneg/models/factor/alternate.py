@@ -119,7 +119,7 @@ def update_factor(
     products: their ratio does not depend on the units of the data.
     """
     scale = jnp.abs(product).sum()
-    l1, l2 = (jnp.asarray(weight, factor.dtype) for weight in penalty)
+    l1, l2 = penalty.weights(factor.dtype)
     ridge = None
     if l2.ndim == 2 or (l2.ndim == 1 and not _RULES[rule].one_gram):
         # Beside the Gram matrix, whose diagonal tells which components are dead.

@@ -35,6 +35,10 @@ class Penalty(NamedTuple):
         """Whether there is an L1 penalty; True where weights are not known yet."""
         return isinstance(self.l1, jax.core.Tracer) or bool(np.any(self.l1))
 
+    def weights(self, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """Both as arrays of the precision of the factor."""
+        return jnp.asarray(self.l1, dtype), jnp.asarray(self.l2, dtype)
+
     def rows(self, rows: slice) -> Penalty:
         """The penalty of some rows of the factor."""
         weights: Any = self

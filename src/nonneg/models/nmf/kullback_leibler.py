@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ...kernels.mu import mu_update_kl
@@ -28,7 +27,7 @@ def _update_scores(
     w: jax.Array, ratio: jax.Array, h: jax.Array, penalty: Penalty
 ) -> tuple[jax.Array, jax.Array]:
     """New rows of W, and their sums."""
-    new = mu_update_kl(w, ratio, h.sum(1), *_weights(penalty, w.dtype))
+    new = mu_update_kl(w, ratio, h.sum(1), *penalty.weights(w.dtype))
     return new, new.sum(0)
 
 
@@ -37,12 +36,7 @@ def _update_loadings(
     h: jax.Array, ratio: jax.Array, sums: jax.Array, penalty: Penalty
 ) -> jax.Array:
     ratio, sums = ratio.astype(h.dtype), sums.astype(h.dtype)
-    return mu_update_kl(h.T, ratio, sums, *_weights(penalty, h.dtype)).T
-
-
-def _weights(penalty: Penalty, dtype: Any) -> tuple[jax.Array, jax.Array]:
-    l1, l2 = (jnp.asarray(weight, dtype) for weight in penalty)
-    return l1, l2
+    return mu_update_kl(h.T, ratio, sums, *penalty.weights(h.dtype)).T
 
 
 @partial(

@@ -61,7 +61,7 @@ def _project_kl(
 ) -> jax.Array:
     sums = jnp.asarray(h.sum(1))
     w = jnp.ones((op.shape[0], h.shape[0]), op.dtype)
-    l1, l2 = (jnp.asarray(weight, op.dtype) for weight in penalty)
+    l1, l2 = penalty.weights(op.dtype)
     for _ in range(max_iter):
         new = mu_update_kl(w, jnp.asarray(op.ratio_matmul(w, h)), sums, l1, l2)
         change = jnp.abs(new - w).max()

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
     from .front import Method
 
 
+_PRIOR = "and `.layers['std']` to what the fit had before it saw data."
+_OUTSIDE = {
+    "linear": "Fields go to a linear trend there, which grows without limit (of counts as an "
+    f"exponential), {_PRIOR} Leave these out, or fit with trend='constant'.",
+    "constant": f"Fields go to their mean there, {_PRIOR} Leave these out.",
+}
+
+
 def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnData:
     """From the posterior of the fields."""
     entry = stored.entry
@@ -55,8 +63,7 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
         (scaled, label),
         (np.asarray(entry.field["sites"]), np.asarray(entry.field["site_section"])),
         scale=transform.scale,
-        consequence="Fields go to their trend there, and `.layers['std']` to what the fit "
-        "had before it saw data.",
+        consequence=_OUTSIDE[params["trend"]],
     )
     scores, std = moments(
         np.hstack([mean, others[0]]), np.hstack([var, others[1]]), linear=linear

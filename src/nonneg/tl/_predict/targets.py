@@ -71,6 +71,9 @@ def read_targets(
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Coordinates, and the section of each; one empty name where there are none."""
     section = wanted.section
+    if hasattr(wanted.coords, "obsm"):
+        msg = "coords must be an array: pass those of the other object, other.obsm['spatial']."
+        raise TypeError(msg)
     xy = as_numbers(wanted.coords, "coords")
     if xy.ndim != 2 or xy.shape[1] != n_dims or len(xy) == 0:
         msg = (
@@ -86,7 +89,7 @@ def read_targets(
             raise ValueError(msg)
         return xy, np.zeros(len(xy), np.intp)
     if section is None:
-        msg = f"Name the section that coords lie in, one of {known}."
+        msg = f"Name the section that coords lie in, section={known[0]!r} or another of {known}."
         raise ValueError(msg)
     names = np.asarray(section, str)
     if names.shape not in {(), (len(xy),)}:
@@ -133,6 +136,6 @@ def warn_outside(
         n, row = int(far.sum()), int(far.argmax())
         warn(
             f"{counted(n, 'place', 'is', of=len(far))} outside of the tissue: farther than "
-            f"{limit / scale:.3g}, {_FAR} times the usual distance between neighbours, from all "
+            f"{limit / scale:.3g} ({_FAR} times the usual distance between neighbours) from all "
             f"locations of the fit, e.g. coords[{row}]. {consequence}"
         )
