@@ -55,10 +55,15 @@ def test_comparison(compared):
     )
     np.testing.assert_allclose(drawn["best"].get_offsets().data[:, 1], [1.5])
     # PNMF and NSFH have one size: there is no choice.
-    np.testing.assert_allclose(drawn["selected: try more"].get_offsets(), [[8, 1.5]])
+    np.testing.assert_allclose(
+        drawn["selected: try more"].get_offsets(), [[8, 1.5]], atol=0.3
+    )
     line, _, (bars,) = drawn["NSF"].lines
     x, y = line.get_data()
-    np.testing.assert_array_equal(x, [4, 8])
+    np.testing.assert_allclose(x, [4, 8], atol=0.3)
+    # Models are beside each other, so that their bars can be told apart.
+    starts = [drawn[name].lines[0].get_xdata()[0] for name in ("NSF", "PNMF, averaged")]
+    assert starts[0] != starts[1]
     np.testing.assert_allclose(y, [2.75, 1.5])
     # Standard errors of the difference from the best: (1, 1.5) and none.
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
@@ -74,7 +79,7 @@ def test_more_factors_than_tried_may_be_better(compared):
     more = table[table["model"] == "nsf"].assign(n_components=16, deviance=9.0)
     compared.uns["comparison"] = pd.concat([table, more.drop_duplicates("split")])
     drawn = labelled(nng.pl.comparison(compared))
-    np.testing.assert_allclose(drawn["selected"].get_offsets(), [[8, 1.5]])
+    np.testing.assert_allclose(drawn["selected"].get_offsets(), [[8, 1.5]], atol=0.3)
     assert "selected: try more" not in drawn
 
 
@@ -91,7 +96,7 @@ def test_all_factors_are_spatial_at_most(compared):
     assert "selected: try more" not in labelled(nng.pl.comparison(compared))
     compared.uns["comparison"] = pd.concat(rows[:2])
     drawn = labelled(nng.pl.comparison(compared))
-    assert drawn["selected: try more"].get_offsets()[0, 0] == 6
+    assert np.rint(drawn["selected: try more"].get_offsets()[0, 0]) == 6
 
 
 def test_numbers_of_spatial_factors_are_told_apart(compared):
@@ -223,8 +228,8 @@ def test_names_at_both_ends(hybrid):
     ax = nng.pl.spatial_importance(hybrid, n_labels=2)
     order = hybrid.var["nsfh_spatial_importance"].sort_values().index
     low, high = (text.get_text().split("\n") for text in ax.texts)
-    assert low == ["least spatial:", *order[:2]]
-    assert high == ["most spatial:", *order[:-3:-1]]
+    assert low == ["lowest:", *order[:2]]
+    assert high == ["highest:", *order[:-3:-1]]
     # Marks are where the scores are.
     marks = np.concatenate(
         [line.get_xdata() for line in ax.lines if line.get_marker() == "v"]

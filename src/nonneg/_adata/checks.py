@@ -247,7 +247,14 @@ def warn_empty(
                 f"{counted(n, noun)} that {conjugated(n, 'is')} all zero{then}"
             )
     if found:
-        warn(f"{where} has {' and '.join(found)}.")
+        first = int((stats.row_sums == 0).argmax())
+        advice = (
+            f" Row {first} is the first; `scanpy.pp.filter_cells(adata, min_counts=1)` leaves "
+            "such rows out."
+            if "observation" in found[0]
+            else ""
+        )
+        warn(f"{where} has {' and '.join(found)}.{advice}")
 
 
 def count_empty(stats: MatrixStats) -> tuple[int, int]:

@@ -19,6 +19,8 @@ def read_coordinates(
     adata: AnnData, spatial_key: str = "spatial", *, hint: str = ""
 ) -> NDArray[np.float64]:
     """Coordinates (n_obs, 2 or 3)."""
+    if spatial_key not in adata.obsm:
+        hint = " ".join(filter(None, (hint, _elsewhere(adata))))
     check_key(adata, "obsm", spatial_key, hint=hint)
     check_some(adata, "observations")
     where = f"adata.obsm[{spatial_key!r}]"
@@ -28,6 +30,28 @@ def read_coordinates(
         raise ValueError(msg)
     check_places(coords, where)
     return coords
+
+
+# Columns of obs with coordinates, as readers of spatial platforms name them.
+_COLUMNS = (
+    *(("x", "y"), ("X", "Y"), ("x_centroid", "y_centroid"), ("center_x", "center_y")),
+    *(("CenterX_global_px", "CenterY_global_px"), ("pxl_col", "pxl_row")),
+    *(("array_col", "array_row"), ("imagecol", "imagerow")),
+)
+
+
+def _elsewhere(adata: AnnData) -> str:
+    """Where coordinates seem to be instead."""
+    for key, values in adata.obsm.items():
+        if "spatial" in str(key).lower() and np.shape(values)[1:] in {(2,), (3,)}:
+            return f"Pass spatial_key={key!r}."
+    for x, y in _COLUMNS:
+        if x in adata.obs and y in adata.obs:
+            return (
+                f"`adata.obsm['spatial'] = adata.obs[[{x!r}, {y!r}]].to_numpy()` takes them "
+                "from adata.obs."
+            )
+    return ""
 
 
 def check_places(coords: NDArray[np.float64], where: str) -> None:

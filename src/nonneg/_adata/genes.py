@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     type Genes = str | Sequence[str] | NDArray[np.bool_] | None
 
 
+# What makes a column that is not there.
+_SELECTED_BY = {
+    "highly_variable": "`nonneg.pp.deviant_genes` makes it from counts, and "
+    "`scanpy.pp.highly_variable_genes` from log-normalised values."
+}
+
+
 def read_mask(
     adata: AnnData, mask_var: Genes, argument: str = "mask_var"
 ) -> NDArray[np.bool_]:
     """Which variables an argument selects: by a column of var, an array, or names."""
     if isinstance(mask_var, str):
-        check_key(adata, "var", mask_var)
+        check_key(adata, "var", mask_var, hint=_SELECTED_BY.get(mask_var, ""))
         where = f"adata.var[{mask_var!r}]"
         mask = as_mask(adata.var[mask_var], adata.n_vars, where)
     else:

@@ -78,7 +78,8 @@ def _given(source: Source, size_factors: Any) -> tuple[NDArray[np.float64], str]
     """Values of a column of obs or an array, and what to call them in messages."""
     given, where = size_factors, "size_factors"
     if isinstance(size_factors, str):
-        given, where = source.column("obs", size_factors)
+        hint = "Or take 'total', or None."
+        given, where = source.column("obs", size_factors, hint=hint)
     elif isinstance(size_factors, pd.Series):
         names = np.concatenate([*source.obs_names()])
         check_order(given, names, where, "adata.obs_names")

@@ -43,7 +43,7 @@ class Source:
         return x, where if self.label is None else f"{where} of {self.label!r}"
 
     def column(
-        self, of: Literal["obs", "var"], name: str
+        self, of: Literal["obs", "var"], name: str, *, hint: str = ""
     ) -> tuple[pd.Series[Any], str]:
         """A column of obs or var, and what to call it in messages."""
         if self.label is None:
@@ -54,12 +54,13 @@ class Source:
             return self.data.column(of, name), where
         frame: pd.DataFrame = getattr(self.data, of)
         if self.label is None:
-            check_key(self.data, of, name)
+            check_key(self.data, of, name, hint=hint)
         elif name not in frame:
             msg = (
-                f"{name!r} is not in {of} of {self.label!r}, which holds {list(frame)}."
+                f"{name!r} is not in {of} of {self.label!r}, which holds {list(frame)}. "
+                f"{hint}"
             )
-            raise KeyError(msg)
+            raise KeyError(msg.strip())
         return frame[name], where
 
     def obs_names(self) -> Iterator[NDArray[Any]]:

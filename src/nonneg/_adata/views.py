@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,10 @@ class Factors:
     """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …; or cell types."""
 
 
+# In uns, where the columns of an AnnData are what a model predicts elsewhere: `key`, and
+# `library_key`.
+PREDICTED = "predicted"
+
 # Of default keys that differ from the name.
 _VERBS = {
     "deconv": "tl.deconvolve",
@@ -56,6 +61,13 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     """The factorization stored under a key."""
     fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
     if key not in fitted:
+        if PREDICTED in adata.uns:
+            msg = (
+                "adata holds what `nonneg.tl.predict` gave, values without loadings. Take the "
+                "fitted object; `nonneg.get.factors` and `nonneg.pl.factor_maps` take this one "
+                "as well."
+            )
+            raise KeyError(msg)
         verb = _VERBS.get(key, f"tl.{key}" if key in ENTRIES else "tl.nmf")
         msg = f"No factorization is stored under key={key!r}; there are {fitted}. " + (
             f"Name one of these with `key`, or fit one, e.g. with `nonneg.{verb}`."
@@ -104,6 +116,20 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
         keys=FactorKeys(obsm=entry.obsm_key, varm=entry.varm_key or "", uns=key),
         names=names,
     )
+
+
+def read_predicted(adata: AnnData, key: str) -> Mapping[str, Any] | None:
+    """What is known of predictions; `None` of other objects."""
+    known = adata.uns.get(PREDICTED)
+    if not isinstance(known, Mapping) or "key" not in known or key in adata.uns:
+        return None
+    if known["key"] != key:
+        msg = (
+            f"adata holds what `nonneg.tl.predict` gave for key={known['key']!r}: name that, "
+            f"not {key!r}."
+        )
+        raise KeyError(msg)
+    return known
 
 
 def read_side(

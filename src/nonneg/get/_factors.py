@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from .._adata.tables import read_table
-from .._adata.views import normalised_scores, read_factors
+from .._adata.views import normalised_scores, read_factors, read_predicted
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from .._adata.views import Normalize
+    from .._adata.views import Factors, Normalize
 
 
 @checked
@@ -32,7 +33,8 @@ def factors(
     For everything scanpy and squidpy do with genes: maps, Moran's I, clustering.
     `obs`, `obsm`, `obsp` and `uns` are carried over, so neighbourhood graphs and
     colours are there. `X` is a copy; other arrays are shared with `adata`. Adding
-    columns or keys to either object leaves the other alone.
+    columns or keys to either object leaves the other alone. What :func:`nonneg.tl.predict`
+    gives has this form, and is copied.
 
     Parameters
     ----------
@@ -58,7 +60,8 @@ def factors(
     Returns
     -------
     AnnData of shape `(n_obs, k)` with the scores in `X` and the factors' names
-    (`nmf_0`, `nmf_1`, … for `key="nmf"`) as `var_names`.
+    (`nmf_0`, `nmf_1`, … for `key="nmf"`) as `var_names`. Of models that have spatial factors,
+    `.var['is_spatial']` tells which are.
 
     Raises
     ------
@@ -82,14 +85,27 @@ def factors(
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
     adata = read_table(adata, table_key)
+    if read_predicted(adata, key) is not None:
+        if normalize is not None:
+            msg = f"normalize={normalize!r} is not known of predictions: leave it out."
+            raise ValueError(msg)
+        return adata.copy()
     stored = read_factors(adata, key)
     result = AnnData(
         X=normalised_scores(stored, normalize).copy(),
         obs=cast("pd.DataFrame", adata.obs),
-        var=pd.DataFrame(index=stored.names),
+        var=_of_factors(stored),
         uns=dict(adata.uns),
     )
     for target, source in ((result.obsm, adata.obsm), (result.obsp, adata.obsp)):
         # Elements of a view would write through to it.
         target.update(source.copy() if adata.is_view else source)
     return result
+
+
+def _of_factors(stored: Factors) -> pd.DataFrame:
+    """Which factors are spatial, where a model tells."""
+    is_spatial = getattr(stored.entry, "is_spatial", None)
+    known = np.shape(is_spatial) == (len(stored.names),)
+    columns = {"is_spatial": np.asarray(is_spatial, bool)} if known else {}
+    return pd.DataFrame(columns, index=stored.names)

@@ -46,6 +46,10 @@ _MARKS: dict[str, dict[str, Any]] = {
     "is_selected": {"marker": "s", "s": 70, "label": "selected"},
     "is_last": {"marker": "s", "s": 70, "ls": ":", "label": "selected: try more"},
 }
+# Models at the same number of factors, in distances between numbers.
+_APART = 0.05
+# With fewer splits, a standard error is itself known to a factor of two at best.
+_FEW_SPLITS = 4
 _PROMISED = "as promised"
 # What the legend says of its own.
 _OWN = {_PROMISED, *(mark["label"] for mark in _MARKS.values())}
@@ -167,10 +171,14 @@ def comparison(
 def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
     """Models with factors."""
     ticks = np.unique(table["size"])
+    labels = table["label"].unique()
+    # Beside each other, so that bars can be told apart.
+    step = _APART * (np.diff(ticks).min() if ticks.size > 1 else 1)
+    beside = step * (np.arange(len(labels)) - (len(labels) - 1) / 2)
     points = itertools.cycle(_POINTS)
-    for label, point in zip(table["label"].unique(), points, strict=False):
+    for label, point, shift in zip(labels, points, beside, strict=False):
         own = table[table["label"] == label].sort_values("size")
-        x, y = own["size"].to_numpy(), own["mean"].to_numpy()
+        x, y = own["size"].to_numpy() + shift, own["mean"].to_numpy()
         ax.errorbar(
             x,
             y,
@@ -245,9 +253,12 @@ def _explain(table: pd.DataFrame) -> str:
         lines = [
             "bars: standard error of the",
             f"difference from the best, {n_splits} splits",
+            "(the best itself has none)",
         ]
     else:
         lines = [f"bars: standard error, {n_splits} splits"]
+    if 1 < n_splits < _FEW_SPLITS:
+        lines += ["of so few splits they are rough"]
     if table[["is_selected", "is_last"]].any(axis=None):
         lines += [
             "selected: more factors are not",

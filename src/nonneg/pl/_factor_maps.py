@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from matplotlib.colors import to_rgba
 
 from .._adata.read import Read, read_matrix
 from .._adata.tables import read_table
-from .._adata.views import fitted_sections, read_factors, select_factors
+from .._adata.views import fitted_sections, read_factors, read_predicted, select_factors
 from .._core.arguments import checked, is_ours
 from .._core.docs import shared_docs
 from .._core.validators import check_one_of, check_positive_int
@@ -36,6 +35,7 @@ from ._panels import fit_titles
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from spatialdata import SpatialData
@@ -74,11 +74,13 @@ def factor_maps(
     at a high percentile, so that a few extreme spots do not hide the rest; the colour
     bar shows with a tip that there are such. Panels with the same range share a bar: the
     sections of a factor, or all with `share_scale` (with `top_gene`, all of a row).
+    Of hybrid models, titles say which factors are not spatial.
     Points are as large as the distance
     between them: squares on a perfect grid, discs elsewhere. Where
     `uns[spatial_key]` holds a picture of the tissue, spots are drawn on it in their
     true size. Observations without a score, such as empty spots after
-    :func:`nonneg.tl.deconvolve`, are grey.
+    :func:`nonneg.tl.deconvolve`, are grey. What :func:`nonneg.tl.predict` gives can be drawn
+    as well, under the key of the model.
 
     Parameters
     ----------
@@ -170,7 +172,12 @@ def factor_maps(
         maps, genes = _with_genes(adata, key, maps, chosen, top_gene)
     if basis is None:
         if library_key is None:
-            library_key = fitted_sections(adata, read_factors(adata, key).entry)
+            known = read_predicted(adata, key)
+            library_key = (
+                fitted_sections(adata, read_factors(adata, key).entry)
+                if known is None
+                else known.get("library_key")
+            )
         sections = tissue_sections(maps, spatial_key, library_key)
     else:
         sections = [embedded(maps, basis)]
@@ -224,6 +231,7 @@ def factor_maps(
 _LONG = 60
 # Of squidpy and scanpy, which would act on one panel of several.
 _NOT_TAKEN = {
+    "n_cols": "it is called `ncols`, as in scanpy",
     "color": "choose `factors` instead",
     "save": "use `axes[0].figure.savefig`",
     "show": "figures are never shown, but returned",
@@ -286,7 +294,7 @@ def _with_genes(
     both = AnnData(
         np.hstack([np.asarray(maps.X), values]),
         obs=cast("pd.DataFrame", maps.obs),
-        var=pd.DataFrame(index=[*maps.var_names, *columns]),
+        var=maps.var.reindex([*maps.var_names, *columns]),
         uns=dict(maps.uns),
     )
     both.obsm.update(maps.obsm)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from ._map_sections import Section
 
@@ -81,8 +82,10 @@ def panel_titles(
     given: str | Sequence[str] | None,
 ) -> list[str]:
     if given is None:
+        no_field = _without_space(maps)
         return [
             " | ".join(filter(None, (maps.var_names[i], section.name)))
+            + (", not spatial" if no_field[i] else "")
             for i, section in places
         ]
     titles = [given] if isinstance(given, str) else list(given)
@@ -90,6 +93,14 @@ def panel_titles(
         msg = f"title has {len(titles)} entries, but there are {len(places)} panels."
         raise ValueError(msg)
     return titles
+
+
+def _without_space(maps: AnnData) -> NDArray[np.bool_]:
+    """Factors beside those of a hybrid model that are spatial."""
+    is_spatial = maps.var.get("is_spatial")
+    if is_spatial is None or not is_spatial.eq(True).any():  # noqa: FBT003
+        return np.zeros(maps.n_vars, bool)
+    return is_spatial.eq(False).to_numpy()  # noqa: FBT003
 
 
 def draw_points(section: Section, spatial_key: str, style: dict[str, Any]) -> None:

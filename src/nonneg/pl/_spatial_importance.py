@@ -37,12 +37,13 @@ def spatial_importance(
 ) -> Axes:
     """Show how much of genes, or of observations, is spatial.
 
-    A histogram of the scores of :func:`nonneg.tl.nsfh`. The most and the least spatial
-    genes are named above it, and marked where they lie. A line has the same scores with
+    A histogram of the scores of :func:`nonneg.tl.nsfh`. The genes with the lowest and the highest
+    are named above it, and marked where they lie. A line has the same scores with
     permuted places: what they would be if fields were not smooth. A bimodal histogram
     indicates two groups of genes. Scores are parts of expected counts and no test: a
-    flat gene has that of the factors which carry it. Take those of genes that vary in
-    space by :func:`squidpy.gr.spatial_autocorr`.
+    flat gene has that of the factors which carry it, and a gene whose pattern found no room
+    among the fields has a low one, of which the fit warns. Take those of genes that vary in space
+    by :func:`squidpy.gr.spatial_autocorr`.
 
     Parameters
     ----------
@@ -105,8 +106,8 @@ def spatial_importance(
     if of == "var" and n_labels and len(scores):
         n_labels = min(n_labels, len(scores) // 2)
         ends = (
-            (scores[:n_labels], "least spatial", 0.0, "left", "C0"),
-            (scores[::-1][:n_labels], "most spatial", 1.0, "right", "C1"),
+            (scores[:n_labels], "lowest", 0.0, "left", "C0"),
+            (scores[::-1][:n_labels], "highest", 1.0, "right", "C1"),
         )
         for some, heading, x, side, color in ends:
             ax.plot(

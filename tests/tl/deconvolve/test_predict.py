@@ -47,6 +47,9 @@ def test_sections(tissue, quick):
     ):
         found.append(nng.tl.predict(adata, xy, key="deconv", section="b"))
     assert not np.allclose(found[0].X, found[1].X)
+    assert [x.obs["outside"].all() for x in found] == [False, True]
+    titles = [ax.get_title() for ax in nng.pl.factor_maps(found[0], "deconv")]
+    assert titles == [f"{name} | a" for name in adata.uns["deconv"]["cell_types"]]
     assert (found[1].obs["slice"] == "b").all()
     with pytest.raises(ValueError, match="Name the section"):
         nng.tl.predict(adata, xy, key="deconv")

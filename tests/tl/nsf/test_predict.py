@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pytest
 
@@ -28,7 +29,9 @@ def test_factors_without_space_elsewhere():
     adata = nng.datasets.quilt(12, 60)
     left = np.arange(144) % 7 == 3
     train = adata[~left].copy()
-    fit(train, "nsfh", n_spatial=2, size_factors=None)
+    told = r"no space here: nsfh_[23] to \d\d%.* count them as not .* Try n_spatial="
+    with pytest.warns(UserWarning, match=told):
+        fit(train, "nsfh", n_spatial=2, size_factors=None)
     at = adata.obsm["spatial"][left]
     found = nng.tl.predict(train, at, key="nsfh", expression=True)
     assert train.uns["nsfh"]["kriged"]["foretold"].max() > 0.5
@@ -139,11 +142,61 @@ def test_another_object_is_no_coordinates(fits):
 def test_uncertainty_grows_with_distance(fits):
     adata = fits["nsf"]
     x = np.array([[5.0, 5.0], [20.0, 5.0], [60.0, 5.0]])
-    told = r"2 of 3 places are outside .* than 3 \(3 times .* coords\[1\]\. Fields go to a linear .* trend='constant'"
+    told = (
+        r"2 of 3 places are outside .* than 3 \(3 times .* coords\[1\]\. Fields go there to "
+        r"their trend, as it is at the border.* marked in `\.obs\['outside'\]`"
+    )
     with pytest.warns(UserWarning, match=told):
         found = nng.tl.predict(adata, x)
+    assert found.obs["outside"].tolist() == [False, True, True]
     spread = np.log1p((found.layers["std"] / found.X) ** 2)
     assert (np.diff(spread, axis=0) > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:2 of 2 places:UserWarning")
+@pytest.mark.parametrize("trend", ["linear", "constant"])
+def test_far_away_there_is_the_trend_of_the_border(adata, trend):
+    """However far: a straight line of logarithms would be in the thousands."""
+    adata = adata[adata.obsm["spatial"][:, 0] + adata.obsm["spatial"][:, 1] > 6].copy()
+    fit(adata, "nsf", trend=trend, amplitude=1.0)
+    center = adata.obsm["spatial"].mean(0)
+    for direction in ([1, 0], [-1, 2], [0.3, -1]):
+        at = center + np.outer([1e3, 1e6], direction)
+        near, far = nng.tl.predict(adata, at).X
+        close(near, far, 1e-5)
+        assert (far < 3 * adata.obsm["X_nsf"].max(0)).all()
+
+
+def test_predictions_are_drawn(fits, tmp_path):
+    """Of models with and without other factors, also from a file."""
+    for key, titles in (
+        ("nsf", [f"nsf_{i}" for i in range(4)]),
+        ("nsfh", ["nsfh_0", "nsfh_1", "nsfh_2, not spatial", "nsfh_3, not spatial"]),
+    ):
+        adata = fits[key]
+        between = nng.tl.predict(adata, adata.obsm["spatial"] + 0.3, key=key)
+        between.write_h5ad(tmp_path / "between.h5ad")
+        between = ad.read_h5ad(tmp_path / "between.h5ad")
+        axes = nng.pl.factor_maps(between, key)
+        assert [ax.get_title() for ax in axes] == titles
+        assert [ax.get_title() for ax in nng.pl.factor_maps(adata, key)] == titles
+        drawn = axes[1].collections[0].get_array()
+        close(drawn, between.X[:, 1])
+        close(nng.get.factors(between, key).X, between.X)
+    with pytest.raises(KeyError, match="gave for key='nsfh': name that, not 'nmf'"):
+        nng.pl.factor_maps(between)
+    with pytest.raises(KeyError, match="predict` gave, values without loadings"):
+        nng.pl.top_genes(between, "nsfh")
+    with pytest.raises(ValueError, match="normalize='lda' is not known of predictions"):
+        nng.get.factors(between, "nsfh", normalize="lda")
+
+
+def test_predicted_sections_are_drawn_apart(adata):
+    fit(adata, "nsf", library_key="section", max_iter=1)
+    coords, section = adata.obsm["spatial"], adata.obs["section"].to_numpy(str)
+    between = nng.tl.predict(adata, coords, section=section)
+    axes = nng.pl.factor_maps(between, "nsf", factors=0)
+    assert [ax.get_title() for ax in axes] == ["nsf_0 | a", "nsf_0 | b"]
 
 
 def test_places_that_belong_to_another_section(adata):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ...kernels.covariance import Kernel
     from .problem import Trend
 
+# Of the variance of locations: less of it, across a line, is none.
+_FLAT = 1e-9
+
 
 class Fields(NamedTuple):
     """Stored spatial factors, under the names that they are stored with.
@@ -72,7 +75,8 @@ def predict_fields(
     seen = layout(fields.sites, fields.site_section)
     # As many columns as the fit had, whichever sections are asked for.
     n_sections = int(inducing_section.max()) + 1
-    basis = trend_basis(coords, section, fields.trend_kind, n_sections)
+    at = _near(coords, section, fields)
+    basis = trend_basis(at, section, fields.trend_kind, n_sections)
     new = Space(layout(coords, section), np.arange(len(coords)), basis, ())
     scales = fields.length_scale
     prior = Priors(fields.kernel, seen, len(scales)).at(scales, fields.nugget)
@@ -99,3 +103,27 @@ def predict_fields(
         mean[rows[exact]] = fields.site_mean[own[nearest[exact]]]
         var[rows[exact]] = fields.site_var[own[nearest[exact]]]
     return mean, var
+
+
+def _near(coords: Floats, section: NDArray[np.intp], fields: Fields) -> Floats:
+    """Coordinates where the trend is taken: its own, but no farther than the tissue reaches.
+
+    A straight line through logarithms would grow without limit. So places outside of the
+    ellipsoid around a section, in the shape of its covariance and as large as its outermost
+    location asks, have the trend of its border. Turned sections have a turned one.
+    """
+    near = np.array(coords, np.float64)
+    for s in np.unique(section):
+        rows, own = section == s, fields.sites[fields.site_section == s]
+        center = own.mean(0)
+        cov = np.atleast_2d(np.cov(own - center, rowvar=False, bias=True))
+        # Also of locations on a line, or at a single place.
+        cov += np.eye(len(cov)) * max(_FLAT * np.trace(cov), np.finfo(float).tiny)
+        to_round = np.linalg.inv(np.linalg.cholesky(cov)).T
+        radius = np.linalg.norm((own - center) @ to_round, axis=1).max()
+        apart = near[rows] - center
+        distance = np.linalg.norm(apart @ to_round, axis=1)[:, None]
+        beyond = distance > radius
+        shrunk = center + apart * radius / np.where(beyond, distance, 1)
+        near[rows] = np.where(beyond, shrunk, near[rows])
+    return near

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from ..._adata.coordinates import read_coordinates
 from ..._adata.labels import read_sections
-from .._predict.targets import not_spatial, read_targets, warn_outside
+from .._predict.targets import find_outside, not_spatial, predicted, read_targets
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from numpy.typing import NDArray
 
     from ..._adata.views import Factors
@@ -39,7 +39,7 @@ def predict_from_neighbours(adata: AnnData, stored: Factors, wanted: Wanted) -> 
     coords = read_coordinates(adata, spatial_key)[known]
     labels, names = read_sections(adata, library_key)
     xy, label = read_targets(wanted, coords.shape[1], np.asarray(names, object))
-    warn_outside(
+    outside = find_outside(
         (xy, label),
         (coords, labels[known]),
         consequence="They get the composition of the nearest ones, and `.layers['std']` does "
@@ -56,16 +56,12 @@ def predict_from_neighbours(adata: AnnData, stored: Factors, wanted: Wanted) -> 
         shares[at], std[at] = _from_nearest(
             xy[at], coords[inside], stored.scores[known[inside]], params["n_neighbors"]
         )
-    obs = pd.DataFrame(index=pd.RangeIndex(len(xy)).astype(str))
+    obs = pd.DataFrame(outside, index=pd.RangeIndex(len(xy)).astype(str))
     if library_key is not None:
         obs[library_key] = pd.Categorical(np.asarray(names, object)[label])
-    obsm: dict[str, Any] = {"spatial": xy}
-    return AnnData(
-        shares,
-        obs=obs,
-        var=pd.DataFrame(index=stored.names),
-        obsm=obsm,
-        layers={"std": std},
+    var = pd.DataFrame(index=stored.names)
+    return predicted(
+        shares, std, obs, var, xy=xy, key=wanted.key, library_key=library_key
     )
 
 

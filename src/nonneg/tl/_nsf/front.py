@@ -31,6 +31,7 @@ from ...operators.place import check_float64, to_devices
 from ...operators.threads import computing
 from .depth import totals_explained, warn_of_depth
 from .empty_fields import warn_of_empty_fields
+from .foretold import warn_of_foretold
 from .start_order import by_morans_i
 from .store import spatial_info, write_fit
 
@@ -134,7 +135,7 @@ def fit_factors(
         put = _placement(source)
         check_n_components(choices.n_components, source.op.shape)
         stats = source.op.stats()
-        _check_values(choices, source, stats)
+        _check_values(adata, choices, source, stats)
         size, median = read_size(adata, choices.size_factors, stats)
         op, center = source.op, None
         if member.linear:
@@ -198,6 +199,8 @@ def fit_factors(
         warn_of_empty_fields(
             entry["mass"], entry["is_spatial"], float(result.kernels.temperature)
         )
+        if result.kriged is not None:
+            warn_of_foretold(result.kriged.foretold, keys.uns, choices.n_spatial)
     return adata if write.copy else None
 
 
@@ -271,14 +274,21 @@ def _check(choices: Choices) -> None:
         check_positive_int(choices.n_inducing, "n_inducing")
 
 
-def _check_values(choices: Choices, source: MatrixInput, stats: MatrixStats) -> None:
+def _check_values(
+    adata: AnnData, choices: Choices, source: MatrixInput, stats: MatrixStats
+) -> None:
     check_nonnegative(stats, source.where)
     if choices.likelihood == "gaussian":
         return
     if not stats.integer:
+        logs = source.where == "adata.X" and "log1p" in adata.uns
+        reason = " (logarithms, by adata.uns['log1p'])" if logs else ""
+        layers = [name for name in adata.layers if name is not None]
+        there = f": there are {layers}" if layers else ""
         warn(
-            f"{source.where} holds values that are not integers, but the likelihood is "
-            "of counts. Name the layer with raw counts, or use likelihood='gaussian'."
+            f"{source.where} holds values that are not integers{reason}, but the likelihood "
+            f"is of counts. Name the layer with raw counts{there}, or use "
+            "likelihood='gaussian'."
         )
 
 

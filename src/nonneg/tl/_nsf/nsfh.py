@@ -81,8 +81,8 @@ def nsfh(
     chance, with the places permuted. Where the two are close, nothing is spatial. It is a
     part of expected counts and no test: a gene that is flat has the importance of the
     factors which carry it. Moran's I tells whether a gene varies in space at all, and a
-    factor without space that others foretell (`uns[key_added]["kriged"]["foretold"]`)
-    asks for a larger `n_spatial`.
+    factor without space that neighbours foretell (`uns[key_added]["kriged"]["foretold"]`)
+    asks for a larger `n_spatial`: a warning tells from a third of its variance on.
 
     Parameters
     ----------

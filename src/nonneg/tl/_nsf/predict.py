@@ -20,7 +20,7 @@ from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.kriging import Kriged, elsewhere, stretch_of
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
-from .._predict.targets import not_spatial, read_targets, warn_outside
+from .._predict.targets import find_outside, not_spatial, predicted, read_targets
 from .front import FAMILY
 from .store import KRIGED, moments
 
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from .front import Method
 
 
-_PRIOR = "and `.layers['std']` to what the fit had before it saw data."
-_OUTSIDE = {
-    "linear": "Fields go to a linear trend there, which grows without limit (of counts as an "
-    f"exponential), {_PRIOR} Leave these out, or fit with trend='constant'.",
-    "constant": f"Fields go to their mean there, {_PRIOR} Leave these out.",
+_OUTSIDE = (
+    "Fields go there to their {trend}, and `.layers['std']` to what the fit had before it "
+    "saw data: leave these out."
+)
+_TRENDS = {
+    "linear": "trend, as it is at the border",
+    "constant": "mean",
 }
 
 
@@ -59,23 +61,24 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
         scaled = transform(xy, label)
         mean, var = predict_fields(fields, scaled, label)
         others = _without_space(stored, transform, scaled, label)
-    warn_outside(
+    outside = find_outside(
         (scaled, label),
         (np.asarray(entry.field["sites"]), np.asarray(entry.field["site_section"])),
         scale=transform.scale,
-        consequence=_OUTSIDE[params["trend"]],
+        consequence=_OUTSIDE.format(trend=_TRENDS[params["trend"]]),
     )
     scores, std = moments(
         np.hstack([mean, others[0]]), np.hstack([var, others[1]]), linear=linear
     )
-    obs = pd.DataFrame(index=pd.RangeIndex(len(xy)).astype(str))
+    obs = pd.DataFrame(outside, index=pd.RangeIndex(len(xy)).astype(str))
     library_key = params.get("library_key")
     if library_key is not None:
         obs[library_key] = pd.Categorical(transform.sections[label])
-    obsm: dict[str, Any] = {"spatial": xy}
     if not wanted.expression:
         var_ = pd.DataFrame({"is_spatial": entry.is_spatial}, index=stored.names)
-        return AnnData(scores, obs=obs, var=var_, obsm=obsm, layers={"std": std})
+        return predicted(
+            scores, std, obs, var_, xy=xy, key=wanted.key, library_key=library_key
+        )
     used = slice(None) if wanted.genes is None else read_positions(adata, wanted.genes)
     found = expression_of(adata, stored, used)
     if wanted.interval is not None and not found.counts:
@@ -100,7 +103,11 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
         values.pop("mean"),
         obs=obs,
         var=pd.DataFrame(index=names),
-        obsm=obsm | {stored.keys.obsm: scores, f"{stored.keys.obsm}_std": std},
+        obsm={
+            "spatial": xy,
+            stored.keys.obsm: scores,
+            f"{stored.keys.obsm}_std": std,
+        },
         layers=values,
     )
 

@@ -52,9 +52,10 @@ def predict(
     are the mean of those of the nearest locations, as in the coupling of that model.
     These locations are needed, and `.layers['std']` says how far they differ.
 
-    Outside of the tissue, both extrapolate: fields towards their trend, compositions from the
-    border. A warning counts coordinates of a section that are farther from all locations of the
-    fit than three times the usual distance between these; in volumes there is none.
+    Outside of the tissue, both extrapolate: fields towards their trend, as it is at the
+    border, compositions from the nearest locations. A warning counts coordinates of a section that are
+    farther from all locations of the fit than three times the usual distance between these, and
+    `.obs['outside']` marks them; in volumes there is neither.
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ def predict(
 
     Returns
     -------
-    AnnData with the coordinates in `.obsm['spatial']`.
+    AnnData with the coordinates in `.obsm['spatial']`, and `.obs['outside']`. Factors are drawn by
+    :func:`nonneg.pl.factor_maps` with `key`, and hold no loadings.
 
     By default observations x factors: posterior means in `X`, standard deviations in
     `.layers['std']`. With `expression=True` observations x variables: expected counts
@@ -117,6 +119,7 @@ def predict(
     >>> between = nng.tl.predict(adata, adata.obsm["spatial"][:5] + 0.01)
     >>> between.shape, between.layers["std"].shape
     ((5, 4), (5, 4))
+    >>> axes = nng.pl.factor_maps(between, "nsf")
     >>> counts = nng.tl.predict(
     ...     adata, adata.obsm["spatial"][:5], expression=True, interval=0.9
     ... )

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from anndata import AnnData
 from scipy.spatial import cKDTree
 
 from ..._adata.checks import as_numbers
 from ..._adata.coordinates import check_places, point_spacing
+from ..._adata.views import PREDICTED
 from ..._core.quiet import collected
 from ..._core.text import counted
 from ..._core.warnings import warn
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from ..._adata.genes import Genes
@@ -106,28 +109,29 @@ def read_targets(
     return xy, np.searchsorted(np.asarray(known), names).astype(np.intp)
 
 
-def warn_outside(
+def find_outside(
     wanted: tuple[NDArray[np.float64], NDArray[np.intp]],
     fitted: tuple[NDArray[np.float64], NDArray[np.intp]],
     *,
     consequence: str,
     scale: float = 1.0,
-) -> None:
-    """Warn of coordinates that are far from all locations of their section.
+) -> dict[str, NDArray[np.bool_]]:
+    """Warn of coordinates that are far from all locations of their section, and mark them.
 
-    Both with the section of each, and in units of the coordinates times ``scale``.
+    Both with the section of each, and in units of the coordinates times ``scale``. The mark
+    is a column of obs: none in volumes, whose slices are as far apart as they were cut.
     """
     # Comparisons hold out locations of the section itself.
     if collected() is not None:
-        return
+        return {}
     (xy, label), (sites, site_section) = wanted, fitted
     far = np.zeros(len(xy), bool)
     limit = 0.0
     for s in np.unique(label):
         own = sites[site_section == s]
-        # Slices of a volume are as far apart as they were cut, and that is no gap.
-        is_volume = (np.ptp(own, axis=0) > 0).sum() > 2
-        if not is_volume and len(np.unique(own, axis=0)) > 1:
+        if (np.ptp(own, axis=0) > 0).sum() > 2:
+            return {}
+        if len(np.unique(own, axis=0)) > 1:
             reach = _FAR * point_spacing(own)
             at = label == s
             far[at] = cKDTree(own).query(xy[at])[0] > reach
@@ -137,5 +141,28 @@ def warn_outside(
         warn(
             f"{counted(n, 'place', 'is', of=len(far))} outside of the tissue: farther than "
             f"{limit / scale:.3g} ({_FAR} times the usual distance between neighbours) from all "
-            f"locations of the fit, e.g. coords[{row}]. {consequence}"
+            f"locations of the fit, e.g. coords[{row}]. {consequence} They are marked in "
+            "`.obs['outside']`."
         )
+    return {"outside": far}
+
+
+def predicted(
+    values: NDArray[np.floating[Any]],
+    std: NDArray[np.floating[Any]],
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    *,
+    xy: NDArray[np.float64],
+    key: str,
+    library_key: str | None,
+) -> AnnData:
+    """Factors, or cell types, as plots take them."""
+    return AnnData(
+        values,
+        obs=obs,
+        var=var,
+        obsm={"spatial": xy},
+        layers={"std": std},
+        uns={PREDICTED: {"key": key, "library_key": library_key}},
+    )
