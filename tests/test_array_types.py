@@ -62,7 +62,9 @@ def projected(loss=None):
 
 @GRID
 @LOSSES
-@pytest.mark.parametrize("init", ["random", "nndsvda"])
+@pytest.mark.parametrize(
+    "init", [pytest.param("random", marks=pytest.mark.slow), "nndsvda"]
+)
 def test_nmf(array_type, beta_loss, init, tmp_path):
     # The objective of Kullback-Leibler is found in the tenth iteration and the last.
     kwargs = dict(beta_loss=beta_loss, init=init, tol=0, max_iter=11)
@@ -81,7 +83,15 @@ def test_seminmf(array_type, nonnegative, tmp_path):
     assert_same_fit(adata, expected("seminmf", **kwargs))
 
 
-@EACH_PLACE
+@pytest.mark.parametrize(
+    "array_type",
+    [
+        pytest.param(
+            each, id=str(each), marks=[pytest.mark.slow] * ("dense" in str(each))
+        )
+        for each in PLACES
+    ],
+)
 @pytest.mark.parametrize(
     "likelihood",
     [
@@ -101,7 +111,10 @@ def test_nsfh(array_type, likelihood, tmp_path):
 
 
 @EACH_PLACE
-@LOSSES
+@pytest.mark.parametrize(
+    "beta_loss",
+    ["frobenius", pytest.param("kullback-leibler", marks=pytest.mark.slow)],
+)
 def test_project(array_type, beta_loss, tmp_path):
     adata = array_type(ADATA, tmp_path)
     nng.tl.project(adata, reference("nmf", beta_loss=beta_loss))

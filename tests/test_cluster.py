@@ -54,7 +54,11 @@ def test_nmf_on_a_cluster(array_type, beta_loss, cluster, tmp_path):
     assert len(ran) >= 9
 
 
-@ON_CLUSTER
+@pytest.mark.parametrize(
+    "array_type",
+    [t for t in ARRAY_TYPES if t.name in {"dask-dense", "dask-csr-array"}],
+    ids=str,
+)
 def test_the_others_on_a_cluster(array_type, cluster, tmp_path):
     adata = array_type(ADATA, tmp_path)
     in_memory = ADATA.copy()

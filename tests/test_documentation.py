@@ -329,7 +329,9 @@ def test_first_example_on_a_section(monkeypatch, tmp_path):
 
 def calls_of(name):
     text = (ROOT / name).read_text()
-    return [call for call in re.findall(r"`(?:\w+ = )?(nng\.[^`]+\))`", text) if "(" in call]
+    return [
+        call for call in re.findall(r"`(?:\w+ = )?(nng\.[^`]+\))`", text) if "(" in call
+    ]
 
 
 def test_calls_of_other_programs_fit_ours():

@@ -23,6 +23,11 @@ pytestmark = [
 ]
 
 
+SEEDS = pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
+
+
 def agreement(adata, labels):
     """Mutual information of the leading factor and the labels, NaN dropped.
 
@@ -68,6 +73,7 @@ def test_deviant_genes_are_better_than_the_first_ones(mob):
 
 @needs.igraph
 @needs.leidenalg
+@pytest.mark.slow  # compiles what scanpy calls
 def test_neighbours_and_clusters(mob):
     """scanpy reads the scores as it reads any representation."""
     import scanpy as sc
@@ -163,7 +169,7 @@ def like_rliger():
     return genes, scores
 
 
-@pytest.mark.parametrize("seed", range(3))
+@SEEDS
 def test_mixes_conditions_as_well_as_rliger(pbmc, like_rliger, seed):
     """The genes, 20 factors and the penalty of the result that came with the data.
 
@@ -259,7 +265,7 @@ def test_integrates_rna_and_chromatin(seed):
     assert after > 0.65
 
 
-@pytest.mark.parametrize("seed", range(3))
+@SEEDS
 def test_undoes_gains_of_genes(seed):
     """Cells of one experiment in two halves, one with a gain for every gene.
 

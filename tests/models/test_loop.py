@@ -194,7 +194,9 @@ def penalties(kind):
 
 
 @pytest.mark.parametrize("rule", ["hals", "mu"])
-@pytest.mark.parametrize("kind", ["number", "component", "entry"])
+@pytest.mark.parametrize(
+    "kind", ["number", pytest.param("component", marks=pytest.mark.slow), "entry"]
+)
 def test_penalties_of_rows_and_components(rule, kind, x64):
     """The optimality conditions hold, with the penalties written out."""
     l1, l2 = 0.5 * penalties(kind), penalties(kind)

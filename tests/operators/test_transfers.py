@@ -62,7 +62,7 @@ def test_nmf(crossings, beta_loss, budget, monkeypatch):
 @pytest.mark.parametrize(
     ("likelihood", "budget"),
     [
-        pytest.param("poisson", 2**30, id="poisson-as-dense"),
+        pytest.param("poisson", 2**30, id="poisson-as-dense", marks=pytest.mark.slow),
         pytest.param("poisson", 0, id="poisson-sparse"),
         *(
             pytest.param(

@@ -84,7 +84,9 @@ def test_pairs_are_of_one_section():
     assert pairs.lag.max() == pairs.n_pairs.size - 1
 
 
-@pytest.mark.parametrize("kind", ["normal", "skewed", "mostly zero"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("normal", marks=pytest.mark.slow), "skewed", "mostly zero"]
+)
 def test_as_smooth_as_the_map_with_its_values(plane, kind):
     mask, _, smoother = plane
     maps = smooth_maps(mask, 3, 12, seed=1)

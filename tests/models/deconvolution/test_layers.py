@@ -198,7 +198,9 @@ def test_least_squares_against_projected_fista(prototypes, data, x64):
     np.testing.assert_allclose(found, v, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["poisson", "gaussian"])
+@pytest.mark.parametrize(
+    "name", ["poisson", pytest.param("gaussian", marks=pytest.mark.slow)]
+)
 def test_gradients_of_unrolled_layers(name, data, x64):
     """Of a loss after a fixed number of layers, with respect to weights."""
     layer = layer_of(name, data, coupling_of(*data[2:], prototypes=TARGETS["given"]))

@@ -26,7 +26,9 @@ VALUES = {
     "width": 0.9,
     "label_width": 1.2,
 }
-LIKELIHOODS = pytest.mark.parametrize("likelihood", ["poisson", "gaussian"])
+LIKELIHOODS = pytest.mark.parametrize(
+    "likelihood", ["poisson", pytest.param("gaussian", marks=pytest.mark.slow)]
+)
 
 
 def values_of(likelihood):

@@ -20,6 +20,11 @@ from nonneg.models.inmf.summary import summarise
 from nonneg.models.loop import drive, run
 from nonneg.operators.dense import DenseOperator
 
+# Rules share their loops; what differs is tested on the host.
+HALS = pytest.mark.parametrize(
+    "solver",
+    ["hals", *(pytest.param(name, marks=pytest.mark.slow) for name in ("anls", "mu"))],
+)
 RANK, N_VARS, SIZES, NAMES = 4, 30, (230, 370), ("a", "b")
 PENALTIES = Penalties(np.array([2.0, 6.0]), np.array([1.5, 0.7]))
 
@@ -65,9 +70,7 @@ def assert_close(one, other, rtol):
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize(
-    "solver", ["hals", pytest.param("anls", marks=pytest.mark.slow), "mu"]
-)
+@HALS
 def test_same_as_on_the_host(solver, scaled, x64):
     fits = [
         inmf(
@@ -120,9 +123,7 @@ def test_online_same_as_on_the_host(x64):
 # --- in one compiled loop ---------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "solver", ["hals", pytest.param("anls", marks=pytest.mark.slow), "mu"]
-)
+@HALS
 def test_run_is_drive(solver, x64):
     summary = read(on_device=True)
     solver = INMFSolver(summary, RANK, PENALTIES, solver, tol=1e-4, max_iter=60)
@@ -213,7 +214,7 @@ def counting(monkeypatch):
         yield sizes
 
 
-@pytest.mark.parametrize("solver", ["hals", "anls", "mu"])
+@HALS
 def test_only_numbers_come_back(solver, monkeypatch):
     """Numbers of data sets."""
     summary = read(on_device=True, dtype=np.float32)
@@ -235,7 +236,7 @@ def test_what_comes_back_is_seen(monkeypatch):
     assert max(sizes) >= RANK * N_VARS
 
 
-@pytest.mark.parametrize("solver", ["hals", "anls", "mu"])
+@HALS
 def test_nothing_goes_to_the_device(solver):
     """What a step reads beside its state is there: cells, scales, penalties."""
     summary = read(on_device=True, dtype=np.float32)

@@ -286,7 +286,15 @@ def test_scaled_data(fit, solver, loss, init, x64):
     np.testing.assert_allclose(scaled.H, plain.H, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.parametrize(("solver", "loss"), METHODS)
+@pytest.mark.parametrize(
+    ("solver", "loss"),
+    [
+        ("hals", "frobenius"),
+        ("mu", "kullback-leibler"),
+        pytest.param("anls", "frobenius", marks=pytest.mark.slow),
+        pytest.param("mu", "frobenius", marks=pytest.mark.slow),
+    ],
+)
 def test_blocks_change_nothing(solver, loss, x64):
     x = np.asarray(counts(120, 40).X, np.float64)
 

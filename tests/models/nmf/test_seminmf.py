@@ -39,6 +39,9 @@ def test_objective_never_rises(side, x64):
     assert objective[-1] == pytest.approx(frobenius(X, result.W, result.H), rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    "side", ["scores", pytest.param("loadings", marks=pytest.mark.slow)], indirect=True
+)
 def test_optimality_conditions(side, x64):
     x = mixed(np.random.default_rng(0), side)
     x += 0.1 * np.random.default_rng(1).standard_normal(x.shape)

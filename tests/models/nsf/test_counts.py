@@ -14,7 +14,7 @@ N = 50_000
 @pytest.mark.parametrize("dispersion", [0.0, 0.3])
 @pytest.mark.parametrize("rate", [0.05, 0.5, 3.0, 30.0, 500.0])
 @pytest.mark.parametrize("sd", [0.1, 0.5, 1.0])
-@pytest.mark.parametrize("n_factors", [1, 3])
+@pytest.mark.parametrize("n_factors", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_against_draws(n_factors, sd, rate, dispersion):
     rng = np.random.default_rng(0)
     w = np.full((1, n_factors), rate / n_factors)

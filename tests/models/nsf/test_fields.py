@@ -18,7 +18,10 @@ from nonneg.models.nsf.layout import choose_inducing, make_layout
 from nonneg.models.nsf.priors import Priors, make_priors, stack_priors
 
 THEIRS = {"matern32": Matern(nu=1.5), "matern52": Matern(nu=2.5), "rbf": RBF()}
-KERNELS = pytest.mark.parametrize("kernel", THEIRS)
+KERNELS = pytest.mark.parametrize(
+    "kernel",
+    ["matern32", pytest.param("matern52", marks=pytest.mark.slow), "rbf"],
+)
 TREND_SD = 10.0
 AMPLITUDE = 1.7
 LENGTH = np.array([0.8])

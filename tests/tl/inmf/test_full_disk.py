@@ -142,7 +142,7 @@ def nothing_changes(case, folder, model, n):
 
 
 # Stores and files are written back in the case of both.
-SLOW = {"scores, zarr", "update, scores", "write_back, zarr"}
+SLOW = {"scores, zarr", "update, scores", "update, write_back", "write_back, zarr"}
 
 
 @pytest.mark.parametrize(

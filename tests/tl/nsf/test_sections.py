@@ -53,7 +53,7 @@ def test_sections_far_apart_are_as_close_together(adata):
     close(moved.obsm["X_nsf"], adata.obsm["X_nsf"], 1e-3)
 
 
-@pytest.mark.parametrize("n_small", [1, 2, 3, 7])
+@pytest.mark.parametrize("n_small", [1, pytest.param(2, marks=pytest.mark.slow), 3, 7])
 @EACH_SPATIAL
 def test_a_section_of_few_spots(adata, method, n_small):
     adata.obs["section"] = ["large"] * (144 - n_small) + ["small"] * n_small

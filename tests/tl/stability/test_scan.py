@@ -176,7 +176,7 @@ def test_another_metric():
 
 @pytest.mark.parametrize(
     "array_type",
-    [t for t in ARRAY_TYPES if t.name in {"csc-array", "h5ad-csr", "read-lazy-dense"}],
+    [t for t in ARRAY_TYPES if t.name in {"csc-array", "h5ad-csr"}],
     ids=str,
 )
 def test_array_types(array_type, tmp_path):
@@ -340,7 +340,7 @@ def test_a_checkpoint_of_the_same_values_in_another_order(tmp_path):
         scan(var_weights=weights[::-1], **options)
 
 
-@pytest.mark.parametrize("n_fail", [1, None])
+@pytest.mark.parametrize("n_fail", [pytest.param(1, marks=pytest.mark.slow), None])
 def test_a_scan_goes_on_without_its_checkpoint(n_fail, tmp_path):
     options = dict(ranks=[3], baseline=False)
     path = tmp_path / "disk" / "scan"
