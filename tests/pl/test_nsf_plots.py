@@ -50,9 +50,8 @@ def test_comparison(compared):
         "selected: try more",
     }
     # What words and bars mean is in the picture.
-    assert (
-        "difference from the best, 2 splits" in ax.get_legend().get_title().get_text()
-    )
+    words = " ".join(ax.get_legend().get_title().get_text().split())
+    assert "difference from the best, 2 splits (few, so rough)" in words
     np.testing.assert_allclose(drawn["best"].get_offsets().data[:, 1], [1.5])
     # PNMF and NSFH have one size: there is no choice.
     np.testing.assert_allclose(

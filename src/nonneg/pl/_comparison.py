@@ -250,15 +250,14 @@ def _explain(table: pd.DataFrame) -> str:
     if n_splits == 1:
         lines = ["one split: no bars"]
     elif table["is_best"].any():
+        few = " (few, so rough)" if n_splits < _FEW_SPLITS else ""
         lines = [
             "bars: standard error of the",
-            f"difference from the best, {n_splits} splits",
-            "(the best itself has none)",
+            "difference from the best,",
+            f"{n_splits} splits{few}",
         ]
     else:
         lines = [f"bars: standard error, {n_splits} splits"]
-    if 1 < n_splits < _FEW_SPLITS:
-        lines += ["of so few splits they are rough"]
     if table[["is_selected", "is_last"]].any(axis=None):
         lines += [
             "selected: more factors are not",

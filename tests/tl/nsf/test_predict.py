@@ -150,7 +150,8 @@ def test_uncertainty_grows_with_distance(fits):
         found = nng.tl.predict(adata, x)
     assert found.obs["outside"].tolist() == [False, True, True]
     spread = np.log1p((found.layers["std"] / found.X) ** 2)
-    assert (np.diff(spread, axis=0) > 0).all()
+    # Far away it is that of the prior, wherever.
+    assert (spread[1:] > spread[0]).all()
 
 
 @pytest.mark.filterwarnings("ignore:2 of 2 places:UserWarning")
@@ -267,8 +268,10 @@ def test_nugget_is_not_shared_with_neighbours(adata):
         for shift in (0.0, 1e-3)
     )
     spread = [np.log1p((x.layers["std"] / x.X) ** 2) for x in (at, beside)]
-    # With an amplitude of 1.
-    assert (spread[1] > 0.5 * 0.99).all()
+    # With an amplitude of 1. Large values are cut at the largest.
+    small = 0.02 * at.X.max(0) > at.X
+    assert small.any(0).all()
+    assert (spread[1][small] > 0.5 * 0.99).all()
     assert np.median(spread[0]) < 0.6 * np.median(spread[1])
 
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.special import log_ndtr
 
 from ..._core.typing import Floats
 from . import fields as gp
 from .kriging import SAME
 from .layout import Layout, make_layout
+from .likelihood import expected
 from .model import predict_field
 from .priors import Priors
 from .problem import Space, trend_basis
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
     from ...kernels.covariance import Kernel
     from .problem import Trend
+
+# Of a logarithm: it may be divided by, and changes nothing.
+_NO_VARIANCE = 1e-12
 
 # Of the variance of locations: less of it, across a line, is none.
 _FLAT = 1e-9
@@ -54,11 +59,12 @@ class Fields(NamedTuple):
 
 
 def predict_fields(
-    fields: Fields, coords: Floats, section: NDArray[np.intp]
+    fields: Fields, coords: Floats, section: NDArray[np.intp], *, log_link: bool
 ) -> tuple[Floats, Floats]:
     """Mean and variance of every field at scaled coordinates, (n, k) each.
 
-    The covariance at inducing points is not stored: it follows from the precision of
+    Of logarithms with ``log_link``: factors are nowhere above what they are somewhere in the
+    fit. The covariance at inducing points is not stored: it follows from the precision of
     the sites.
     """
     inducing_section = fields.inducing_section.astype(np.intp)
@@ -91,6 +97,9 @@ def predict_fields(
         inducing_mean=fields.inducing_mean,
         inducing_cov=cov,
     )
+    if log_link:
+        largest = expected(fields.site_mean, fields.site_var).max(0)
+        mean, var = at_most(mean, var, largest)
     # Observed locations know more than their inducing points.
     for s in np.unique(section):
         rows, own = (
@@ -127,3 +136,23 @@ def _near(coords: Floats, section: NDArray[np.intp], fields: Fields) -> Floats:
         shrunk = center + apart * radius / np.where(beyond, distance, 1)
         near[rows] = np.where(beyond, shrunk, near[rows])
     return near
+
+
+def at_most(mean: Floats, var: Floats, largest: Floats) -> tuple[Floats, Floats]:
+    """The log-normal with the mean and variance of one that is cut at its largest value.
+
+    Where a factor is absent on one side and strong on the other, its logarithm may be
+    anything between, and the mean of so wide a log-normal is far above both. Searches do not
+    cut: kernels that they would choose then are too rough on real sections.
+    """
+    sd = np.sqrt(np.maximum(var, _NO_VARIANCE))
+    top = np.log(np.maximum(largest, np.finfo(np.float32).tiny))
+    below = (top - mean) / sd
+    cut = log_ndtr(-below)
+    # Logarithms of the first two moments, in units of the largest value.
+    first, second = (
+        np.logaddexp(n * (mean - top) + n**2 * var / 2 + log_ndtr(below - n * sd), cut)
+        for n in (1, 2)
+    )
+    left = np.maximum(second - 2 * first, 0)
+    return first + top - left / 2, left

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._core.quiet import collected
 from ..._core.warnings import warn
 
 if TYPE_CHECKING:
@@ -44,10 +45,16 @@ def warn_of_depth(explained: float | None, method: str) -> None:
     """One warning, with what to try."""
     if explained is None or explained <= _MUCH:
         return
+    # Of several fits, as in a comparison, arguments are given by model.
+    how = (
+        f"`nonneg.tl.{method}(..., size_factors={{}})`"
+        if collected() is None
+        else f"`model_kwargs={{{{{method!r}: {{{{'size_factors': {{}}}}}}}}}}`"
+    )
     warn(
         f"Factors explain {explained:.0%} of the variance of log totals, which "
         "size_factors='total' divides out: depth seems to be a pattern of the tissue, "
-        f"as where cells are denser. Try `nonneg.tl.{method}(..., size_factors=None)`, "
-        f"which keeps it, or `nonneg.tl.{method}(..., size_factors='column')` with a "
-        "column of adata.obs where depth is known otherwise, and compare the maps."
+        f"as where cells are denser. Try {how.format(None)}, which keeps it, or "
+        f"{how.format("'column'")} with a column of adata.obs where depth is known "
+        "otherwise, and compare the maps."
     )

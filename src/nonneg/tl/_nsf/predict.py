@@ -59,7 +59,7 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         scaled = transform(xy, label)
-        mean, var = predict_fields(fields, scaled, label)
+        mean, var = predict_fields(fields, scaled, label, log_link=not linear)
         others = _without_space(stored, transform, scaled, label)
     outside = find_outside(
         (scaled, label),
