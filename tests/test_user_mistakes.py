@@ -124,7 +124,7 @@ def test_a_data_set_of_one_cell_has_no_alignment():
         nng.metrics.alignment(x, ["a"] + ["b"] * 9)
 
 
-@pytest.mark.parametrize("name", ["color", "save", "show", "figsize"])
+@pytest.mark.parametrize("name", ["color", "save", "show", "figsize", "n_cols"])
 def test_arguments_of_one_panel(adata, name):
     with pytest.raises(TypeError, match=f"does not take {name}=1: "):
         nng.pl.factor_maps(adata, "truth", **{name: 1})

@@ -172,6 +172,30 @@ def test_refusals(adata, case):
         assert "adata.obsm['spatial']" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("attr", "name", "told"),
+    [
+        ("obsm", "X_spatial", "Pass spatial_key='X_spatial'."),
+        ("obs", "x_centroid", "adata.obs[['x_centroid', 'y_centroid']].to_numpy()"),
+        ("obsm", "X_umap", "which holds ['X_umap']."),
+    ],
+)
+def test_coordinates_that_are_somewhere_else(adata, attr, name, told):
+    """What the message says to do works."""
+    xy = np.random.default_rng(0).random((N_OBS, 2))
+    adata.obsm.clear()
+    if attr == "obsm":
+        adata.obsm[name] = xy
+    else:
+        adata.obs["x_centroid"], adata.obs["y_centroid"] = xy.T
+    with pytest.raises(KeyError) as caught:
+        read_coordinates(adata)
+    assert told in caught.value.args[0]
+    if attr == "obs":
+        adata.obsm["spatial"] = adata.obs[["x_centroid", "y_centroid"]].to_numpy()
+        np.testing.assert_array_equal(read_coordinates(adata), xy)
+
+
 def test_missing_key_names_what_there_is(adata):
     with pytest.raises(KeyError, match=re.escape("'xy' is not in adata.obsm")):
         read_coordinates(adata, "xy")

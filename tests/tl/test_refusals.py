@@ -131,6 +131,11 @@ ARGUMENTS = {
     "obsm": (dict(obsm="X_um"), KeyError, r"'X_um' is not in adata.obsm.*X_pca"),
     "layer and obsm": (dict(layer="counts", obsm="X_pca"), ValueError, "not both"),
     "mask": (dict(mask_var="unused"), KeyError, r"'unused' is not in adata.var"),
+    "genes that nobody chose": (
+        dict(mask_var="highly_variable"),
+        KeyError,
+        "`nonneg.pp.deviant_genes` makes it from counts",
+    ),
     "mask of text": (dict(mask_var="text"), ValueError, "30 booleans"),
     "empty mask": (dict(mask_var="none"), ValueError, "selects no variable"),
     "short mask": (dict(mask_var=np.ones(29, bool)), ValueError, r"shape \(29,\)"),

@@ -247,14 +247,9 @@ def warn_empty(
                 f"{counted(n, noun)} that {conjugated(n, 'is')} all zero{then}"
             )
     if found:
-        first = int((stats.row_sums == 0).argmax())
-        advice = (
-            f" Row {first} is the first; `scanpy.pp.filter_cells(adata, min_counts=1)` leaves "
-            "such rows out."
-            if "observation" in found[0]
-            else ""
-        )
-        warn(f"{where} has {' and '.join(found)}.{advice}")
+        empty = np.flatnonzero(stats.row_sums == 0)
+        first = f" The first is row {empty[0]}." if empty.size else ""
+        warn(f"{where} has {' and '.join(found)}.{first}")
 
 
 def count_empty(stats: MatrixStats) -> tuple[int, int]:

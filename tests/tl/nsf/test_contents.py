@@ -63,7 +63,8 @@ def test_empty_spots(adata, method):
     x = adata.X.toarray()
     x[[4, 80]] = 0
     adata.X = sp.csr_matrix(x)
-    with pytest.warns(UserWarning, match="has 2 observations that are all zero"):
+    told = r"has 2 observations that are all zero.* The first is row 4\."
+    with pytest.warns(UserWarning, match=told):
         fit(adata, method)
     assert np.isfinite(adata.obsm[f"X_{method}"]).all()
     assert np.isfinite(adata.obsm[f"X_{method}_std"]).all()
@@ -145,8 +146,14 @@ def test_a_file_must_be_normalised_for_real_valued_models(
 
 @EACH_OF_COUNTS
 def test_counts_that_are_not_whole(adata, method):
+    adata.layers["counts"] = adata.X.copy()
+    adata.uns["log1p"] = {"base": None}
     adata.X = adata.X * 0.7
-    with pytest.warns(UserWarning, match="not integers.*likelihood='gaussian'"):
+    told = (
+        r"not integers \(logarithms, by adata.uns\['log1p'\]\).* there are \['counts'\], "
+        "or use likelihood='gaussian'"
+    )
+    with pytest.warns(UserWarning, match=told):
         fit(adata, method, max_iter=5)
     assert np.isfinite(adata.obsm[f"X_{method}"]).all()
 

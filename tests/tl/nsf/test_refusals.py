@@ -41,7 +41,11 @@ REFUSALS = {
     "no learning": (dict(learning_rate=0.0), ValueError, "learning_rate=0.0"),
     "inducing": (dict(n_inducing=0), ValueError, "n_inducing=0"),
     "half an inducing point": (dict(n_inducing=2.5), TypeError, "n_inducing=2.5"),
-    "size factors": (dict(size_factors="n"), KeyError, "'n' is not in adata.obs"),
+    "size factors": (
+        dict(size_factors="n"),
+        KeyError,
+        "'n' is not in adata.obs.* Or take 'total', or None",
+    ),
     "short size factors": (
         dict(size_factors=np.ones(3)),
         ValueError,
