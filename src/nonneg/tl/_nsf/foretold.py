@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..._core.quiet import collected
 from ..._core.warnings import warn
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ def warn_of_foretold(
     foretold: NDArray[np.floating[Any]], key: str, n_spatial: int
 ) -> None:
     """One warning, with what to try; ``foretold`` is of the factors that are not fields."""
+    # Comparisons show themselves what more fields predict.
+    if collected() is not None:
+        return
     much = np.flatnonzero(foretold > _MUCH)
     if not much.size:
         return
