@@ -43,7 +43,8 @@ _COLUMNS = (
 def _elsewhere(adata: AnnData) -> str:
     """Where coordinates seem to be instead."""
     for key, values in adata.obsm.items():
-        if "spatial" in str(key).lower() and np.shape(values)[1:] in {(2,), (3,)}:
+        shape = tuple(getattr(values, "shape", ()))
+        if "spatial" in str(key).lower() and shape[1:] in {(2,), (3,)}:
             return f"Pass spatial_key={key!r}."
     for x, y in _COLUMNS:
         if x in adata.obs and y in adata.obs:
