@@ -105,7 +105,7 @@ def factors(
 
 def _of_factors(stored: Factors) -> pd.DataFrame:
     """Which factors are spatial, where a model tells."""
-    is_spatial = getattr(stored.entry, "is_spatial", None)
-    known = np.shape(is_spatial) == (len(stored.names),)
-    columns = {"is_spatial": np.asarray(is_spatial, bool)} if known else {}
+    is_spatial = np.asarray(getattr(stored.entry, "is_spatial", ()), bool)
+    known = is_spatial.shape == (len(stored.names),)
+    columns = {"is_spatial": is_spatial} if known else {}
     return pd.DataFrame(columns, index=stored.names)

@@ -294,7 +294,7 @@ def _with_genes(
     both = AnnData(
         np.hstack([np.asarray(maps.X), values]),
         obs=cast("pd.DataFrame", maps.obs),
-        var=maps.var.reindex([*maps.var_names, *columns]),
+        var=cast("pd.DataFrame", maps.var).reindex([*maps.var_names, *columns]),
         uns=dict(maps.uns),
     )
     both.obsm.update(maps.obsm)

@@ -46,15 +46,15 @@ def warn_of_depth(explained: float | None, method: str) -> None:
     if explained is None or explained <= _MUCH:
         return
     # Of several fits, as in a comparison, arguments are given by model.
-    how = (
-        f"`nonneg.tl.{method}(..., size_factors={{}})`"
+    before, after = (
+        (f"`nonneg.tl.{method}(..., size_factors=", ")`")
         if collected() is None
-        else f"`model_kwargs={{{{{method!r}: {{{{'size_factors': {{}}}}}}}}}}`"
+        else (f"`model_kwargs={{{method!r}: {{'size_factors': ", "}}`")
     )
     warn(
         f"Factors explain {explained:.0%} of the variance of log totals, which "
         "size_factors='total' divides out: depth seems to be a pattern of the tissue, "
-        f"as where cells are denser. Try {how.format(None)}, which keeps it, or "
-        f"{how.format("'column'")} with a column of adata.obs where depth is known "
+        f"as where cells are denser. Try {before}None{after}, which keeps "
+        f"it, or {before}'column'{after} with a column of adata.obs where depth is known "
         "otherwise, and compare the maps."
     )

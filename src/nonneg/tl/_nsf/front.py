@@ -283,7 +283,7 @@ def _check_values(
     if not stats.integer:
         logs = source.where == "adata.X" and "log1p" in adata.uns
         reason = " (logarithms, by adata.uns['log1p'])" if logs else ""
-        layers = [name for name in adata.layers if name is not None]
+        layers = [name for name in adata.layers.keys() if name is not None]  # noqa: SIM118
         there = f": there are {layers}" if layers else ""
         warn(
             f"{source.where} holds values that are not integers{reason}, but the likelihood "

@@ -99,15 +99,16 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
             values["lower"][rows], values["upper"][rows] = interval(
                 own, found.dispersion, wanted.interval
             )
+    obsm: dict[str, Any] = {
+        "spatial": xy,
+        stored.keys.obsm: scores,
+        f"{stored.keys.obsm}_std": std,
+    }
     return AnnData(
         values.pop("mean"),
         obs=obs,
         var=pd.DataFrame(index=names),
-        obsm={
-            "spatial": xy,
-            stored.keys.obsm: scores,
-            f"{stored.keys.obsm}_std": std,
-        },
+        obsm=obsm,
         layers=values,
     )
 

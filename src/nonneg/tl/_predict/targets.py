@@ -158,11 +158,12 @@ def predicted(
     library_key: str | None,
 ) -> AnnData:
     """Factors, or cell types, as plots take them."""
+    obsm: dict[str, Any] = {"spatial": xy}
     return AnnData(
         values,
         obs=obs,
         var=var,
-        obsm={"spatial": xy},
+        obsm=obsm,
         layers={"std": std},
         uns={PREDICTED: {"key": key, "library_key": library_key}},
     )
