@@ -175,8 +175,12 @@ def test_refusals(adata, case):
 @pytest.mark.parametrize(
     ("attr", "name", "told"),
     [
-        ("obsm", "X_spatial", "Pass spatial_key='X_spatial'."),
-        ("obs", "x_centroid", "adata.obs[['x_centroid', 'y_centroid']].to_numpy()"),
+        ("obsm", "X_spatial", "Perhaps `adata.obsm['xy'] = adata.obsm['X_spatial']`?"),
+        (
+            "obs",
+            "x_centroid",
+            "`adata.obsm['xy'] = adata.obs[['x_centroid', 'y_centroid']].to_numpy()`?",
+        ),
         ("obsm", "X_umap", "which holds ['X_umap']."),
     ],
 )
@@ -189,11 +193,11 @@ def test_coordinates_that_are_somewhere_else(adata, attr, name, told):
     else:
         adata.obs["x_centroid"], adata.obs["y_centroid"] = xy.T
     with pytest.raises(KeyError) as caught:
-        read_coordinates(adata)
-    assert told in caught.value.args[0]
-    if attr == "obs":
-        adata.obsm["spatial"] = adata.obs[["x_centroid", "y_centroid"]].to_numpy()
-        np.testing.assert_array_equal(read_coordinates(adata), xy)
+        read_coordinates(adata, "xy")
+    assert caught.value.args[0].endswith(told)
+    if "`" in told:
+        exec(told.split("`")[1], {"adata": adata})
+        np.testing.assert_array_equal(read_coordinates(adata, "xy"), xy)
 
 
 def test_missing_key_names_what_there_is(adata):

@@ -134,7 +134,7 @@ ARGUMENTS = {
     "genes that nobody chose": (
         dict(mask_var="highly_variable"),
         KeyError,
-        "`nonneg.pp.deviant_genes` makes it from counts",
+        "`nonneg.pp.deviant_genes` makes it from counts, as does",
     ),
     "mask of text": (dict(mask_var="text"), ValueError, "30 booleans"),
     "empty mask": (dict(mask_var="none"), ValueError, "selects no variable"),

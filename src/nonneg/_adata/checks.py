@@ -248,7 +248,9 @@ def warn_empty(
             )
     if found:
         empty = np.flatnonzero(stats.row_sums == 0)
-        first = f" The first is row {empty[0]}." if empty.size else ""
+        first = (
+            f" The first empty observation is in row {empty[0]}." if empty.size else ""
+        )
         warn(f"{where} has {' and '.join(found)}.{first}")
 
 

@@ -20,7 +20,7 @@ def read_coordinates(
 ) -> NDArray[np.float64]:
     """Coordinates (n_obs, 2 or 3)."""
     if spatial_key not in adata.obsm:
-        hint = " ".join(filter(None, (hint, _elsewhere(adata))))
+        hint = " ".join(filter(None, (hint, _elsewhere(adata, spatial_key))))
     check_key(adata, "obsm", spatial_key, hint=hint)
     check_some(adata, "observations")
     where = f"adata.obsm[{spatial_key!r}]"
@@ -35,24 +35,25 @@ def read_coordinates(
 # Columns of obs with coordinates, as readers of spatial platforms name them.
 _COLUMNS = (
     *(("x", "y"), ("X", "Y"), ("x_centroid", "y_centroid"), ("center_x", "center_y")),
-    *(("CenterX_global_px", "CenterY_global_px"), ("pxl_col", "pxl_row")),
-    *(("array_col", "array_row"), ("imagecol", "imagerow")),
+    *(("CenterX_global_px", "CenterY_global_px"), ("imagecol", "imagerow")),
+    ("pxl_col_in_fullres", "pxl_row_in_fullres"),
 )
 
 
-def _elsewhere(adata: AnnData) -> str:
-    """Where coordinates seem to be instead."""
-    for key, values in adata.obsm.items():
-        shape = tuple(getattr(values, "shape", ()))
-        if "spatial" in str(key).lower() and shape[1:] in {(2,), (3,)}:
-            return f"Pass spatial_key={key!r}."
-    for x, y in _COLUMNS:
-        if x in adata.obs and y in adata.obs:
-            return (
-                f"`adata.obsm['spatial'] = adata.obs[[{x!r}, {y!r}]].to_numpy()` takes them "
-                "from adata.obs."
-            )
-    return ""
+def _elsewhere(adata: AnnData, wanted: str) -> str:
+    """Where coordinates may be instead."""
+    found = [
+        f"adata.obsm[{key!r}]"
+        for key, values in adata.obsm.items()
+        if "spatial" in str(key).lower()
+        and isinstance(values, np.ndarray)
+        and values.shape[1:] in {(2,), (3,)}
+    ] + [
+        f"adata.obs[[{x!r}, {y!r}]].to_numpy()"
+        for x, y in _COLUMNS
+        if x in adata.obs and y in adata.obs
+    ]
+    return f"Perhaps `adata.obsm[{wanted!r}] = {found[0]}`?" if found else ""
 
 
 def check_places(coords: NDArray[np.float64], where: str) -> None:

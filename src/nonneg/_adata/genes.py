@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # What makes a column that is not there.
 _SELECTED_BY = {
-    "highly_variable": "`nonneg.pp.deviant_genes` makes it from counts, and "
-    "`scanpy.pp.highly_variable_genes` from log-normalised values."
+    "highly_variable": "`nonneg.pp.deviant_genes` makes it from counts, as does "
+    "`scanpy.pp.highly_variable_genes` in its way."
 }
 
 

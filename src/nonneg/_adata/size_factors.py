@@ -78,7 +78,7 @@ def _given(source: Source, size_factors: Any) -> tuple[NDArray[np.float64], str]
     """Values of a column of obs or an array, and what to call them in messages."""
     given, where = size_factors, "size_factors"
     if isinstance(size_factors, str):
-        hint = "Or take 'total', or None."
+        hint = "Size factors of a fit may also be 'total', or None."
         given, where = source.column("obs", size_factors, hint=hint)
     elif isinstance(size_factors, pd.Series):
         names = np.concatenate([*source.obs_names()])

@@ -61,7 +61,7 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     """The factorization stored under a key."""
     fitted = [str(name) for name, stored in adata.uns.items() if is_entry(stored)]
     if key not in fitted:
-        if PREDICTED in adata.uns:
+        if _predictions(adata) is not None:
             msg = (
                 "adata holds what `nonneg.tl.predict` gave, values without loadings. Take the "
                 "fitted object; `nonneg.get.factors` and `nonneg.pl.factor_maps` take this one "
@@ -118,10 +118,18 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
     )
 
 
-def read_predicted(adata: AnnData, key: str) -> Mapping[str, Any] | None:
-    """What is known of predictions; `None` of other objects."""
+def _predictions(adata: AnnData) -> Mapping[str, Any] | None:
+    """What is known of predictions, where nothing was fitted; `None` of other objects."""
     known = adata.uns.get(PREDICTED)
-    if not isinstance(known, Mapping) or "key" not in known or key in adata.uns:
+    is_ours = isinstance(known, Mapping) and set(known) == {"key", "library_key"}
+    fitted = any(is_entry(stored) for stored in adata.uns.values())
+    return known if is_ours and not fitted else None
+
+
+def read_predicted(adata: AnnData, key: str) -> Mapping[str, Any] | None:
+    """What is known of predictions of a model; `None` of other objects."""
+    known = _predictions(adata)
+    if known is None:
         return None
     if known["key"] != key:
         msg = (

@@ -63,7 +63,7 @@ def test_empty_spots(adata, method):
     x = adata.X.toarray()
     x[[4, 80]] = 0
     adata.X = sp.csr_matrix(x)
-    told = r"has 2 observations that are all zero.* The first is row 4\."
+    told = r"has 2 observations that are all zero.* The first empty observation is in row 4\."
     with pytest.warns(UserWarning, match=told):
         fit(adata, method)
     assert np.isfinite(adata.obsm[f"X_{method}"]).all()
@@ -150,7 +150,8 @@ def test_counts_that_are_not_whole(adata, method):
     adata.uns["log1p"] = {"base": None}
     adata.X = adata.X * 0.7
     told = (
-        r"not integers \(logarithms, by adata.uns\['log1p'\]\).* there are \['counts'\], "
+        r"not integers \(perhaps logarithms: there is adata.uns\['log1p'\]\).* there are "
+        r"\['counts'\], "
         "or use likelihood='gaussian'"
     )
     with pytest.warns(UserWarning, match=told):

@@ -150,22 +150,83 @@ def test_uncertainty_grows_with_distance(fits):
         found = nng.tl.predict(adata, x)
     assert found.obs["outside"].tolist() == [False, True, True]
     spread = np.log1p((found.layers["std"] / found.X) ** 2)
-    # Far away it is that of the prior, wherever.
+    # Far away nothing is known, wherever.
     assert (spread[1:] > spread[0]).all()
 
 
-@pytest.mark.filterwarnings("ignore:2 of 2 places:UserWarning")
-@pytest.mark.parametrize("trend", ["linear", "constant"])
-def test_far_away_there_is_the_trend_of_the_border(adata, trend):
+@pytest.mark.parametrize("method", ["nsf", "rsf"])
+def test_far_away_there_is_the_trend_of_the_border(adata, method):
     """However far: a straight line of logarithms would be in the thousands."""
-    adata = adata[adata.obsm["spatial"][:, 0] + adata.obsm["spatial"][:, 1] > 6].copy()
-    fit(adata, "nsf", trend=trend, amplitude=1.0)
-    center = adata.obsm["spatial"].mean(0)
-    for direction in ([1, 0], [-1, 2], [0.3, -1]):
-        at = center + np.outer([1e3, 1e6], direction)
-        near, far = nng.tl.predict(adata, at).X
-        close(near, far, 1e-5)
-        assert (far < 3 * adata.obsm["X_nsf"].max(0)).all()
+    coords = adata.obsm["spatial"]
+    fit(adata, method, length_scale=1.0)
+    field, transform = (adata.uns[method][name] for name in ("field", "transform"))
+    # A square lies in a circle, whose border is farther than its sides.
+    center, radius = coords.mean(0), np.sqrt(2) * 5.5
+    directions = np.array([[1, 0], [0, -1], [0.6, 0.8]])
+    border = transform["scale"] * radius * directions
+    basis = np.c_[np.ones(3), border]
+    expected = basis @ field["trend"].T
+    for far in (3, 1e6):
+        with pytest.warns(UserWarning, match="3 of 3 places"):
+            found = nng.tl.predict(
+                adata, center + far * radius * directions, key=method
+            )
+        if method == "rsf":
+            close(found.X, expected, 1e-4)
+        else:
+            assert (adata.obsm["X_nsf"].max(0) * (1 + 1e-5) >= found.X).all()
+
+
+@pytest.mark.filterwarnings("ignore:Observations with different:UserWarning")
+@pytest.mark.parametrize("form", ["strip", "line beside a section"])
+def test_the_trend_is_that_of_the_nearest_place(adata, form):
+    """Beside a section that is long, or flat, too: predictions do not jump."""
+    if form == "strip":
+        adata.obsm["spatial"] = np.c_[np.arange(144) // 3, np.arange(144) % 3].astype(
+            float
+        )
+        kwargs, at, section = {}, [141, 143], None
+    else:
+        xy = adata.obsm["spatial"].astype(float)
+        xy[72:] = np.c_[np.arange(72), np.zeros(72)]
+        adata.obsm["spatial"] = xy
+        kwargs, at, section = {"library_key": "section"}, [141, 142], "b"
+    fit(adata, "rsf", **kwargs)
+    places = adata.obsm["spatial"][at]
+    for shift in ([0, 1e-3], [1e-3, 0], [0, -0.4], [0.4, 0.4]):
+        found = nng.tl.predict(adata, places + shift, key="rsf", section=section)
+        moved = np.abs(found.X - adata.obsm["X_rsf"][at]).max()
+        assert moved < (0.02 if max(np.abs(shift)) < 0.01 else 0.4) * np.ptp(
+            adata.obsm["X_rsf"]
+        )
+
+
+def test_no_more_is_expected_than_there_is():
+    """Beside edges, the mean of a log-normal would be far above both sides."""
+    adata = nng.datasets.quilt(12, 40)
+    fit(adata, "nsf", amplitude=4.0, length_scale=1.0, size_factors=None)
+    largest = adata.obsm["X_nsf"].max(0)
+    found = nng.tl.predict(adata, adata.obsm["spatial"] + 0.4)
+    assert (largest * (1 + 1e-5) >= found.X).all()
+    # It is not that nothing comes near.
+    assert (found.X.max(0) > 0.5 * largest).all()
+
+
+def test_outside_of_a_section_of_one_location(adata):
+    """It reaches as far as the others do."""
+    adata.obs["section"] = ["a"] * 143 + ["b"]
+    fit(adata, "nsf", library_key="section", max_iter=1)
+    at = adata.obsm["spatial"][143]
+    with pytest.warns(UserWarning, match="1 of 2 places is outside"):
+        found = nng.tl.predict(adata, [at, at + 1e4], section="b")
+    assert found.obs["outside"].tolist() == [False, True]
+
+
+@pytest.mark.filterwarnings("error:.*Neighbours foretell")
+def test_patterns_without_space_are_not_called_spatial():
+    adata = nng.datasets.ggblocks(12, 60, n_nonspatial=3, mixing=0.55)
+    fit(adata, "nsfh", 7, n_spatial=4, size_factors=None)
+    assert adata.uns["nsfh"]["kriged"]["foretold"].max() < 1 / 3
 
 
 def test_predictions_are_drawn(fits, tmp_path):

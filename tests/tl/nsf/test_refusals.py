@@ -44,7 +44,7 @@ REFUSALS = {
     "size factors": (
         dict(size_factors="n"),
         KeyError,
-        "'n' is not in adata.obs.* Or take 'total', or None",
+        "'n' is not in adata.obs.* may also be 'total', or None",
     ),
     "short size factors": (
         dict(size_factors=np.ones(3)),

@@ -29,6 +29,12 @@ _NO_VARIANCE = 1e-12
 # Of the variance of locations: less of it, across a line, is none.
 _FLAT = 1e-9
 
+# Its square is above zero.
+_LEAST = 1e-150
+
+# To the precision of the coordinates.
+_N_BISECTIONS = 60
+
 
 class Fields(NamedTuple):
     """Stored spatial factors, under the names that they are stored with.
@@ -81,7 +87,7 @@ def predict_fields(
     seen = layout(fields.sites, fields.site_section)
     # As many columns as the fit had, whichever sections are asked for.
     n_sections = int(inducing_section.max()) + 1
-    at = _near(coords, section, fields)
+    at = coords if fields.trend_kind == "constant" else _near(coords, section, fields)
     basis = trend_basis(at, section, fields.trend_kind, n_sections)
     new = Space(layout(coords, section), np.arange(len(coords)), basis, ())
     scales = fields.length_scale
@@ -117,25 +123,45 @@ def predict_fields(
 def _near(coords: Floats, section: NDArray[np.intp], fields: Fields) -> Floats:
     """Coordinates where the trend is taken: its own, but no farther than the tissue reaches.
 
-    A straight line through logarithms would grow without limit. So places outside of the
+    A straight line, of logarithms at that, would grow without limit. So places outside of the
     ellipsoid around a section, in the shape of its covariance and as large as its outermost
-    location asks, have the trend of its border. Turned sections have a turned one.
+    location asks, have the trend of its nearest point. Turned sections have a turned one.
     """
     near = np.array(coords, np.float64)
     for s in np.unique(section):
         rows, own = section == s, fields.sites[fields.site_section == s]
         center = own.mean(0)
-        cov = np.atleast_2d(np.cov(own - center, rowvar=False, bias=True))
-        # Also of locations on a line, or at a single place.
-        cov += np.eye(len(cov)) * max(_FLAT * np.trace(cov), np.finfo(float).tiny)
-        to_round = np.linalg.inv(np.linalg.cholesky(cov)).T
-        radius = np.linalg.norm((own - center) @ to_round, axis=1).max()
-        apart = near[rows] - center
-        distance = np.linalg.norm(apart @ to_round, axis=1)[:, None]
-        beyond = distance > radius
-        shrunk = center + apart * radius / np.where(beyond, distance, 1)
-        near[rows] = np.where(beyond, shrunk, near[rows])
+        variance, axes = np.linalg.eigh(np.atleast_2d(np.cov(own.T, bias=True)))
+        variance = np.where(variance > _FLAT * variance.sum(), variance, 0)
+        places = np.square((own - center) @ axes)
+        reach = (places / np.where(variance > 0, variance, np.inf)).sum(1).max()
+        point = (near[rows] - center) @ axes
+        found = _nearest_inside(point, variance * reach)
+        moved = (found != point).any(1, keepdims=True)
+        near[rows] = np.where(moved, center + found @ axes.T, near[rows])
     return near
+
+
+def _nearest_inside(points: Floats, half: Floats) -> Floats:
+    """The nearest points of an ellipsoid, whose squared half axes are given, 0 of flat ones.
+
+    Along each axis they are ``half / (half + t)`` of the way, with the ``t`` that leads to the
+    surface; 0 inside.
+    """
+    weight = half * np.square(points)
+    low, high = np.zeros(len(points)), np.sqrt(weight.sum(1))
+
+    def divisor(t: Floats) -> Floats:
+        return np.maximum(half + t[:, None], _LEAST)
+
+    inside = (weight / np.square(divisor(low))).sum(1) <= 1
+    for _ in range(_N_BISECTIONS):
+        middle = (low + high) / 2
+        beyond = (weight / np.square(divisor(middle))).sum(1) > 1
+        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+    t = np.where(inside, 0, high)
+    share = np.where(half > 0, half / divisor(t), 0)
+    return np.where(share == 1, points, points * share)
 
 
 def at_most(mean: Floats, var: Floats, largest: Floats) -> tuple[Floats, Floats]:

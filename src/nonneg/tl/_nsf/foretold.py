@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,20 +10,19 @@ from ..._core.quiet import collected
 from ..._core.warnings import warn
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from ...models.nsf.kriging import Kriged
 
-# Of the variance of a factor. Of patterns without space in simulations, neighbours foretell
-# less than .02.
-_MUCH = 1 / 3
+# Of the variance of a factor. Of independent values at a hundred locations, and at more,
+# neighbours never foretold as much in simulations; of fewer, chance does.
+_MUCH, _FEWEST = 1 / 3, 100
 
 
-def warn_of_foretold(
-    foretold: NDArray[np.floating[Any]], key: str, n_spatial: int
-) -> None:
-    """One warning, with what to try; ``foretold`` is of the factors that are not fields."""
+def warn_of_foretold(kriged: Kriged, key: str, n_spatial: int) -> None:
+    """One warning, with what to try, from what is known of the factors that are not fields."""
     # Comparisons show themselves what more fields predict.
-    if collected() is not None:
+    if collected() is not None or len(kriged.mean) < _FEWEST:
         return
+    foretold = kriged.foretold
     much = np.flatnonzero(foretold > _MUCH)
     if not much.size:
         return
@@ -32,6 +31,6 @@ def warn_of_foretold(
     instead = f"n_spatial={more}" + ", and more components" * (more == n_factors)
     warn(
         f"Neighbours foretell factors that have no space here: {shares} of the variance. "
-        "These patterns are spatial, but importances count them as not spatial, also of "
+        "These patterns seem to be spatial, but importances count them as not spatial, also of "
         f"their genes. Try {instead}."
     )

@@ -200,7 +200,7 @@ def fit_factors(
             entry["mass"], entry["is_spatial"], float(result.kernels.temperature)
         )
         if result.kriged is not None:
-            warn_of_foretold(result.kriged.foretold, keys.uns, choices.n_spatial)
+            warn_of_foretold(result.kriged, keys.uns, choices.n_spatial)
     return adata if write.copy else None
 
 
@@ -282,8 +282,9 @@ def _check_values(
         return
     if not stats.integer:
         logs = source.where == "adata.X" and "log1p" in adata.uns
-        reason = " (logarithms, by adata.uns['log1p'])" if logs else ""
+        reason = " (perhaps logarithms: there is adata.uns['log1p'])" if logs else ""
         layers = [name for name in adata.layers.keys() if name is not None]  # noqa: SIM118
+        layers = [name for name in layers if f"adata.layers[{name!r}]" != source.where]
         there = f": there are {layers}" if layers else ""
         warn(
             f"{source.where} holds values that are not integers{reason}, but the likelihood "

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 
 _OUTSIDE = (
-    "Fields go there to their {trend}, and `.layers['std']` to what the fit had before it "
-    "saw data: leave these out."
+    "Fields go there to their {trend}, and `.layers['std']` to what the fit expects of any "
+    "place before it sees data: leave these out."
 )
 _TRENDS = {
     "linear": "trend, as it is at the border",

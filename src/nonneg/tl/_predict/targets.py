@@ -125,17 +125,16 @@ def find_outside(
     if collected() is not None:
         return {}
     (xy, label), (sites, site_section) = wanted, fitted
+    reach = _reaches(sites, site_section)
+    if not any(s in reach for s in np.unique(label)):
+        return {}
     far = np.zeros(len(xy), bool)
     limit = 0.0
     for s in np.unique(label):
-        own = sites[site_section == s]
-        if (np.ptp(own, axis=0) > 0).sum() > 2:
-            return {}
-        if len(np.unique(own, axis=0)) > 1:
-            reach = _FAR * point_spacing(own)
-            at = label == s
-            far[at] = cKDTree(own).query(xy[at])[0] > reach
-            limit = max(limit, reach)
+        if s in reach:
+            at, own = label == s, sites[site_section == s]
+            far[at] = cKDTree(own).query(xy[at])[0] > reach[s]
+            limit = max(limit, reach[s])
     if far.any():
         n, row = int(far.sum()), int(far.argmax())
         warn(
@@ -145,6 +144,26 @@ def find_outside(
             "`.obs['outside']`."
         )
     return {"outside": far}
+
+
+def _reaches(sites: NDArray[np.float64], section: NDArray[np.intp]) -> dict[int, float]:
+    """How far the tissue reaches from the locations of each section, volumes left out.
+
+    That of the others where a section has a single location.
+    """
+    found: dict[int, float] = {}
+    single = []
+    for s in np.unique(section).tolist():
+        own = sites[section == s]
+        if (np.ptp(own, axis=0) > 0).sum() > 2:
+            continue
+        if len(np.unique(own, axis=0)) > 1:
+            found[s] = _FAR * point_spacing(own)
+        else:
+            single.append(s)
+    if found:
+        found |= dict.fromkeys(single, max(found.values()))
+    return found
 
 
 def predicted(
