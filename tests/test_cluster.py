@@ -56,8 +56,15 @@ def test_nmf_on_a_cluster(array_type, beta_loss, cluster, tmp_path):
 
 @pytest.mark.parametrize(
     "array_type",
-    [t for t in ARRAY_TYPES if t.name in {"dask-dense", "dask-csr-array"}],
-    ids=str,
+    [
+        pytest.param(
+            t,
+            id=str(t),
+            marks=[pytest.mark.slow] * (t.name not in {"dask-dense", "dask-csr-array"}),
+        )
+        for t in ARRAY_TYPES
+        if t.name.startswith("dask")
+    ],
 )
 def test_the_others_on_a_cluster(array_type, cluster, tmp_path):
     adata = array_type(ADATA, tmp_path)

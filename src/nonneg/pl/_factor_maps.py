@@ -176,8 +176,10 @@ def factor_maps(
             library_key = (
                 fitted_sections(adata, read_factors(adata, key).entry)
                 if known is None
-                else known.get("library_key")
+                else known["library_key"]
             )
+            if library_key not in adata.obs:
+                library_key = None
         sections = tissue_sections(maps, spatial_key, library_key)
     else:
         sections = [embedded(maps, basis)]

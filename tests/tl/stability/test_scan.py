@@ -176,8 +176,13 @@ def test_another_metric():
 
 @pytest.mark.parametrize(
     "array_type",
-    [t for t in ARRAY_TYPES if t.name in {"csc-array", "h5ad-csr"}],
-    ids=str,
+    [
+        pytest.param(
+            t, id=str(t), marks=[pytest.mark.slow] * (t.name == "read-lazy-dense")
+        )
+        for t in ARRAY_TYPES
+        if t.name in {"csc-array", "h5ad-csr", "read-lazy-dense"}
+    ],
 )
 def test_array_types(array_type, tmp_path):
     expected = table_of(scan(ranks=[TRUE]))
