@@ -172,14 +172,7 @@ def factor_maps(
         maps, genes = _with_genes(adata, key, maps, chosen, top_gene)
     if basis is None:
         if library_key is None:
-            known = read_predicted(adata, key)
-            library_key = (
-                fitted_sections(adata, read_factors(adata, key).entry)
-                if known is None
-                else known["library_key"]
-            )
-            if library_key not in adata.obs:
-                library_key = None
+            library_key = _own_sections(adata, key)
         sections = tissue_sections(maps, spatial_key, library_key)
     else:
         sections = [embedded(maps, basis)]
@@ -227,6 +220,15 @@ def factor_maps(
     if basis is None and size is None:
         fill_panels(panels, [section for _, section in places])
     return panels
+
+
+def _own_sections(adata: AnnData, key: str) -> str | None:
+    """Column with the sections of a fit, or of what it predicts, where it is still there."""
+    known = read_predicted(adata, key)
+    if known is None:
+        return fitted_sections(adata, read_factors(adata, key).entry)
+    name = known["library_key"]
+    return name if name in adata.obs else None
 
 
 # Letters of an argument that are shown.
