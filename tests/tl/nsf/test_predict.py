@@ -192,13 +192,25 @@ def test_the_trend_is_that_of_the_nearest_place(adata, form):
         adata.obsm["spatial"] = xy
         kwargs, at, section = {"library_key": "section"}, [141, 142], "b"
     fit(adata, "rsf", **kwargs)
+    field = adata.uns["rsf"]["field"]
+    trend, scale = np.array(field["trend"]), adata.uns["rsf"]["transform"]["scale"]
+    # How far along the tissue the trend is taken, by what a slope of 1 along it adds.
+    slope = np.zeros_like(trend)
+    slope[:, 1 if section is None else 4] = 1
     places = adata.obsm["spatial"][at]
-    for shift in ([0, 1e-3], [1e-3, 0], [0, -0.4], [0.4, 0.4]):
-        found = nng.tl.predict(adata, places + shift, key="rsf", section=section)
-        moved = np.abs(found.X - adata.obsm["X_rsf"][at]).max()
-        assert moved < (0.02 if max(np.abs(shift)) < 0.01 else 0.4) * np.ptp(
-            adata.obsm["X_rsf"]
-        )
+
+    def along(shift):
+        found = []
+        for field["trend"] in (trend, trend + slope):
+            found.append(
+                nng.tl.predict(adata, places + shift, key="rsf", section=section).X
+            )
+        return (found[1] - found[0]) / scale
+
+    # Not at locations, where it is the fit.
+    start = along([-1e-3, 0])
+    for shift in ([0, 1e-3], [0, 0.25], [0, -1.2], [0, 2.2]):
+        assert np.abs(along(shift) - start).max() < 0.2
 
 
 def test_no_more_is_expected_than_there_is():

@@ -283,8 +283,11 @@ def _check_values(
     if not stats.integer:
         logs = source.where == "adata.X" and "log1p" in adata.uns
         reason = " (perhaps logarithms: there is adata.uns['log1p'])" if logs else ""
-        layers = [name for name in adata.layers.keys() if name is not None]  # noqa: SIM118
-        layers = [name for name in layers if f"adata.layers[{name!r}]" != source.where]
+        layers = [
+            name
+            for name in adata.layers.keys()  # noqa: SIM118
+            if name is not None and f"adata.layers[{name!r}]" != source.where
+        ]
         there = f": there are {layers}" if layers else ""
         warn(
             f"{source.where} holds values that are not integers{reason}, but the likelihood "

@@ -82,7 +82,8 @@ def nsfh(
     part of expected counts and no test: a gene that is flat has the importance of the
     factors which carry it. Moran's I tells whether a gene varies in space at all, and a
     factor without space that neighbours foretell (`uns[key_added]["kriged"]["foretold"]`)
-    asks for a larger `n_spatial`: a warning tells from a third of its variance on.
+    asks for a larger `n_spatial`: from 100 locations on, a warning tells of a third of its
+    variance and more.
 
     Parameters
     ----------

@@ -46,7 +46,8 @@ def predict(
     and how sure it is. At locations of the fit, factors are as fitted. Factors without
     space are elsewhere what the nearest locations foretell, as far as locations that were
     left out have shown that these do; otherwise they have the mean of the observations of
-    the section, and their standard deviation.
+    the section, and their standard deviation. No spatial factor of counts is expected above its
+    largest fitted value: beside a sharp edge the mean of a log-normal would be far above both sides.
 
     From cell types of :func:`nonneg.tl.deconvolve`: the composition whose square roots
     are the mean of those of the nearest locations, as in the coupling of that model.
