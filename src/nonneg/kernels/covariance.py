@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._core.namespace import namespace
+
 type Kernel = Literal["matern32", "matern52", "rbf"]
 
 
-def kernel_function(kernel: Kernel, r: jax.Array) -> jax.Array:
+def kernel_function(kernel: Kernel, r: Any) -> Any:
     """Correlation at a distance given in length scales."""
+    xp = namespace(r)
     if kernel == "matern32":
         t = np.sqrt(3) * r
-        return (1 + t) * jnp.exp(-t)
+        return (1 + t) * xp.exp(-t)
     if kernel == "matern52":
         t = np.sqrt(5) * r
-        return (1 + t + t**2 / 3) * jnp.exp(-t)
-    return jnp.exp(-(r**2) / 2)
+        return (1 + t + t**2 / 3) * xp.exp(-t)
+    return xp.exp(-(r**2) / 2)
 
 
 def pairwise_distance(

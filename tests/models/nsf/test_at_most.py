@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from nonneg.models.nsf.likelihood import expected
-from nonneg.models.nsf.predict import at_most
+from nonneg.models.nsf.lognormal import at_most
 
 # Sums over quantiles are exact to about as much.
 QUANTILES = norm.ppf((np.arange(200_000) + 0.5) / 200_000)

@@ -1,26 +1,27 @@
-"""Factors without space at other places, from their values nearby.
+"""Factors at other places, from their values nearby.
 
 A model with too few fields leaves spatial patterns to its other factors. As independent
 values they say nothing of other places, although their neighbours do: what left-out
 locations show of that is used where something is predicted, by simple kriging from the
 nearest locations :cite:p:`Vecchia1988`. A factor whose neighbours say nothing keeps its
 mean.
+
+Of fields it is a second opinion: what these expect between locations are means of
+logarithms, which beside an edge are far from means of the factors.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
-from ..._core.precision import float64
 from ..._core.typing import Floats
-from ...kernels.covariance import kernel_function, pairwise_distance
+from ...kernels.covariance import kernel_function
+from .counts import row_blocks
+from .lognormal import log_moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,12 +48,9 @@ _SHARES = expit(np.arange(-3, 5))
 # Of a box of side 4: coordinates that went through single precision.
 SAME = 1e-6
 
-# Locations that are solved for at a time, at most and at least: few shapes to compile.
-_ROWS, _FEWEST_ROWS = 4_096, 128
-
 
 class Kriged(NamedTuple):
-    """Factors without space at their locations, and what these say of others.
+    """Factors at their locations, and what these say of others.
 
     Of the factors themselves, not of their logarithms. Several observations of a location
     have a common mean there, and scatter around it.
@@ -88,8 +86,8 @@ class _Nearest(NamedTuple):
     noise: Floats
     """(n, m): by how much the nugget is larger. Infinite where the next one begins, so that
     predictions do not jump where neighbours change, or are as far as each other."""
-    places: Floats
-    """(n, 1 + m, n_dims): the coordinates, and those around them."""
+    between: Floats
+    """(n, 1 + m, 1 + m): distances of the coordinates, and those around them."""
 
     def pick(self, rows: NDArray[np.bool_]) -> _Nearest:
         """Some of the coordinates."""
@@ -97,7 +95,7 @@ class _Nearest(NamedTuple):
             self.locations[rows],
             self.distance[rows],
             self.noise[rows],
-            self.places[rows],
+            self.between[rows],
         )
 
 
@@ -107,6 +105,41 @@ class _Covariance(NamedTuple):
     kernel: Kernel
     length_scale: float
     share: float
+
+
+class _Seen:
+    """Locations of the fit, by section."""
+
+    def __init__(self, coords: Floats, section: NDArray[np.intp]) -> None:
+        self.coords = coords
+        members = {s: np.flatnonzero(section == s) for s in np.unique(section)}
+        self.sections = {s: (own, cKDTree(coords[own])) for s, own in members.items()}
+
+    def near(
+        self, coords: Floats, label: NDArray[np.intp], *, others: bool = False
+    ) -> _Nearest:
+        """The nearest ones of the same section; ``others``: but not the first one."""
+        skip, m = int(others), _N_NEIGHBORS
+        index = np.zeros((len(coords), m), np.intp)
+        distance = np.full(index.shape, np.inf)
+        for s in np.unique(label):
+            rows, (members, tree) = np.flatnonzero(label == s), self.sections[s]
+            n = min(m + skip, members.size)
+            far, found = tree.query(coords[rows], k=np.arange(1, n + 1))
+            into = rows[:, None], np.arange(n - skip)
+            index[into], distance[into] = members[found[:, skip:]], far[:, skip:]
+        inside = distance < distance[:, [-1]] * (1 - SAME)
+        share = np.divide(
+            distance, distance[:, [-1]], out=np.ones_like(distance), where=inside
+        )
+        distance[~inside] = np.inf
+        noise = 1 / np.maximum(1 - share**2, SAME)
+        places = np.concatenate([coords[:, None], self.coords[index]], axis=1)
+        # Axis by axis: all differences at once would be as many times as large.
+        squared = sum(
+            np.square(x[:, :, None] - x[:, None]) for x in np.moveaxis(places, -1, 0)
+        )
+        return _Nearest(index, distance, noise, np.sqrt(squared))
 
 
 def at_locations(space: Space, mean: Floats, var: Floats) -> Kriged:
@@ -137,7 +170,12 @@ def at_locations(space: Space, mean: Floats, var: Floats) -> Kriged:
     )
 
 
-def krige(space: Space, plain: Kriged, kernel: Kernel, stretch: Floats) -> Kriged:
+def krige(
+    space: Space,
+    plain: Kriged,
+    kernel: Kernel,
+    stretch: Floats,
+) -> Kriged:
     """Choose length scales and shares by what is foretold of locations left out.
 
     ``stretch`` is how far correlations reach along each axis, relative to the others.
@@ -149,7 +187,7 @@ def krige(space: Space, plain: Kriged, kernel: Kernel, stretch: Floats) -> Krige
         return plain
     # Along an order that neither rows nor rotations change.
     rows = np.asarray(space.order)[:: -(-n_locations // _MAX_LEFT_OUT)]
-    near = _nearest(locations, section, locations[rows], section[rows], others=True)
+    near = _Seen(locations, section).near(locations[rows], section[rows], others=True)
     # Those that are alone in their section say nothing.
     known = np.isfinite(near.distance[:, 0])
     near, rows = near.pick(known), rows[known]
@@ -211,8 +249,20 @@ def elsewhere(
     Places are coordinates, stretched, and their sections: those of the fit, and those
     wanted.
     """
-    near = _nearest(*seen, *wanted)
-    center = kriged.center[wanted[1]]
+    places, (coords, label) = _Seen(*seen), wanted
+    mean, var = np.empty((2, len(coords), len(kriged.share)))
+    for rows in row_blocks(len(coords), (1 + _N_NEIGHBORS) ** 2):
+        near = places.near(coords[rows], label[rows])
+        mean[rows], var[rows] = _moments(
+            kriged, kernel, near, kriged.center[label[rows]]
+        )
+    return log_moments(mean, var)
+
+
+def _moments(
+    kriged: Kriged, kernel: Kernel, near: _Nearest, center: Floats
+) -> tuple[Floats, Floats]:
+    """Mean and variance of the factors at some places."""
     mean, known = center.copy(), np.zeros_like(center)
     pairs = np.column_stack([kriged.length_scale, kriged.share])
     for length, share in np.unique(pairs[kriged.share > 0], axis=0):
@@ -227,97 +277,35 @@ def elsewhere(
     # What the fit says itself.
     same = near.distance[:, 0] < SAME
     mean[same], var[same] = (x[near.locations[same, 0]] for x in kriged[:2])
-    return log_moments(mean, var)
-
-
-def log_moments(mean: Floats, var: Floats) -> tuple[Floats, Floats]:
-    """Of a log-normal distribution with this mean and variance."""
-    mean = np.maximum(mean, np.finfo(np.float32).tiny)
-    scale = np.log1p(var / mean / mean)
-    return np.log(mean) - scale / 2, scale
-
-
-def _nearest(
-    locations: Floats,
-    section: NDArray[np.intp],
-    coords: Floats,
-    label: NDArray[np.intp],
-    *,
-    others: bool = False,
-) -> _Nearest:
-    """The nearest locations of the same section; ``others``: but not the first one."""
-    skip, m = int(others), _N_NEIGHBORS
-    index = np.zeros((len(coords), m), np.intp)
-    distance = np.full(index.shape, np.inf)
-    for s in np.unique(label):
-        rows, members = np.flatnonzero(label == s), np.flatnonzero(section == s)
-        n = min(m + skip, members.size)
-        far, found = cKDTree(locations[members]).query(
-            coords[rows], k=np.arange(1, n + 1)
-        )
-        into = rows[:, None], np.arange(n - skip)
-        index[into], distance[into] = members[found[:, skip:]], far[:, skip:]
-    inside = distance < distance[:, [-1]] * (1 - SAME)
-    share = np.divide(
-        distance, distance[:, [-1]], out=np.ones_like(distance), where=inside
-    )
-    distance[~inside] = np.inf
-    noise = 1 / np.maximum(1 - share**2, SAME)
-    places = np.concatenate([coords[:, None], locations[index]], axis=1)
-    return _Nearest(index, distance, noise, places)
+    return mean, var
 
 
 def _predict(
     near: _Nearest, covariance: _Covariance, values: Floats, center: Floats
 ) -> tuple[Floats, Floats]:
     """Predicted values, (n, k), and the part of the variance that is explained, (n,)."""
-    n = len(near.locations)
-    found, explained = np.empty((n, values.shape[1])), np.empty(n)
-    for start in range(0, n, _ROWS):
-        rows = slice(start, min(start + _ROWS, n))
-        missing = ~np.isfinite(near.distance[rows])
-        used = len(missing)
-        size = min(max(1 << (used - 1).bit_length(), _FEWEST_ROWS), _ROWS)
-        pad = (0, size - used)
-        with float64():
-            solved = _weights(
-                covariance.kernel,
-                jnp.asarray(np.pad(near.places[rows], (pad, (0, 0), (0, 0)))),
-                jnp.asarray(np.pad(missing, (pad, (0, 0)), constant_values=True)),
-                jnp.asarray(np.pad(near.noise[rows], (pad, (0, 0)))),
-                jnp.array(covariance[1:]),
-            )
-        weights, part = (np.asarray(x)[:used] for x in solved)
-        here = center[rows, None]
-        own = np.where(missing[..., None], here, values[near.locations[rows]])
-        mean = center[rows] + np.einsum("nm,nmk->nk", weights, own - here)
-        # Neither above nor below all that it is made of.
-        low, high = (
-            extreme(pick(own, 1), center[rows])
-            for extreme, pick in ((np.minimum, np.min), (np.maximum, np.max))
-        )
-        found[rows], explained[rows] = np.clip(mean, low, high), part
-    return found, explained
+    missing = ~np.isfinite(near.distance)
+    weights, explained = _weights(near, covariance, missing)
+    own = np.where(missing[..., None], center[:, None], values[near.locations])
+    found = center + np.einsum("nm,nmk->nk", weights, own - center[:, None])
+    # Neither above nor below all that it is made of.
+    low, high = (
+        extreme(pick(own, 1), center)
+        for extreme, pick in ((np.minimum, np.min), (np.maximum, np.max))
+    )
+    return np.clip(found, low, high), explained
 
 
-@partial(jax.jit, static_argnames="kernel")
 def _weights(
-    kernel: Kernel,
-    places: jax.Array,
-    missing: jax.Array,
-    noise: jax.Array,
-    scale: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Weights of neighbours, (n, m), and the part of the variance that they explain.
-
-    ``scale`` are the length scale, and the share of the variance that it belongs to.
-    """
-    length, share = scale
-    alone = jnp.pad(missing, ((0, 0), (1, 0)))
-    cov = share * kernel_function(kernel, pairwise_distance(places, places) / length)
-    cov = jnp.where(alone[:, :, None] | alone[:, None, :], 0.0, cov)
-    own = jnp.where(missing, 1.0, (1 - share) * noise)
-    own = own[:, None] * jnp.eye(missing.shape[1])
-    cross = cov[:, 1:, 0]
-    weights = jnp.linalg.solve(cov[:, 1:, 1:] + own, cross[..., None])[..., 0]
+    near: _Nearest, covariance: _Covariance, missing: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Weights of neighbours, (n, m), and the part of the variance that they explain."""
+    kernel, length, share = covariance
+    cov = share * kernel_function(kernel, near.between / length)
+    alone = np.pad(missing, ((0, 0), (1, 0)))
+    cov[alone[:, :, None] | alone[:, None]] = 0
+    cross, among = cov[:, 1:, 0], cov[:, 1:, 1:]
+    each = np.arange(missing.shape[1])
+    among[:, each, each] += np.where(missing, 1, (1 - share) * near.noise)
+    weights = np.linalg.solve(among, cross[..., None])[..., 0]
     return weights, (weights * cross).sum(1)

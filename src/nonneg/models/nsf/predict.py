@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.special import log_ndtr
 
 from ..._core.typing import Floats
 from . import fields as gp
 from .kriging import SAME
 from .layout import Layout, make_layout
 from .likelihood import expected
+from .lognormal import at_most
 from .model import predict_field
 from .priors import Priors
 from .problem import Space, trend_basis
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from ...kernels.covariance import Kernel
     from .problem import Trend
-
-# Of a logarithm: it may be divided by, and changes nothing.
-_NO_VARIANCE = 1e-12
 
 # Of the variance of locations: less of it, across a line, is none.
 _FLAT = 1e-9
@@ -162,23 +159,3 @@ def _nearest_inside(points: Floats, half: Floats) -> Floats:
     t = np.where(inside, 0, high)
     share = np.where(half > 0, half / divisor(t), 0)
     return np.where(share == 1, points, points * share)
-
-
-def at_most(mean: Floats, var: Floats, largest: Floats) -> tuple[Floats, Floats]:
-    """The log-normal with the mean and variance of one that is cut at its largest value.
-
-    Where a factor is absent on one side and strong on the other, its logarithm may be
-    anything between, and the mean of so wide a log-normal is far above both. Searches do not
-    cut: kernels that they would choose then are too rough on real sections.
-    """
-    sd = np.sqrt(np.maximum(var, _NO_VARIANCE))
-    top = np.log(np.maximum(largest, np.finfo(np.float32).tiny))
-    below = (top - mean) / sd
-    cut = log_ndtr(-below)
-    # Logarithms of the first two moments, in units of the largest value.
-    first, second = (
-        np.logaddexp(n * (mean - top) + n**2 * var / 2 + log_ndtr(below - n * sd), cut)
-        for n in (1, 2)
-    )
-    left = np.maximum(second - 2 * first, 0)
-    return first + top - left / 2, left

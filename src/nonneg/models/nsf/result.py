@@ -12,6 +12,7 @@ from ..._core.typing import Floats
 from . import fields as gp
 from .kriging import Kriged, at_locations, krige, stretch_of
 from .likelihood import dispersion_of, expected
+from .lognormal import moments
 from .model import iid_elsewhere
 from .problem import Kernels, NSFState
 from .spatial_share import shares_by_chance, spatial_shares
@@ -38,7 +39,7 @@ class NSFResult(NamedTuple):
     elsewhere: Floats
     """(2, k - n_spatial): factors without space where nothing was measured."""
     kriged: Kriged | None
-    """The same factors, by section and from locations around; `None` without fields."""
+    """All factors, by section and from locations around; `None` without fields of counts."""
     total_var: Floats
     """(k,): variance of the sum of every factor over the observations."""
     kernels: Kernels
@@ -102,9 +103,7 @@ def finish(
     state, factors = jax.tree.map(np.asarray, (state, factors))
     if log_link:
         mass = factors.sum(0, dtype=np.float64) * state.w.sum(0)
-        factor_var = factors.astype(np.float64) ** 2 * np.expm1(
-            np.minimum(state.var, 40)
-        )
+        _, factor_var = moments(state.mean, state.var)
     else:
         factor_var = state.var
         mass = np.square(state.mean).sum(0, dtype=np.float64) * np.square(state.w).sum(
@@ -118,9 +117,9 @@ def finish(
     total_var[:t] = field_var
     first, others = order[:t], order[t:]
     kriged: Kriged | None = None
-    if log_link and 0 < t < len(order):
+    if log_link and t:
         assert model.space is not None
-        kriged = at_locations(model.space, factors[:, others], factor_var[:, others])
+        kriged = at_locations(model.space, factors[:, order], factor_var[:, order])
         try:
             stretch = stretch_of(kernels.length_scale)
             kriged = krige(model.space, kriged, kernel, stretch)

@@ -10,19 +10,20 @@ from ..._core.quiet import collected
 from ..._core.warnings import warn
 
 if TYPE_CHECKING:
-    from ...models.nsf.kriging import Kriged
+    from ..._core.typing import Floats
 
 # Of the variance of a factor. Of independent values at a hundred locations, and at more,
 # neighbours never foretold as much in simulations; of fewer, chance does.
 _MUCH, _FEWEST = 1 / 3, 100
 
 
-def warn_of_foretold(kriged: Kriged, key: str, n_spatial: int) -> None:
+def warn_of_foretold(
+    foretold: Floats, n_locations: int, key: str, n_spatial: int
+) -> None:
     """One warning, with what to try, from what is known of the factors that are not fields."""
     # Comparisons show themselves what more fields predict.
-    if collected() is not None or len(kriged.mean) < _FEWEST:
+    if collected() is not None or n_locations < _FEWEST:
         return
-    foretold = kriged.foretold
     much = np.flatnonzero(foretold > _MUCH)
     if not much.size:
         return

@@ -200,7 +200,13 @@ def fit_factors(
             entry["mass"], entry["is_spatial"], float(result.kernels.temperature)
         )
         if result.kriged is not None:
-            warn_of_foretold(result.kriged, keys.uns, choices.n_spatial)
+            n_others = choices.n_components - choices.n_spatial
+            warn_of_foretold(
+                result.kriged.foretold[-n_others:],
+                len(result.kriged.mean),
+                keys.uns,
+                choices.n_spatial,
+            )
     return adata if write.copy else None
 
 

@@ -18,6 +18,9 @@ from ..._adata.views import read_side
 from ..._core.text import counted
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.kriging import Kriged, elsewhere, stretch_of
+from ...models.nsf.likelihood import expected
+from ...models.nsf.lognormal import moments as factor_moments
+from ...models.nsf.lognormal import pool
 from ...models.nsf.predict import Fields, predict_fields
 from ...operators.threads import computing
 from .._predict.targets import find_outside, not_spatial, predicted, read_targets
@@ -59,17 +62,15 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
     with computing():
         fields = _fields(params, entry.kernel, entry.field, transform.scale)
         scaled = transform(xy, label)
-        mean, var = predict_fields(fields, scaled, label, log_link=not linear)
-        others = _without_space(stored, transform, scaled, label)
+        field = predict_fields(fields, scaled, label, log_link=not linear)
+        mean, var = _beside_nearby(stored, field, transform, scaled, label)
     outside = find_outside(
         (scaled, label),
         (np.asarray(entry.field["sites"]), np.asarray(entry.field["site_section"])),
         scale=transform.scale,
         consequence=_OUTSIDE.format(trend=_TRENDS[params["trend"]]),
     )
-    scores, std = moments(
-        np.hstack([mean, others[0]]), np.hstack([var, others[1]]), linear=linear
-    )
+    scores, std = moments(mean, var, linear=linear)
     obs = pd.DataFrame(outside, index=pd.RangeIndex(len(xy)).astype(str))
     library_key = params.get("library_key")
     if library_key is not None:
@@ -196,53 +197,78 @@ def _read_loading_totals(stored: Factors, sums: Any) -> NDArray[np.float64]:
     return values
 
 
-def _without_space(
+def _beside_nearby(
     stored: Factors,
+    field: tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]],
     transform: Transform,
     coords: NDArray[np.float64],
     label: NDArray[np.intp],
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """Mean and variance of the factors without space, or of their logarithms."""
+    """Mean and variance of all factors, or of their logarithms, given those of the fields.
+
+    What the nearest locations say is a second opinion of fields, and all that is known of
+    the factors without space.
+    """
     entry = cast("ProbabilisticEntry", stored.entry)
-    if entry.kriged is not None and entry.field is not None:
+    mean, var = field
+    if entry.kriged is None or entry.field is None:
+        found = np.asarray(
+            # Fits of earlier versions have the prior only.
+            entry.nonspatial_prior
+            if entry.nonspatial_elsewhere is None
+            else entry.nonspatial_elsewhere
+        )
+        others = np.broadcast_to(found[:, None], (2, len(coords), found.shape[1]))
+    else:
         kriged = _read_kriged(stored, entry.kriged, entry.field)
         length = as_numbers(
             cast("Mapping[str, Any]", entry.kernel)["length_scale"],
             f"adata.uns[{stored.keys.uns!r}]['kernel']['length_scale']",
         )
         stretch = stretch_of(length)
-        return elsewhere(
-            kriged._replace(length_scale=kriged.length_scale * transform.scale),
-            entry.params["kernel"],
-            seen=(
-                np.asarray(entry.field["sites"]) / stretch,
-                np.asarray(entry.field["site_section"], np.intp),
-            ),
-            wanted=(coords / stretch, label),
+        others = np.stack(
+            elsewhere(
+                kriged._replace(length_scale=kriged.length_scale * transform.scale),
+                entry.params["kernel"],
+                seen=(
+                    np.asarray(entry.field["sites"]) / stretch,
+                    np.asarray(entry.field["site_section"], np.intp),
+                ),
+                wanted=(coords / stretch, label),
+            )
         )
-    found = np.asarray(
-        # Fits of earlier versions have the prior only.
-        entry.nonspatial_prior
-        if entry.nonspatial_elsewhere is None
-        else entry.nonspatial_elsewhere
-    )
-    mean, var = np.broadcast_to(found[:, None], (2, len(coords), found.shape[1]))
-    return mean, var
+        n_fields = others.shape[2] - _n_others(entry)
+        told = np.flatnonzero(kriged.share[:n_fields] > 0)
+        if told.size:
+            nearby = expected(*others[:, :, told])
+            mean, var = mean.copy(), var.copy()
+            mean[:, told], var[:, told] = pool(mean[:, told], var[:, told], nearby)
+        others = others[:, :, n_fields:]
+    return np.hstack([mean, others[0]]), np.hstack([var, others[1]])
+
+
+def _n_others(entry: ProbabilisticEntry) -> int:
+    """Number of factors without space."""
+    return int(np.sum(~np.asarray(entry.is_spatial, bool)))
 
 
 def _read_kriged(
     stored: Factors, entry: Mapping[str, Any], field: Mapping[str, Any]
 ) -> Kriged:
-    """As it was left by the fit."""
+    """As it was left by the fit; of fields as well, but in fits of earlier versions."""
     assert isinstance(stored.entry, ProbabilisticEntry)
-    k = int((~np.asarray(stored.entry.is_spatial, bool)).sum())
+    n_others, k = _n_others(stored.entry), len(stored.names)
     section = np.asarray(field["site_section"])
-    shapes = {"site_mean": (len(section), k), "site_var": (len(section), k)}
-    shapes["center"] = (int(section.max()) + 1, k)
+    n_told = k if any(np.shape(x) == (k,) for x in entry.values()) else n_others
+    shapes = {
+        "site_mean": (len(section), n_others),
+        "site_var": (len(section), n_others),
+    }
+    shapes["center"] = (int(section.max()) + 1, n_told)
     values = []
     for name in KRIGED:
         where = f"adata.uns[{stored.keys.uns!r}]['kriged'][{name!r}]"
-        shape = shapes.get(name, (k,))
+        shape = shapes.get(name, (n_told,))
         found = as_numbers(entry[name], where) if name in entry else np.empty(0)
         limits = np.finfo(float)
         low = limits.tiny if name == "length_scale" else 0
@@ -254,7 +280,14 @@ def _read_kriged(
             )
             raise ValueError(msg)
         values.append(found.astype(np.float64))
-    return Kriged(*values)
+    kriged = Kriged(*values)
+    if n_told == n_others:
+        return kriged
+    of_fields = (np.asarray(field[name]) for name in ("site_mean", "site_var"))
+    mean, var = factor_moments(*of_fields)
+    return kriged._replace(
+        mean=np.hstack([mean, kriged.mean]), var=np.hstack([var, kriged.var])
+    )
 
 
 def _transform(entry: Mapping[str, Any]) -> Transform:

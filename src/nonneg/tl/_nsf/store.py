@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..._adata.write import write_factors
+from ...models.nsf import lognormal
 from ...models.nsf.kriging import Kriged
-from ...models.nsf.likelihood import expected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,9 +112,8 @@ def moments(
     """Mean and standard deviation of factors."""
     if linear:
         return mean.astype(np.float32), np.sqrt(var).astype(np.float32)
-    scores = expected(mean, var)
-    std = scores * np.sqrt(np.expm1(np.minimum(var, 40)))
-    return scores.astype(np.float32), std.astype(np.float32)
+    scores, spread = lognormal.moments(mean, var)
+    return scores.astype(np.float32), np.sqrt(spread).astype(np.float32)
 
 
 def spatial_info(
@@ -163,17 +162,22 @@ def spatial_info(
             "site_mean": result.post.mean,
             "site_var": result.post.var,
         },
-        **({} if kriged is None else {"kriged": _as_stored(kriged, transform)}),
+        **(
+            {}
+            if kriged is None
+            else {"kriged": _as_stored(kriged, transform, result.post.mean.shape[1])}
+        ),
     }
 
 
-def _as_stored(kriged: Kriged, transform: Transform) -> dict[str, Any]:
+def _as_stored(kriged: Kriged, transform: Transform, n_fields: int) -> dict[str, Any]:
     return dict(
         zip(
             KRIGED,
             kriged._replace(
-                mean=kriged.mean.astype(np.float32),
-                var=kriged.var.astype(np.float32),
+                # Those of fields are stored already.
+                mean=kriged.mean[:, n_fields:].astype(np.float32),
+                var=kriged.var[:, n_fields:].astype(np.float32),
                 # In the units of the user's coordinates.
                 length_scale=kriged.length_scale / transform.scale,
             ),
