@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from .._core.text import counted
 from .._core.validators import check_one_of
@@ -19,7 +20,6 @@ from .schema import ENTRIES, DeconvolutionEntry, from_uns, is_entry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
     from .schema import Entry
@@ -39,9 +39,11 @@ class Factors:
     """``<method>_0``, ``<method>_1``, … or ``<key>_0``, …; or cell types."""
 
 
-# In uns, where the columns of an AnnData are what a model predicts elsewhere: `key`, and
-# `library_key`.
+# In uns of what a model predicts elsewhere: its `key`, and `library_key`. With expected counts
+# of genes, factors are beside them: `obsm`, and which of them are spatial.
 PREDICTED = "predicted"
+_OF_FACTORS = {"key", "library_key"}
+_OF_COUNTS = _OF_FACTORS | {"obsm", "is_spatial"}
 
 # Of default keys that differ from the name.
 _VERBS = {
@@ -121,7 +123,7 @@ def read_factors(adata: AnnData, key: str = "nmf") -> Factors:
 def _predictions(adata: AnnData) -> Mapping[str, Any] | None:
     """What is known of predictions, where nothing was fitted; `None` of other objects."""
     known = adata.uns.get(PREDICTED)
-    is_ours = isinstance(known, Mapping) and set(known) == {"key", "library_key"}
+    is_ours = isinstance(known, Mapping) and set(known) in (_OF_FACTORS, _OF_COUNTS)
     fitted = any(is_entry(stored) for stored in adata.uns.values())
     return known if is_ours and not fitted else None
 
@@ -138,6 +140,25 @@ def read_predicted(adata: AnnData, key: str) -> Mapping[str, Any] | None:
         )
         raise KeyError(msg)
     return known
+
+
+def predicted_factors(adata: AnnData, known: Mapping[str, Any]) -> AnnData:
+    """Observations x factors, from predictions and what is known of them."""
+    if "obsm" not in known:
+        return adata.to_memory() if adata.isbacked else adata.copy()
+    name, std = known["obsm"], f"{known['obsm']}_std"
+    for stored in (name, std):
+        check_key(adata, "obsm", stored, hint="It was removed. Predict again.")
+    scores = np.asarray(adata.obsm[name])
+    names = [f"{known['key']}_{i}" for i in range(scores.shape[1])]
+    return AnnData(
+        scores.copy(),
+        obs=adata.obs.copy(),
+        var=pd.DataFrame({"is_spatial": np.asarray(known["is_spatial"])}, index=names),
+        obsm={k: np.array(adata.obsm[k]) for k in adata.obsm if k not in {name, std}},
+        layers={"std": np.array(adata.obsm[std])},
+        uns={PREDICTED: {part: known[part] for part in _OF_FACTORS}},
+    )
 
 
 def read_side(

@@ -9,7 +9,12 @@ import pandas as pd
 from anndata import AnnData
 
 from .._adata.tables import read_table
-from .._adata.views import normalised_scores, read_factors, read_predicted
+from .._adata.views import (
+    normalised_scores,
+    predicted_factors,
+    read_factors,
+    read_predicted,
+)
 from .._core.arguments import checked
 from .._core.docs import shared_docs
 
@@ -85,11 +90,11 @@ def factors(
     ['truth_0', 'truth_1', 'truth_2', 'truth_3']
     """
     adata = read_table(adata, table_key)
-    if read_predicted(adata, key) is not None:
+    if (known := read_predicted(adata, key)) is not None:
         if normalize is not None:
             msg = f"normalize={normalize!r} is not known of predictions: leave it out."
             raise ValueError(msg)
-        return adata.copy()
+        return predicted_factors(adata, known)
     stored = read_factors(adata, key)
     result = AnnData(
         X=normalised_scores(stored, normalize).copy(),

@@ -277,6 +277,11 @@ def _with_genes(
     by: Literal["loading", "specificity"],
 ) -> tuple[AnnData, list[int]]:
     """Maps with columns for the leading genes, and their positions."""
+    if read_predicted(adata, key) is not None:
+        msg = (
+            "Predictions hold no loadings, and so no leading genes. Leave top_gene out."
+        )
+        raise ValueError(msg)
     params = read_factors(adata, key).entry.params
     if params.get("obsm") is not None:
         msg = (

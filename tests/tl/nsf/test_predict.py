@@ -45,6 +45,22 @@ def test_factors_without_space_elsewhere():
     assert deviance < 0.85 * worse
 
 
+def test_edges_are_between_both_sides():
+    """Beside them, neighbours know more than a smooth logarithm."""
+    adata = nng.datasets.ggblocks(16, 60)
+    left = np.arange(256) % 7 == 3
+    train, at = adata[~left].copy(), adata.obsm["spatial"][left]
+    fit(train, "nsf", 4, size_factors=None)
+    found = nng.tl.predict(train, at, key="nsf", expression=True)
+    # A fit of an earlier version has the fields alone.
+    del train.uns["nsf"]["kriged"]
+    alone = nng.tl.predict(train, at, key="nsf", expression=True)
+    pooled, worse = (
+        nng.metrics.poisson_deviance(adata.X[left], x.X) for x in (found, alone)
+    )
+    assert pooled < 0.95 * worse
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -143,8 +159,8 @@ def test_uncertainty_grows_with_distance(fits):
     adata = fits["nsf"]
     x = np.array([[5.0, 5.0], [20.0, 5.0], [60.0, 5.0]])
     told = (
-        r"2 of 3 places are outside .* than 3 \(3 times .* coords\[1\]\. Fields go there to "
-        r"their trend, as it is at the border.* marked in `\.obs\['outside'\]`"
+        r"2 of 3 places are outside .* than 3 \(3 times .* coords\[1\]\. Nothing is "
+        r"known there but means and trends.* marked in `\.obs\['outside'\]`"
     )
     with pytest.warns(UserWarning, match=told):
         found = nng.tl.predict(adata, x)
@@ -257,7 +273,22 @@ def test_predictions_are_drawn(fits, tmp_path):
         drawn = axes[1].collections[0].get_array()
         close(drawn, between.X[:, 1])
         close(nng.get.factors(between, key).X, between.X)
-    with pytest.raises(KeyError, match="gave for key='nsfh': name that, not 'nmf'"):
+        backed = ad.read_h5ad(tmp_path / "between.h5ad", backed="r")
+        close(nng.get.factors(backed, key).X, between.X)
+        backed.file.close()
+        # The same factors, beside expected counts.
+        counts = nng.tl.predict(
+            adata, adata.obsm["spatial"] + 0.3, key=key, expression=True
+        )
+        counts.write_h5ad(tmp_path / "counts.h5ad")
+        beside = nng.get.factors(ad.read_h5ad(tmp_path / "counts.h5ad"), key)
+        close(beside.X, between.X)
+        close(beside.layers["std"], between.layers["std"])
+        assert beside.uns.keys() == between.uns.keys()
+        assert [ax.get_title() for ax in nng.pl.factor_maps(counts, key)] == titles
+    with pytest.raises(ValueError, match=r"no leading genes\. Leave top_gene out"):
+        nng.pl.factor_maps(between, "nsfh", top_gene="loading")
+    with pytest.raises(KeyError, match=r"gave for key='nsfh': name that, not 'nmf'"):
         nng.pl.factor_maps(between)
     with pytest.raises(KeyError, match="predict` gave, values without loadings"):
         nng.pl.top_genes(between, "nsfh")

@@ -14,7 +14,7 @@ from ..._adata.genes import read_positions
 from ..._adata.keys import side_key
 from ..._adata.schema import ProbabilisticEntry
 from ..._adata.size_factors import is_total
-from ..._adata.views import read_side
+from ..._adata.views import PREDICTED, read_side
 from ..._core.text import counted
 from ...models.nsf.counts import Rates, interval, rates, row_blocks
 from ...models.nsf.kriging import Kriged, elsewhere, stretch_of
@@ -38,13 +38,9 @@ if TYPE_CHECKING:
 
 
 _OUTSIDE = (
-    "Fields go there to their {trend}, and `.layers['std']` to what the fit expects of any "
-    "place before it sees data: leave these out."
+    "Nothing is known there but means and trends, and `.layers['std']` is what the fit "
+    "expects of any place before it sees data: leave these out."
 )
-_TRENDS = {
-    "linear": "trend, as it is at the border",
-    "constant": "mean",
-}
 
 
 def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnData:
@@ -68,7 +64,7 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
         (scaled, label),
         (np.asarray(entry.field["sites"]), np.asarray(entry.field["site_section"])),
         scale=transform.scale,
-        consequence=_OUTSIDE.format(trend=_TRENDS[params["trend"]]),
+        consequence=_OUTSIDE,
     )
     scores, std = moments(mean, var, linear=linear)
     obs = pd.DataFrame(outside, index=pd.RangeIndex(len(xy)).astype(str))
@@ -105,12 +101,19 @@ def predict_from_fields(adata: AnnData, stored: Factors, wanted: Wanted) -> AnnD
         stored.keys.obsm: scores,
         f"{stored.keys.obsm}_std": std,
     }
+    known = {
+        "key": wanted.key,
+        "library_key": library_key,
+        "obsm": stored.keys.obsm,
+        "is_spatial": entry.is_spatial,
+    }
     return AnnData(
         values.pop("mean"),
         obs=obs,
         var=pd.DataFrame(index=names),
         obsm=obsm,
         layers=values,
+        uns={PREDICTED: known},
     )
 
 

@@ -43,18 +43,19 @@ def predict(
     """Factors, cell types, or expected counts, at any coordinates.
 
     From the posterior of a spatial model: what it expects where nothing was measured,
-    and how sure it is. At locations of the fit, factors are as fitted. Factors without
-    space are elsewhere what the nearest locations foretell, as far as locations that were
-    left out have shown that these do; otherwise they have the mean of the observations of
-    the section, and their standard deviation. No spatial factor of counts is expected above its
-    largest fitted value: beside a sharp edge the mean of a log-normal would be far above both sides.
+    and how sure it is. At locations of the fit, factors are as fitted. Elsewhere, fields of counts have a
+    second opinion beside them, for a quarter: the mean of the nearest locations, weighted by kriging. Beside a
+    sharp edge it is between both sides, where the mean of a smooth logarithm need not be. Neither is above the largest
+    fitted value of the factor. Factors without space are elsewhere what the nearest locations foretell, as far as
+    locations that were left out have shown that these do; otherwise they have the mean of the observations of
+    the section, and their standard deviation.
 
     From cell types of :func:`nonneg.tl.deconvolve`: the composition whose square roots
     are the mean of those of the nearest locations, as in the coupling of that model.
     These locations are needed, and `.layers['std']` says how far they differ.
 
-    Outside of the tissue, both extrapolate: fields towards their trend, as it is at the
-    border, compositions from the nearest locations. A warning counts coordinates of a section that are
+    Outside of the tissue, both extrapolate: factors towards the trend of their field, as it is at the
+    border, and their mean, compositions from the nearest locations. A warning counts coordinates of a section that are
     farther from all locations of the fit than three times the usual distance between these, and
     `.obs['outside']` marks them; in volumes there is neither.
 
@@ -96,7 +97,7 @@ def predict(
     `.layers['std']`. With `expression=True` observations x variables: expected counts
     in `X`, their standard deviations in `.layers['std']` (of the mean, without the noise
     of counting), and factors in `.obsm[key]` and `.obsm[key + '_std']` under the keys of
-    the fit. With `interval`, also `.layers['lower']` and `.layers['upper']`: the smallest
+    the fit, which :func:`nonneg.pl.factor_maps` draws. With `interval`, also `.layers['lower']` and `.layers['upper']`: the smallest
     and the largest count in the interval, with equal tails. Of small rates it is wider
     than was asked for, since counts are whole: at a rate of .01, [0, 0] holds 99 %.
 
