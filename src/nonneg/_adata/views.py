@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -149,16 +149,29 @@ def predicted_factors(adata: AnnData, known: Mapping[str, Any]) -> AnnData:
     name, std = known["obsm"], f"{known['obsm']}_std"
     for stored in (name, std):
         check_key(adata, "obsm", stored, hint="It was removed. Predict again.")
-    scores = np.asarray(adata.obsm[name])
-    names = [f"{known['key']}_{i}" for i in range(scores.shape[1])]
-    return AnnData(
-        scores.copy(),
-        obs=adata.obs.copy(),
-        var=pd.DataFrame({"is_spatial": np.asarray(known["is_spatial"])}, index=names),
-        obsm={k: np.array(adata.obsm[k]) for k in adata.obsm if k not in {name, std}},
-        layers={"std": np.array(adata.obsm[std])},
+    scores, spread = (np.array(adata.obsm[stored]) for stored in (name, std))
+    is_spatial = np.asarray(known["is_spatial"])
+    if scores.ndim != 2 or not scores.shape == spread.shape == (
+        adata.n_obs,
+        is_spatial.size,
+    ):
+        msg = (
+            f"adata.obsm[{name!r}], adata.obsm[{std!r}] and adata.uns[{PREDICTED!r}] do not "
+            "belong to each other: they have changed. Predict again."
+        )
+        raise ValueError(msg)
+    names = [f"{known['key']}_{i}" for i in range(is_spatial.size)]
+    result = AnnData(
+        scores,
+        obs=cast("pd.DataFrame", adata.obs).copy(),
+        var=pd.DataFrame({"is_spatial": is_spatial}, index=names),
+        layers={"std": spread},
         uns={PREDICTED: {part: known[part] for part in _OF_FACTORS}},
     )
+    for other in adata.obsm:
+        if other not in (name, std):
+            result.obsm[other] = adata.obsm[other].copy()
+    return result
 
 
 def read_side(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import nonneg as nng
 
@@ -45,20 +47,64 @@ def test_factors_without_space_elsewhere():
     assert deviance < 0.85 * worse
 
 
+def _with_and_without(adata, coords, key):
+    """Predicted factors, and those of fields alone, as in fits of earlier versions."""
+    before = adata.copy()
+    del before.uns[key]["kriged"]
+    return [nng.tl.predict(x, coords, key=key) for x in (adata, before)]
+
+
 def test_edges_are_between_both_sides():
-    """Beside them, neighbours know more than a smooth logarithm."""
+    """Beside them, neighbours know more than a smooth logarithm, and opinions differ."""
     adata = nng.datasets.ggblocks(16, 60)
     left = np.arange(256) % 7 == 3
     train, at = adata[~left].copy(), adata.obsm["spatial"][left]
     fit(train, "nsf", 4, size_factors=None)
-    found = nng.tl.predict(train, at, key="nsf", expression=True)
-    # A fit of an earlier version has the fields alone.
-    del train.uns["nsf"]["kriged"]
-    alone = nng.tl.predict(train, at, key="nsf", expression=True)
+    found, alone = _with_and_without(train, at, "nsf")
     pooled, worse = (
-        nng.metrics.poisson_deviance(adata.X[left], x.X) for x in (found, alone)
+        nng.metrics.poisson_deviance(adata.X[left], x.X @ train.varm["nsf"].T)
+        for x in (found, alone)
     )
     assert pooled < 0.95 * worse
+    wide, narrow = (x.layers["std"] / x.X for x in (found, alone))
+    differ = np.abs(found.X - alone.X) > 0.1 * np.abs(alone.X)
+    assert differ.sum() > 20
+    assert (wide[differ] > narrow[differ]).all()
+
+
+def test_what_neighbours_say_is_of_each_field(adata):
+    """Also where fields end in another order than they had during the fit."""
+    adata.obs["section"] = np.repeat(["a", "b"], 72)[np.arange(144) * 5 % 144]
+    fit(adata, "nsfh", n_spatial=3, library_key="section", max_iter=3)
+    told = adata.uns["nsfh"]["kriged"]
+    for s, section in enumerate(adata.uns["nsfh"]["transform"]["sections"]):
+        own = adata.obsm["X_nsfh"][adata.obs["section"] == section]
+        close(told["center"][s], own.mean(0))
+
+
+def test_units_of_the_coordinates_are_no_matter(fits, adata):
+    coords = adata.obsm["spatial"]
+    adata.obsm["spatial"] = 1000 * coords + 7
+    fit(adata, "nsf", length_scale=5000.0)
+    # No two locations are as far from it.
+    at = coords + [0.3137, 0.1271]
+    found = nng.tl.predict(adata, 1000 * at + 7)
+    close(found.X, nng.tl.predict(fits["nsf"], at).X, 1e-5)
+
+
+def test_neighbours_are_found_along_each_axis():
+    """Of stripes, where fields reach farther along one of them."""
+    rng = np.random.default_rng(0)
+    coords = rng.uniform(0, 10, (200, 2))
+    rates = 5 * np.exp(np.sin(2 * coords[:, [0]] + [0, 2, 4]))
+    counts = rng.poisson(rates @ rng.gamma(1, 1, (3, 30))).astype(np.float32)
+    adata = ad.AnnData(counts, obsm={"spatial": coords})
+    nng.tl.nsf(adata, 3, anisotropic=True, size_factors=None)
+    across, along = adata.uns["nsf"]["kernel"]["length_scale"].mean(0)
+    assert along > 2 * across
+    # Beside a location both opinions are near what it is.
+    found, alone = _with_and_without(adata, coords + 1e-3, "nsf")
+    assert np.abs(found.X - alone.X).max() < 0.1 * np.ptp(alone.X)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +332,15 @@ def test_predictions_are_drawn(fits, tmp_path):
         close(beside.layers["std"], between.layers["std"])
         assert beside.uns.keys() == between.uns.keys()
         assert [ax.get_title() for ax in nng.pl.factor_maps(counts, key)] == titles
+        # With what was added to them since.
+        counts.obsm["more"] = pd.DataFrame({"x": 1.0}, index=counts.obs_names)
+        counts.obsm["sparse"] = sp.csr_matrix((144, 2))
+        beside = nng.get.factors(counts, key)
+        assert list(beside.obsm["more"].columns) == ["x"]
+        assert sp.issparse(beside.obsm["sparse"])
+        counts.obsm[f"X_{key}"] = counts.obsm[f"X_{key}"][:, :3]
+        with pytest.raises(ValueError, match=r"do not belong to each other.* Predict"):
+            nng.get.factors(counts, key)
     with pytest.raises(ValueError, match=r"no leading genes\. Leave top_gene out"):
         nng.pl.factor_maps(between, "nsfh", top_gene="loading")
     with pytest.raises(KeyError, match=r"gave for key='nsfh': name that, not 'nmf'"):

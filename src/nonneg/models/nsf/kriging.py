@@ -99,14 +99,6 @@ class _Nearest(NamedTuple):
         )
 
 
-class _Covariance(NamedTuple):
-    """Of the values at two locations."""
-
-    kernel: Kernel
-    length_scale: float
-    share: float
-
-
 class _Seen:
     """Locations of the fit, by section."""
 
@@ -170,12 +162,7 @@ def at_locations(space: Space, mean: Floats, var: Floats) -> Kriged:
     )
 
 
-def krige(
-    space: Space,
-    plain: Kriged,
-    kernel: Kernel,
-    stretch: Floats,
-) -> Kriged:
+def krige(space: Space, plain: Kriged, kernel: Kernel, stretch: Floats) -> Kriged:
     """Choose length scales and shares by what is foretold of locations left out.
 
     ``stretch`` is how far correlations reach along each axis, relative to the others.
@@ -199,9 +186,9 @@ def krige(
     error = np.square(plain.mean[rows] - center)
     least, chosen = error.sum(0), plain
     for length in _LENGTHS * unit:
+        correlation = kernel_function(kernel, near.between / length)
         for share in _SHARES:
-            covariance = _Covariance(kernel, length, share)
-            found, known = _predict(near, covariance, plain.mean, center)
+            found, known = _predict(near, correlation, share, plain.mean, center)
             new = np.square(plain.mean[rows] - found)
             gain = error - new
             # By more than its standard error; squared errors have long tails.
@@ -264,15 +251,15 @@ def _moments(
 ) -> tuple[Floats, Floats]:
     """Mean and variance of the factors at some places."""
     mean, known = center.copy(), np.zeros_like(center)
-    pairs = np.column_stack([kriged.length_scale, kriged.share])
-    for length, share in np.unique(pairs[kriged.share > 0], axis=0):
-        own = np.flatnonzero((pairs == (length, share)).all(1))
-        covariance = _Covariance(kernel, length, share)
-        found, explained = _predict(
-            near, covariance, kriged.mean[:, own], center[:, own]
-        )
-        mean[:, own] = found
-        known[:, own] = explained[:, None] * kriged.trust[own]
+    for length in np.unique(kriged.length_scale[kriged.share > 0]):
+        correlation = kernel_function(kernel, near.between / length)
+        alike = kriged.length_scale == length
+        for share in np.unique(kriged.share[alike & (kriged.share > 0)]):
+            own = np.flatnonzero(alike & (kriged.share == share))
+            mean[:, own], explained = _predict(
+                near, correlation, share, kriged.mean[:, own], center[:, own]
+            )
+            known[:, own] = explained[:, None] * kriged.trust[own]
     var = kriged.scatter * (1 - known) + kriged.rest
     # What the fit says itself.
     same = near.distance[:, 0] < SAME
@@ -281,11 +268,16 @@ def _moments(
 
 
 def _predict(
-    near: _Nearest, covariance: _Covariance, values: Floats, center: Floats
+    near: _Nearest, correlation: Floats, share: float, values: Floats, center: Floats
 ) -> tuple[Floats, Floats]:
-    """Predicted values, (n, k), and the part of the variance that is explained, (n,)."""
+    """Predicted values, (n, k), and the part of the variance that is explained, (n,).
+
+    ``correlation``, (n, 1 + m, 1 + m), is that of a ``share`` of the variance.
+    """
     missing = ~np.isfinite(near.distance)
-    weights, explained = _weights(near, covariance, missing)
+    weights, explained = _weights(
+        share * correlation, (1 - share) * near.noise, missing
+    )
     own = np.where(missing[..., None], center[:, None], values[near.locations])
     found = center + np.einsum("nm,nmk->nk", weights, own - center[:, None])
     # Neither above nor below all that it is made of.
@@ -297,15 +289,12 @@ def _predict(
 
 
 def _weights(
-    near: _Nearest, covariance: _Covariance, missing: NDArray[np.bool_]
+    cov: Floats, noise: Floats, missing: NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
     """Weights of neighbours, (n, m), and the part of the variance that they explain."""
-    kernel, length, share = covariance
-    cov = share * kernel_function(kernel, near.between / length)
-    alone = np.pad(missing, ((0, 0), (1, 0)))
-    cov[alone[:, :, None] | alone[:, None]] = 0
-    cross, among = cov[:, 1:, 0], cov[:, 1:, 1:]
+    cross = np.where(missing, 0, cov[:, 1:, 0])
+    among = np.where(missing[:, :, None] | missing[:, None], 0, cov[:, 1:, 1:])
     each = np.arange(missing.shape[1])
-    among[:, each, each] += np.where(missing, 1, (1 - share) * near.noise)
+    among[:, each, each] += np.where(missing, 1, noise)
     weights = np.linalg.solve(among, cross[..., None])[..., 0]
     return weights, (weights * cross).sum(1)

@@ -43,21 +43,23 @@ def predict(
     """Factors, cell types, or expected counts, at any coordinates.
 
     From the posterior of a spatial model: what it expects where nothing was measured,
-    and how sure it is. At locations of the fit, factors are as fitted. Elsewhere, fields of counts have a
-    second opinion beside them, for a quarter: the mean of the nearest locations, weighted by kriging. Beside a
-    sharp edge it is between both sides, where the mean of a smooth logarithm need not be. Neither is above the largest
-    fitted value of the factor. Factors without space are elsewhere what the nearest locations foretell, as far as
-    locations that were left out have shown that these do; otherwise they have the mean of the observations of
-    the section, and their standard deviation.
+    and how sure it is. At locations of the fit, factors are as fitted. Elsewhere, a quarter
+    of what is expected of the fields of counts is not from the field but the mean of the
+    nearest locations, weighted by kriging: beside a sharp edge, which no field has, it is
+    between both sides. No field is expected above the largest fitted value of its factor.
+    Factors without space are elsewhere what the nearest locations foretell, as far as
+    locations that were left out have shown that these do; otherwise they have the mean of
+    the observations of the section, and their standard deviation.
 
     From cell types of :func:`nonneg.tl.deconvolve`: the composition whose square roots
     are the mean of those of the nearest locations, as in the coupling of that model.
     These locations are needed, and `.layers['std']` says how far they differ.
 
-    Outside of the tissue, both extrapolate: factors towards the trend of their field, as it is at the
-    border, and their mean, compositions from the nearest locations. A warning counts coordinates of a section that are
-    farther from all locations of the fit than three times the usual distance between these, and
-    `.obs['outside']` marks them; in volumes there is neither.
+    Outside of the tissue, both extrapolate: factors towards the trend of their field, as
+    it is at the border, and their mean, compositions from the nearest locations. A warning
+    counts coordinates of a section that are farther from all locations of the fit than
+    three times the usual distance between these, and `.obs['outside']` marks them; in
+    volumes there is neither.
 
     Parameters
     ----------
