@@ -87,7 +87,7 @@ def test_units_of_the_coordinates_are_no_matter(fits, adata):
     adata.obsm["spatial"] = 1000 * coords + 7
     fit(adata, "nsf", length_scale=5000.0)
     # No two locations are as far from it.
-    at = coords + [0.3137, 0.1271]
+    at = np.add(coords, [0.3137, 0.1271])
     found = nng.tl.predict(adata, 1000 * at + 7)
     close(found.X, nng.tl.predict(fits["nsf"], at).X, 1e-5)
 
