@@ -1,4 +1,4 @@
-"""Factors elsewhere: no more is expected than there is somewhere."""
+"""Log-normal distributions of factors: moments, cut, mixture."""
 
 from __future__ import annotations
 

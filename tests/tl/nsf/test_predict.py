@@ -237,6 +237,15 @@ def test_far_away_there_is_the_trend_of_the_border(adata, method):
             close(found.X, expected, 1e-4)
         else:
             assert (adata.obsm["X_nsf"].max(0) * (1 + 1e-5) >= found.X).all()
+            # A quarter of it is the mean of the section.
+            told = adata.uns["nsf"]["kriged"]
+            assert (told["share"] > 0).all()
+            before = adata.copy()
+            del before.uns["nsf"]["kriged"]
+            with pytest.warns(UserWarning, match="3 of 3 places"):
+                alone = nng.tl.predict(before, center + far * radius * directions)
+            if far > 3:
+                close(found.X, 0.75 * alone.X + 0.25 * told["center"])
 
 
 @pytest.mark.filterwarnings("ignore:Observations with different:UserWarning")

@@ -22,8 +22,8 @@ from .likelihood import (
     column_sq_norm,
     exp,
     expected,
-    log_moments,
     score_blocks,
+    sized_moments,
     sum_of_loaded,
 )
 
@@ -84,7 +84,7 @@ class Gaussian(Likelihood):
     ) -> Any:
         return score_blocks(
             others.op,
-            *log_moments(mean, var, 1),
+            *sized_moments(mean, var, 1),
             lambda x, *rows: _gaussian_score(
                 x, *rows, w, noise.astype(w.dtype), np.zeros(len(w), w.dtype)
             ),

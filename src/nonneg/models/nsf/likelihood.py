@@ -279,7 +279,7 @@ def score_blocks(
     return xp.concatenate(blocks).astype(float)
 
 
-def log_moments(mean: Any, var: Any, size: Any) -> tuple[Any, Any]:
+def sized_moments(mean: Any, var: Any, size: Any) -> tuple[Any, Any]:
     """Means and variances of factors, given those of their logarithms, times sizes."""
     xp = namespace(mean)
     factors = size * expected(mean, var)

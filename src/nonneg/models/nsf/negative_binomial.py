@@ -23,8 +23,8 @@ from .likelihood import (
     count_score,
     exp,
     expected,
-    log_moments,
     score_blocks,
+    sized_moments,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class NegativeBinomial(Likelihood):
     def score(
         self, noise: Any, others: Observations, mean: Any, var: Any, w: Any
     ) -> Any:
-        moments = log_moments(mean, var, others.size[:, None])
+        moments = sized_moments(mean, var, others.size[:, None])
         return score_blocks(
             others.op, *moments, lambda x, *rows: count_score(x, *rows, w, noise)
         )

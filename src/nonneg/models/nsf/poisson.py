@@ -21,8 +21,8 @@ from .likelihood import (
     dispersion_of,
     exp,
     expected,
-    log_moments,
     score_blocks,
+    sized_moments,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Poisson(Likelihood):
         # Counts of a gene scatter more than the likelihood says: fields that are unsure
         # are no remedy for that.
         dispersion = dispersion_of(self.scatter(mean, var, w, others))
-        moments = log_moments(mean, var, others.size[:, None])
+        moments = sized_moments(mean, var, others.size[:, None])
         return score_blocks(
             others.op,
             *moments,
@@ -89,7 +89,7 @@ class Poisson(Likelihood):
             if others is None
             else (others.op, others.size[:, None])
         )
-        factors, spread = log_moments(mean, var, size)
+        factors, spread = sized_moments(mean, var, size)
         ones = xp.ones((len(factors), 1), w.dtype)
         squares = xp.asarray(op.square_rmatmul(ones), float)[:, 0]
         product = xp.asarray(op.rmatmul(factors), float)

@@ -99,9 +99,10 @@ def predict(
     `.layers['std']`. With `expression=True` observations x variables: expected counts
     in `X`, their standard deviations in `.layers['std']` (of the mean, without the noise
     of counting), and factors in `.obsm[key]` and `.obsm[key + '_std']` under the keys of
-    the fit, which :func:`nonneg.pl.factor_maps` draws. With `interval`, also `.layers['lower']` and `.layers['upper']`: the smallest
-    and the largest count in the interval, with equal tails. Of small rates it is wider
-    than was asked for, since counts are whole: at a rate of .01, [0, 0] holds 99 %.
+    the fit, which :func:`nonneg.pl.factor_maps` draws. With `interval`, also
+    `.layers['lower']` and `.layers['upper']`: the smallest and the largest count in the
+    interval, with equal tails. Of small rates it is wider than was asked for, since counts
+    are whole: at a rate of .01, [0, 0] holds 99 %.
 
     Raises
     ------
